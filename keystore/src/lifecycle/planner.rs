@@ -1,0 +1,413 @@
+//! The decisions: one method for each rule, in the order in which they are asked.
+
+use std::time::Duration;
+
+use super::{
+    Answer, Departure, FormerMaxAge, Intent, Keyset, Life, Now, Number, Plan, PlannedBy, Refusal,
+    RotateAt, State, Step,
+};
+use crate::facts::{Facts, FirstKey};
+use crate::schedule::Rotation;
+use crate::time::Time;
+
+/// Decides what is to be done to `set` for `intent`.
+///
+/// `facts` are those of the configuration, `None` when the set is missing from it: then it stops
+/// signing and serves its last keys until they retire.
+///
+/// # Errors
+///
+/// A [`Refusal`] says why the intent cannot be followed; then nothing is to be done.
+pub fn plan(
+    set: &Keyset,
+    facts: Option<&Facts>,
+    intent: &Intent,
+    now: Now,
+) -> Result<Plan, Refusal> {
+    let mut planner = Planner { set: set.clone(), steps: Vec::new(), now };
+    let answer = match (intent, facts) {
+        (Intent::Tick, None) => planner.wind_down(),
+        (Intent::Tick, Some(facts)) => planner.tick(facts)?,
+        (Intent::Unserved { .. }, None) => planner.wind_down(),
+        (Intent::Unserved { from, to }, Some(facts)) => {
+            planner.discount(facts, *from, *to);
+            planner.tick(facts)?
+        }
+        (Intent::Rotate { .. }, None) => return Err(Refusal::NotConfigured),
+        (Intent::Rotate { expect, when }, Some(facts)) => planner.rotate(facts, *expect, *when)?,
+        (Intent::Revoke(number), facts) => planner.revoke(facts, *number)?,
+        (Intent::RevokeAll { expect }, facts) => planner.revoke_all(facts, *expect)?,
+        (Intent::Retire(number), _) => planner.retire(*number)?,
+    };
+    Ok(Plan { steps: planner.steps, answer })
+}
+
+/// The set as it will be after the steps so far.
+struct Planner {
+    set: Keyset,
+    steps: Vec<Step>,
+    now: Now,
+}
+
+impl Planner {
+    fn tick(&mut self, facts: &Facts) -> Result<Answer, Refusal> {
+        self.retire_due();
+        self.adopt(facts)?;
+        self.extend_lifetimes(facts);
+        self.ensure_signer(facts);
+        self.end_superseded(facts);
+        self.ensure_standby(facts);
+        self.plan_activations(facts);
+        self.drop_replaced(facts);
+        self.hold_to_wait(facts);
+        Ok(Answer::Done)
+    }
+
+    /// A set missing from the configuration: nothing signs, standbys stay while an ended key
+    /// does, so that a set that comes back soon has a signer that verifiers know.
+    fn wind_down(&mut self) -> Answer {
+        self.retire_due();
+        let clock_skew = self.set.facts.as_ref().map_or(Duration::ZERO, |facts| facts.clock_skew);
+        for life in self.unended() {
+            if self.may_have_signed(&life) {
+                self.end(&life, clock_skew);
+            } else if life.activates.is_some() {
+                self.set_activation(life.number, None, PlannedBy::Nobody);
+            }
+        }
+        if self.unended().len() == self.set.lives.len() {
+            for life in self.unended() {
+                self.bury(life.number, Departure::Replaced);
+            }
+        }
+        Answer::Done
+    }
+
+    /// Time in which a waiting key was not served does not count towards its wait, as long as
+    /// there is another key that can sign meanwhile.
+    fn discount(&mut self, facts: &Facts, from: Time, to: Time) {
+        for life in self.pending_at(from) {
+            let has_predecessor =
+                self.set.lives.iter().any(|other| {
+                    other.number < life.number && other.state_at(from) == State::Active
+                });
+            let missing = to.since(from.max(life.served_from));
+            let waited = life.waited_at(facts) <= from;
+            if waited || !life.planned_by.waits() || !has_predecessor || missing.is_zero() {
+                continue;
+            }
+            self.take(Step::Unserved {
+                number: life.number,
+                served_from: life.served_from + missing,
+                may_have_signed: self.may_have_signed(&life),
+            });
+            if let Some(activates) = life.activates {
+                let earliest = life.waited_at(facts) + missing;
+                let activates = activates.max(earliest);
+                self.set_activation(life.number, Some(activates), life.planned_by);
+            }
+        }
+    }
+
+    /// A key leaves the set when its last token has expired.
+    fn retire_due(&mut self) {
+        let now = self.now.lifecycle;
+        for life in self.set.lives.clone() {
+            if life.retires.is_some_and(|retires| retires <= now) {
+                self.bury(life.number, Departure::Retired);
+            }
+        }
+    }
+
+    /// Changed facts come into force. Copies of the set served under a longer max-age stay in
+    /// mind for as long as they can be in use.
+    fn adopt(&mut self, facts: &Facts) -> Result<(), Refusal> {
+        if self.set.facts.as_ref() == Some(facts) {
+            return Ok(());
+        }
+        self.set.admits(facts)?;
+        let now = self.now.lifecycle;
+        let mut former_max_age = self.set.former_max_age;
+        if let Some(old) = &self.set.facts
+            && old.jwks_max_age > facts.jwks_max_age
+        {
+            let until = now + old.jwks_max_age + old.jwks_max_age.max(old.verifier_cache);
+            let still =
+                if former_max_age.until > now { former_max_age.max_age } else { Duration::ZERO };
+            former_max_age = FormerMaxAge {
+                max_age: old.jwks_max_age.max(still),
+                until: until.max(former_max_age.until),
+            };
+        }
+        self.take(Step::Adopt { facts: facts.clone(), former_max_age });
+        Ok(())
+    }
+
+    /// A longer lifetime is committed before it counts. A shorter one changes nothing here: a
+    /// token of the longer one may exist.
+    fn extend_lifetimes(&mut self, facts: &Facts) {
+        for life in self.unended() {
+            if life.longest_ttl < facts.max_token_ttl {
+                let longest_ttl = facts.max_token_ttl;
+                self.take(Step::Extend { number: life.number, longest_ttl });
+            }
+        }
+    }
+
+    /// The first key activates at once. A set that came back to the configuration goes on with
+    /// the standby it still has.
+    fn ensure_signer(&mut self, facts: &Facts) {
+        let now = self.now.lifecycle;
+        if self.set.signer_at(now).is_some() {
+            return;
+        }
+        let waits_for_import =
+            facts.first_key == FirstKey::Import && self.set.next_number == Number::default();
+        if let Some(standby) = self.set.standby_at(facts, now) {
+            self.set_activation(standby.number, Some(now), PlannedBy::Recovery);
+        } else if !waits_for_import {
+            self.create(facts, Some(now), PlannedBy::FirstKey);
+        }
+    }
+
+    /// Every key below the signer will never sign again.
+    fn end_superseded(&mut self, facts: &Facts) {
+        let Some(signer) = self.set.signer_at(self.now.lifecycle).map(|life| life.number) else {
+            return;
+        };
+        for life in self.unended().into_iter().filter(|life| life.number < signer) {
+            self.end_or_bury(&life, facts.clock_skew);
+        }
+    }
+
+    /// A published key of the right algorithm is always there to sign next.
+    fn ensure_standby(&mut self, facts: &Facts) {
+        let now = self.now.lifecycle;
+        let has_standby = self.set.pending_at(now).any(|life| life.algorithm == facts.algorithm);
+        if !has_standby && self.set.signer_at(now).is_some() {
+            self.create(facts, None, PlannedBy::Nobody);
+        }
+    }
+
+    /// The schedule plans what nobody planned, and plans anew what another schedule planned. What
+    /// an admin planned stays, also for the key that takes a planned key's place.
+    fn plan_activations(&mut self, facts: &Facts) {
+        let now = self.now.lifecycle;
+        let wanted = planner_of(&facts.rotate);
+        let asked = self
+            .pending_at(now)
+            .into_iter()
+            .find(|life| life.planned_by == PlannedBy::Admin && life.algorithm != facts.algorithm);
+        for life in self.pending_at(now) {
+            let earliest = life.waited_at(facts);
+            let inherited = asked.as_ref().filter(|_| life.algorithm == facts.algorithm);
+            if life.planned_by == PlannedBy::Admin {
+                continue;
+            } else if let Some(asked) = inherited {
+                let activates = asked.activates.map(|at| at.max(earliest));
+                self.set_activation(life.number, activates, PlannedBy::Admin);
+            } else if life.planned_by != wanted {
+                let activates = facts.rotate.next_after(earliest.max(now));
+                self.set_activation(life.number, activates, wanted.clone());
+            }
+        }
+    }
+
+    /// A pending key of another algorithm stays until one of the right algorithm has waited.
+    fn drop_replaced(&mut self, facts: &Facts) {
+        let now = self.now.lifecycle;
+        let pending = self.pending_at(now);
+        let right = |life: &Life| life.algorithm == facts.algorithm;
+        let successor_waited =
+            pending.iter().any(|life| right(life) && life.waited_at(facts) <= now);
+        let keep = if successor_waited {
+            None
+        } else {
+            self.set.standby_at(facts, now).filter(|life| !right(life)).map(|life| life.number)
+        };
+        for life in pending.iter().filter(|life| !right(life) && Some(life.number) != keep) {
+            self.end_or_bury(life, facts.clock_skew);
+        }
+    }
+
+    /// Nothing activates before it has waited, also when the facts asked for a shorter wait at
+    /// the time of the decision.
+    fn hold_to_wait(&mut self, facts: &Facts) {
+        for life in self.pending_at(self.now.lifecycle) {
+            let earliest = life.waited_at(facts);
+            if life.planned_by.waits() && life.activates.is_some_and(|at| at < earliest) {
+                self.set_activation(life.number, Some(earliest), life.planned_by);
+            }
+        }
+    }
+
+    fn rotate(&mut self, facts: &Facts, expect: Number, when: RotateAt) -> Result<Answer, Refusal> {
+        let now = self.now.lifecycle;
+        let signer = self.set.signer_at(now).ok_or(Refusal::NoSigner)?;
+        if signer.number != expect {
+            return self.already_rotated(signer, expect);
+        }
+        self.ensure_standby(facts);
+        let standby = self.set.standby_at(facts, now).cloned().ok_or(Refusal::NoSigner)?;
+        let earliest = standby.waited_at(facts).max(now);
+        let (activates, by) = match when {
+            RotateAt::Waited => (earliest, PlannedBy::Admin),
+            RotateAt::At(time) if time < earliest => return Err(Refusal::TooEarly { earliest }),
+            RotateAt::At(time) => (time, PlannedBy::Admin),
+            RotateAt::Now => (now, PlannedBy::AdminNow),
+        };
+        if standby.activates != Some(activates) || standby.planned_by != by {
+            self.set_activation(standby.number, Some(activates), by);
+        }
+        let refused_until = (activates < earliest).then_some(earliest);
+        Ok(Answer::Rotation { from: expect, to: standby.number, activates, refused_until })
+    }
+
+    /// A retry after a lost answer finds its own work done: the key after the expected one
+    /// signs, because an admin said so.
+    fn already_rotated(&self, signer: &Life, expect: Number) -> Result<Answer, Refusal> {
+        let active = signer.number;
+        let by_admin = matches!(signer.planned_by, PlannedBy::Admin | PlannedBy::AdminNow);
+        let below = self.set.lives.iter().filter(|life| life.number < active).next_back();
+        if by_admin && below.is_some_and(|life| life.number == expect) {
+            Ok(Answer::AlreadyRotated { active })
+        } else {
+            Err(Refusal::ActiveChanged { active })
+        }
+    }
+
+    fn revoke(&mut self, facts: Option<&Facts>, number: Number) -> Result<Answer, Refusal> {
+        let now = self.now.lifecycle;
+        self.set.life(number).ok_or(Refusal::NoSuchKey)?;
+        let was_signer = self.set.signer_at(now).is_some_and(|life| life.number == number);
+        self.bury(number, Departure::Revoked);
+        if let Some(facts) = facts.filter(|_| was_signer) {
+            // Keys below the revoked one had stopped to sign; ending them later would let the
+            // newest of them sign again now.
+            for life in self.unended() {
+                if life.number < number && life.state_at(now) == State::Active {
+                    self.end(&life, facts.clock_skew);
+                }
+            }
+            self.promote(facts);
+        }
+        Ok(Answer::Done)
+    }
+
+    fn promote(&mut self, facts: &Facts) {
+        let now = self.now.lifecycle;
+        match self.set.standby_at(facts, now).map(|life| life.number) {
+            Some(standby) => {
+                self.set_activation(standby, Some(now), PlannedBy::Revocation);
+            }
+            None => self.create(facts, Some(now), PlannedBy::Revocation),
+        }
+    }
+
+    fn revoke_all(&mut self, facts: Option<&Facts>, expect: Number) -> Result<Answer, Refusal> {
+        let now = self.now.lifecycle;
+        if let Some(signer) = self.set.signer_at(now)
+            && signer.number != expect
+        {
+            let active = signer.number;
+            let retried = signer.planned_by == PlannedBy::Revocation
+                && self.set.lives.iter().all(|life| life.number >= active)
+                && expect < active;
+            return if retried {
+                Ok(Answer::AlreadyRotated { active })
+            } else {
+                Err(Refusal::ActiveChanged { active })
+            };
+        }
+        for life in self.set.lives.clone() {
+            self.bury(life.number, Departure::Revoked);
+        }
+        if let Some(facts) = facts {
+            self.create(facts, Some(now), PlannedBy::Revocation);
+        }
+        Ok(Answer::Done)
+    }
+
+    fn retire(&mut self, number: Number) -> Result<Answer, Refusal> {
+        let life = self.set.life(number).ok_or(Refusal::NoSuchKey)?;
+        match life.state_at(self.now.lifecycle) {
+            State::Pending => Err(Refusal::RetirePending),
+            State::Active => Err(Refusal::RetireActive),
+            State::VerifyOnly => {
+                self.bury(number, Departure::RetiredEarly);
+                Ok(Answer::Done)
+            }
+        }
+    }
+
+    fn create(&mut self, facts: &Facts, activates: Option<Time>, planned_by: PlannedBy) {
+        let now = self.now.lifecycle;
+        let former = self.set.former_max_age;
+        let stale = if former.until > now { former.max_age } else { Duration::ZERO };
+        self.take(Step::Create(Life {
+            number: self.set.next_number,
+            algorithm: facts.algorithm,
+            created: now,
+            published: now,
+            served_from: now,
+            stale_max_age: facts.jwks_max_age.max(stale),
+            activates,
+            planned_by,
+            longest_ttl: facts.max_token_ttl,
+            may_have_signed: false,
+            ended: None,
+            retires: None,
+        }));
+    }
+
+    fn end_or_bury(&mut self, life: &Life, clock_skew: Duration) {
+        if self.may_have_signed(life) {
+            self.end(life, clock_skew);
+        } else {
+            self.bury(life.number, Departure::Replaced);
+        }
+    }
+
+    fn end(&mut self, life: &Life, clock_skew: Duration) {
+        self.take(Step::End {
+            number: life.number,
+            ended: self.now.lifecycle,
+            retires: self.now.latest() + life.longest_ttl + clock_skew,
+        });
+    }
+
+    fn bury(&mut self, number: Number, departure: Departure) {
+        self.take(Step::Bury { number, departure });
+    }
+
+    fn set_activation(&mut self, number: Number, activates: Option<Time>, by: PlannedBy) {
+        self.take(Step::Plan { number, activates, by });
+    }
+
+    fn may_have_signed(&self, life: &Life) -> bool {
+        life.may_have_signed || life.state_at(self.now.lifecycle) == State::Active
+    }
+
+    fn unended(&self) -> Vec<Life> {
+        self.set.lives.iter().filter(|life| life.ended.is_none()).cloned().collect()
+    }
+
+    fn pending_at(&self, now: Time) -> Vec<Life> {
+        self.set.pending_at(now).cloned().collect()
+    }
+
+    fn take(&mut self, step: Step) {
+        self.set.apply(&step);
+        self.steps.push(step);
+    }
+}
+
+fn planner_of(rotate: &Rotation) -> PlannedBy {
+    match rotate {
+        Rotation::Manual => PlannedBy::Nobody,
+        Rotation::Scheduled(schedule) => PlannedBy::Schedule {
+            cron: schedule.text().to_owned(),
+            time_zone: schedule.zone_name().to_owned(),
+        },
+    }
+}

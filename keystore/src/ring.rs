@@ -1,0 +1,395 @@
+//! An immutable snapshot of one key set: what is served, and what signs when.
+//!
+//! A ring picks its signer by the time it is asked at, so it goes on rotating while the store is
+//! down. Secrets are opened at first use, and opened keys are shared between rings.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
+use crate::algorithm::Algorithm;
+use crate::crypto::{CryptoError, SigningKey, sha256};
+use crate::facts::Facts;
+use crate::id::{KeyId, KeysetName, Revision};
+use crate::jwk::JwkSet;
+use crate::lifecycle::{Number, State};
+use crate::seal::{MasterKeys, Place, SealError};
+use crate::store::{Record, SealedSecret};
+use crate::time::Time;
+
+/// A snapshot of one key set.
+pub struct Ring {
+    signers: Vec<Signer>,
+    served: Option<ServedSet>,
+    kids: Vec<(Number, KeyId)>,
+    max_token_ttl: Duration,
+}
+
+/// A JWK Set, ready to be sent.
+#[derive(Debug)]
+pub struct ServedSet {
+    /// The JSON text.
+    pub body: Vec<u8>,
+    /// The strong entity tag of the text, with its quotes (RFC 9110, section 8.8.3).
+    pub etag: String,
+    /// For how long it may be reused.
+    pub max_age: Duration,
+}
+
+/// Whether the ring of a set signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signing {
+    /// The set is in the configuration.
+    On,
+    /// The set is missing from the configuration: its last keys are only served.
+    Off,
+}
+
+/// A key that signs from its activation on.
+pub struct Signer {
+    number: Number,
+    activates: Time,
+    longest_ttl: Duration,
+    key: Arc<SealedKey>,
+}
+
+/// A signing key, opened at first use.
+struct SealedKey {
+    keyset: KeysetName,
+    number: Number,
+    kid: KeyId,
+    algorithm: Algorithm,
+    secret: SealedSecret,
+    master_keys: Arc<MasterKeys>,
+    opened: OnceLock<SigningKey>,
+}
+
+/// Why nothing was signed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// No key of the set may sign now.
+    #[error("the key set has no active key")]
+    NoSigner,
+    /// The secret does not open.
+    #[error("the secret of the active key does not open: {0}")]
+    Seal(#[from] SealError),
+    /// The library failed.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+}
+
+impl Ring {
+    /// The ring of a set: everything living is served, everything not ended can sign. Keys that
+    /// `previous` has opened stay open.
+    #[must_use]
+    pub fn new(
+        keyset: &KeysetName,
+        records: &[Record],
+        facts: Option<&Facts>,
+        signing: Signing,
+        master_keys: &Arc<MasterKeys>,
+        previous: Option<&Self>,
+    ) -> Self {
+        let signers = match signing {
+            Signing::Off => Vec::new(),
+            Signing::On => records
+                .iter()
+                .filter_map(|record| Signer::of(keyset, record, master_keys, previous))
+                .collect(),
+        };
+        let jwks = JwkSet { keys: records.iter().map(Record::jwk).collect() };
+        Self {
+            signers,
+            served: facts.and_then(|facts| ServedSet::of(&jwks, facts.jwks_max_age)),
+            kids: records.iter().map(|r| (r.life.number, r.kid.clone())).collect(),
+            max_token_ttl: facts.map_or(Duration::ZERO, |facts| facts.max_token_ttl),
+        }
+    }
+
+    /// What is served; `None` while there is no key, since verifiers choke on an empty set.
+    #[must_use]
+    pub fn served(&self) -> Option<&ServedSet> {
+        self.served.as_ref()
+    }
+
+    /// The kids in the served set, in the order of their numbers.
+    pub fn kids(&self) -> impl Iterator<Item = &KeyId> {
+        self.kids.iter().map(|(_, kid)| kid)
+    }
+
+    /// The key that signs at `now`: the newest whose activation has come.
+    ///
+    /// # Errors
+    ///
+    /// [`SignError::NoSigner`].
+    pub fn signer_at(&self, now: Time) -> Result<&Signer, SignError> {
+        self.signers
+            .iter()
+            .filter(|signer| signer.activates <= now)
+            .max_by_key(|signer| signer.number)
+            .ok_or(SignError::NoSigner)
+    }
+
+    /// The longest lifetime of a token signed at `now`: what is in force, but never more than the
+    /// key's record says.
+    ///
+    /// # Errors
+    ///
+    /// [`SignError::NoSigner`].
+    pub fn longest_ttl_at(&self, now: Time) -> Result<Duration, SignError> {
+        Ok(self.signer_at(now)?.longest_ttl.min(self.max_token_ttl))
+    }
+
+    /// Opens the secrets of the keys that sign at `now` or at latest at `soon`, so that no request
+    /// pays for it.
+    ///
+    /// # Errors
+    ///
+    /// The first secret that does not open.
+    pub fn warm(&self, now: Time, soon: Time) -> Result<(), SignError> {
+        let current = self.signer_at(now).ok().map(|signer| signer.number);
+        for signer in &self.signers {
+            let next = signer.activates > now && signer.activates <= soon;
+            if next || Some(signer.number) == current {
+                signer.key.open()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Signer {
+    fn of(
+        keyset: &KeysetName,
+        record: &Record,
+        master_keys: &Arc<MasterKeys>,
+        previous: Option<&Ring>,
+    ) -> Option<Self> {
+        if record.life.state_at(Time::EPOCH) == State::VerifyOnly {
+            return None;
+        }
+        let secret = record.secret.as_ref()?;
+        let shared = previous.and_then(|ring| {
+            let same = |signer: &&Signer| signer.key.is(record.life.number, secret.revision);
+            ring.signers.iter().find(same).map(|signer| signer.key.clone())
+        });
+        let key = shared.unwrap_or_else(|| {
+            Arc::new(SealedKey {
+                keyset: keyset.clone(),
+                number: record.life.number,
+                kid: record.kid.clone(),
+                algorithm: record.life.algorithm,
+                secret: secret.clone(),
+                master_keys: master_keys.clone(),
+                opened: OnceLock::new(),
+            })
+        });
+        Some(Self {
+            number: record.life.number,
+            activates: record.life.activates?,
+            longest_ttl: record.life.longest_ttl,
+            key,
+        })
+    }
+
+    /// Its kid.
+    #[must_use]
+    pub fn kid(&self) -> &KeyId {
+        &self.key.kid
+    }
+
+    /// Signs `payload` as a compact JWS (RFC 7515, section 7.1) whose header is exactly `alg`,
+    /// `kid` and `typ`. Header, kid and signature come from this one key.
+    ///
+    /// # Errors
+    ///
+    /// [`SignError::Seal`] when its secret does not open, [`SignError::Crypto`].
+    pub fn sign(&self, typ: &str, payload: &[u8]) -> Result<String, SignError> {
+        let signing_key = self.key.open()?;
+        let mut token = self.key.header(typ);
+        token.push('.');
+        BASE64_URL_SAFE_NO_PAD.encode_string(payload, &mut token);
+        let signature = signing_key.sign(token.as_bytes())?;
+        token.push('.');
+        BASE64_URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        Ok(token)
+    }
+}
+
+impl SealedKey {
+    fn is(&self, number: Number, revision: Revision) -> bool {
+        self.number == number && self.secret.revision == revision
+    }
+
+    fn open(&self) -> Result<&SigningKey, SignError> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        let place = Place {
+            keyset: &self.keyset,
+            number: self.number,
+            kid: &self.kid,
+            algorithm: self.algorithm,
+            revision: self.secret.revision,
+        };
+        let secret = self.master_keys.open(&self.secret.sealed, &place)?;
+        let opened = SigningKey::new(self.algorithm, &secret)?;
+        Ok(self.opened.get_or_init(|| opened))
+    }
+
+    fn header(&self, typ: &str) -> String {
+        let (alg, kid) = (self.algorithm.jose_name(), self.kid.as_str());
+        // `alg`, `kid` and `typ` need no escape: the first is ours, the others are checked names.
+        BASE64_URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{alg}","typ":"{typ}","kid":"{kid}"}}"#))
+    }
+}
+
+impl ServedSet {
+    fn of(jwks: &JwkSet, max_age: Duration) -> Option<Self> {
+        if jwks.keys.is_empty() {
+            return None;
+        }
+        let body = serde_json::to_vec(jwks).ok()?;
+        let etag = format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(&sha256(&body)[..16]));
+        Some(Self { body, etag, max_age })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto;
+    use crate::facts::tests::facts;
+    use crate::lifecycle::{Life, PlannedBy};
+    use crate::seal::tests::master_keys;
+
+    fn at(millis: u64) -> Time {
+        Time::from_millis(millis)
+    }
+
+    fn life(number: u64, activates: Option<u64>) -> Life {
+        Life {
+            number: Number(number),
+            algorithm: Algorithm::Es256,
+            created: at(0),
+            published: at(0),
+            served_from: at(0),
+            stale_max_age: Duration::ZERO,
+            activates: activates.map(at),
+            planned_by: PlannedBy::Nobody,
+            longest_ttl: Duration::from_mins(30),
+            may_have_signed: false,
+            ended: None,
+            retires: None,
+        }
+    }
+
+    struct Fixture {
+        keyset: KeysetName,
+        master_keys: Arc<MasterKeys>,
+        records: Vec<Record>,
+    }
+
+    impl Fixture {
+        fn new(lives: impl IntoIterator<Item = Life>) -> Self {
+            let keyset: KeysetName = "default".parse().unwrap();
+            let master_keys = Arc::new(master_keys());
+            let record = |life: Life| {
+                let pair = crypto::generate(life.algorithm).unwrap();
+                Record::of_new_key(&keyset, life, Revision(1), pair, &master_keys).unwrap()
+            };
+            let records = lives.into_iter().map(record).collect();
+            Self { keyset, master_keys, records }
+        }
+
+        fn ring(&self, signing: Signing, previous: Option<&Ring>) -> Ring {
+            let facts = facts("0 3 1 * *");
+            let (keyset, keys) = (&self.keyset, &self.master_keys);
+            Ring::new(keyset, &self.records, Some(&facts), signing, keys, previous)
+        }
+    }
+
+    #[test]
+    fn the_signer_changes_at_the_moment_without_a_new_ring() {
+        let fixture = Fixture::new([life(1, Some(10)), life(2, Some(20)), life(3, None)]);
+        let ring = fixture.ring(Signing::On, None);
+        let number = |now| ring.signer_at(at(now)).map(|signer| signer.number.0);
+        assert_eq!(number(9), Err(SignError::NoSigner));
+        assert_eq!(number(10), Ok(1));
+        assert_eq!(number(19), Ok(1));
+        assert_eq!(number(20), Ok(2));
+        assert_eq!(number(u64::MAX), Ok(2));
+    }
+
+    #[test]
+    fn an_ended_key_is_served_and_never_signs() {
+        let mut ended = life(1, Some(10));
+        ended.ended = Some(at(15));
+        let fixture = Fixture::new([ended]);
+        let ring = fixture.ring(Signing::On, None);
+        assert_eq!(ring.signer_at(at(12)).err(), Some(SignError::NoSigner));
+        assert_eq!(ring.kids().count(), 1);
+    }
+
+    #[test]
+    fn a_set_that_is_off_is_served_and_never_signs() {
+        let ring = Fixture::new([life(1, Some(10))]).ring(Signing::Off, None);
+        assert_eq!(ring.signer_at(at(12)).err(), Some(SignError::NoSigner));
+        assert!(ring.served().is_some());
+    }
+
+    #[test]
+    fn an_empty_set_is_not_served() {
+        assert!(Fixture::new([]).ring(Signing::On, None).served().is_none());
+    }
+
+    #[test]
+    fn a_token_verifies_with_the_served_key_of_its_kid() {
+        let fixture = Fixture::new([life(1, Some(10)), life(2, Some(20))]);
+        let ring = fixture.ring(Signing::On, None);
+        let token = ring.signer_at(at(15)).unwrap().sign("JWT", br#"{"sub":"1"}"#).unwrap();
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let decode = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).unwrap();
+        let (header, payload) = signed.split_once('.').unwrap();
+        let header: serde_json::Value = serde_json::from_slice(&decode(header)).unwrap();
+        let kid = fixture.records[0].kid.as_str();
+        assert_eq!(header, serde_json::json!({"alg": "ES256", "typ": "JWT", "kid": kid}));
+        assert_eq!(decode(payload), br#"{"sub":"1"}"#);
+        let public = &fixture.records[0].public;
+        assert_eq!(crypto::verify(public, signed.as_bytes(), &decode(signature)), Ok(()));
+    }
+
+    #[test]
+    fn bytes_and_tag_change_only_when_keys_come_or_go() {
+        let mut fixture = Fixture::new([life(1, Some(10)), life(2, None)]);
+        let first = fixture.ring(Signing::On, None);
+        fixture.records[1].life.activates = Some(at(99));
+        let planned = fixture.ring(Signing::On, Some(&first));
+        assert_eq!(first.served().unwrap().body, planned.served().unwrap().body);
+        assert_eq!(first.served().unwrap().etag, planned.served().unwrap().etag);
+        fixture.records.pop();
+        let shorter = fixture.ring(Signing::On, Some(&planned));
+        assert_ne!(first.served().unwrap().etag, shorter.served().unwrap().etag);
+    }
+
+    #[test]
+    fn an_opened_key_is_shared_with_the_next_ring() {
+        let fixture = Fixture::new([life(1, Some(10)), life(2, Some(500))]);
+        let first = fixture.ring(Signing::On, None);
+        first.warm(at(10), at(20)).unwrap();
+        let next = fixture.ring(Signing::On, Some(&first));
+        let opened: Vec<bool> =
+            next.signers.iter().map(|signer| signer.key.opened.get().is_some()).collect();
+        assert_eq!(opened, [true, false]);
+        assert!(Arc::ptr_eq(&first.signers[0].key, &next.signers[0].key));
+    }
+
+    #[test]
+    fn the_longest_lifetime_is_the_smaller_of_record_and_configuration() {
+        let fixture = Fixture::new([life(1, Some(10))]);
+        let ring = fixture.ring(Signing::On, None);
+        assert_eq!(ring.longest_ttl_at(at(10)), Ok(Duration::from_mins(30)));
+    }
+}

@@ -1,0 +1,371 @@
+//! The [`Store`] contract over plain rows of bytes.
+//!
+//! | row | value |
+//! |---|---|
+//! | `format` | the number of this layout |
+//! | `seen` | tag, lifecycle time |
+//! | `h/{keyset}` | tag, head |
+//! | `r/{keyset}/{number}` | record; its hash is in the head |
+//! | `t/{keyset}/{kid}` | tag, tombstone |
+//! | `u/{keyset}/{kid or thumbprint}` | the number that used it |
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Change, Head, Loaded, Record, Store, StoreError, Tombstone};
+use crate::crypto::sha256;
+use crate::facts::Facts;
+use crate::id::{KeyId, KeysetName, Revision};
+use crate::jwk::base64url;
+use crate::lifecycle::{FormerMaxAge, Number};
+use crate::seal::MasterKeys;
+use crate::time::Time;
+
+/// The layout that this version writes, and the only one that it reads.
+const FORMAT: &[u8] = b"1";
+const FORMAT_ROW: &[u8] = b"format";
+const SEEN_ROW: &[u8] = b"seen";
+
+/// A key and what is or shall be stored under it.
+pub(super) type Row = (Vec<u8>, Option<Vec<u8>>);
+
+/// Rows of bytes with one atomic, durable, conditional write.
+pub(super) trait Rows: Send + Sync {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// All rows whose key begins with `prefix`, in the order of their keys.
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+
+    /// Writes all of `rows` durably if every row of `expected` still is as it says; else changes
+    /// nothing and returns the index of the first that is not.
+    fn write(&self, expected: &[Row], rows: &[Row]) -> Result<Result<(), usize>, StoreError>;
+}
+
+/// A [`Store`] over rows.
+pub(super) struct Authenticated<R> {
+    pub(super) rows: R,
+    master_keys: std::sync::Arc<MasterKeys>,
+}
+
+/// The stored form of a head.
+#[derive(Serialize, Deserialize)]
+struct HeadRow {
+    revision: Revision,
+    facts: Option<Facts>,
+    former_max_age: FormerMaxAge,
+    next_number: Number,
+    records: BTreeMap<Number, Hash>,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Hash(#[serde(with = "base64url")] Vec<u8>);
+
+impl<R: Rows> Authenticated<R> {
+    /// Opens what is in `rows`, or begins an empty store there.
+    pub(super) fn open(
+        rows: R,
+        master_keys: std::sync::Arc<MasterKeys>,
+    ) -> Result<Self, StoreError> {
+        let store = Self { rows, master_keys };
+        match store.rows.get(FORMAT_ROW)? {
+            None => store.write_unconditionally(&[(FORMAT_ROW.to_vec(), Some(FORMAT.to_vec()))])?,
+            Some(format) if format == FORMAT => {}
+            Some(other) => {
+                return Err(StoreError::UnknownFormat(String::from_utf8_lossy(&other).into()));
+            }
+        }
+        // Also tells a wrong master key at once.
+        store.seen()?;
+        Ok(store)
+    }
+
+    fn write_unconditionally(&self, rows: &[Row]) -> Result<(), StoreError> {
+        self.rows.write(&[], rows)?.map_err(|_| StoreError::Conflict)
+    }
+
+    /// `tag ‖ body`, the tag over the key of the row too, so that rows cannot be swapped.
+    fn tagged(&self, key: &[u8], body: &[u8]) -> Vec<u8> {
+        let tag = self.master_keys.authenticate(&[key, body]);
+        let mut value = vec![u8::try_from(tag.len()).unwrap_or(u8::MAX)];
+        value.extend_from_slice(&tag);
+        value.extend_from_slice(body);
+        value
+    }
+
+    fn checked<'a>(
+        &self,
+        key: &[u8],
+        value: &'a [u8],
+        what: impl Fn() -> String,
+    ) -> Result<&'a [u8], StoreError> {
+        let damaged = || StoreError::Damaged { what: what() };
+        let (length, rest) = value.split_first().ok_or_else(damaged)?;
+        let (tag, body) = rest.split_at_checked(usize::from(*length)).ok_or_else(damaged)?;
+        self.master_keys
+            .check(&[key, body], tag)
+            .map_err(|error| StoreError::of_seal(error, &what))?;
+        Ok(body)
+    }
+
+    fn parse_tagged<T: DeserializeOwned>(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        what: impl Fn() -> String,
+    ) -> Result<T, StoreError> {
+        let body = self.checked(key, value, &what)?;
+        parse(body, what)
+    }
+
+    fn head_row(&self, keyset: &KeysetName, value: &[u8]) -> Result<HeadRow, StoreError> {
+        self.parse_tagged(&head_key(keyset), value, || format!("the head of key set {keyset}"))
+    }
+
+    /// Reads head and records; `None` if a commit came in between.
+    fn try_load(&self, keyset: &KeysetName) -> Result<Option<Loaded>, StoreError> {
+        let head_key = head_key(keyset);
+        let before = self.rows.get(&head_key)?;
+        let rows = self.rows.scan(&record_prefix(keyset))?;
+        if self.rows.get(&head_key)? != before {
+            return Ok(None);
+        }
+        let Some(value) = before else {
+            return if rows.is_empty() {
+                Ok(Some(Loaded::default()))
+            } else {
+                Err(StoreError::Damaged { what: format!("the head of key set {keyset}") })
+            };
+        };
+        let head = self.head_row(keyset, &value)?;
+        let records = verified_records(keyset, &head, rows)?;
+        Ok(Some(Loaded {
+            revision: head.revision,
+            head: Head {
+                facts: head.facts,
+                former_max_age: head.former_max_age,
+                next_number: head.next_number,
+            },
+            records,
+        }))
+    }
+
+    fn parse_tombstone(
+        &self,
+        keyset: &KeysetName,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<Tombstone, StoreError> {
+        self.parse_tagged(key, value, || format!("a tombstone of key set {keyset}"))
+    }
+
+    fn seen_row(&self, now: Time) -> Row {
+        let body = now.as_millis().to_be_bytes();
+        (SEEN_ROW.to_vec(), Some(self.tagged(SEEN_ROW, &body)))
+    }
+}
+
+impl<R: Rows> Store for Authenticated<R> {
+    fn keysets(&self) -> Result<Vec<KeysetName>, StoreError> {
+        let name = |(key, _): (Vec<u8>, Vec<u8>)| {
+            let name = String::from_utf8_lossy(&key[2..]).into_owned();
+            KeysetName::try_from(name.clone())
+                .map_err(|_| StoreError::Damaged { what: format!("the head of {name:?}") })
+        };
+        self.rows.scan(b"h/")?.into_iter().map(name).collect()
+    }
+
+    fn load(&self, keyset: &KeysetName) -> Result<Loaded, StoreError> {
+        const TRIES: usize = 5;
+        for _ in 0..TRIES {
+            if let Some(loaded) = self.try_load(keyset)? {
+                return Ok(loaded);
+            }
+        }
+        Err(StoreError::Unavailable(format!("the key set {keyset} kept changing while read")))
+    }
+
+    fn commit(
+        &self,
+        keyset: &KeysetName,
+        expected: Revision,
+        changes: &[Change],
+        seen: Time,
+    ) -> Result<Revision, StoreError> {
+        let head_key = head_key(keyset);
+        let stored = self.rows.get(&head_key)?;
+        let mut head = match &stored {
+            Some(value) => self.head_row(keyset, value)?,
+            None => HeadRow::empty(),
+        };
+        if head.revision != expected {
+            return Err(StoreError::Conflict);
+        }
+        head.revision = expected.next();
+        let mut conditions = vec![(head_key.clone(), stored)];
+        let mut rows = Vec::new();
+        for change in changes {
+            self.write_change(keyset, change, &mut head, &mut conditions, &mut rows)?;
+        }
+        rows.push((head_key.clone(), Some(self.tagged(&head_key, &to_json(&head)?))));
+        rows.push(self.seen_row(seen.max(self.seen()?)));
+        match self.rows.write(&conditions, &rows)? {
+            Ok(()) => Ok(head.revision),
+            Err(0) => Err(StoreError::Conflict),
+            Err(_) => Err(StoreError::Used),
+        }
+    }
+
+    fn tombstone(&self, keyset: &KeysetName, kid: &KeyId) -> Result<Option<Tombstone>, StoreError> {
+        let key = tombstone_key(keyset, kid);
+        let value = self.rows.get(&key)?;
+        value.map(|value| self.parse_tombstone(keyset, &key, &value)).transpose()
+    }
+
+    fn tombstones(&self, keyset: &KeysetName) -> Result<Vec<Tombstone>, StoreError> {
+        let rows = self.rows.scan(format!("t/{keyset}/").as_bytes())?;
+        let mut tombstones = rows
+            .iter()
+            .map(|(key, value)| self.parse_tombstone(keyset, key, value))
+            .collect::<Result<Vec<_>, _>>()?;
+        tombstones.sort_by_key(|tombstone| tombstone.life.number);
+        Ok(tombstones)
+    }
+
+    fn seen(&self) -> Result<Time, StoreError> {
+        let what = || "the record of the last lifecycle time".to_owned();
+        let Some(value) = self.rows.get(SEEN_ROW)? else {
+            return Ok(Time::EPOCH);
+        };
+        let body = self.checked(SEEN_ROW, &value, what)?;
+        let bytes = body.try_into().map_err(|_| StoreError::Damaged { what: what() })?;
+        Ok(Time::from_millis(u64::from_be_bytes(bytes)))
+    }
+
+    fn record_seen(&self, now: Time) -> Result<(), StoreError> {
+        if now <= self.seen()? {
+            return Ok(());
+        }
+        self.write_unconditionally(&[self.seen_row(now)])
+    }
+}
+
+impl<R: Rows> Authenticated<R> {
+    fn write_change(
+        &self,
+        keyset: &KeysetName,
+        change: &Change,
+        head: &mut HeadRow,
+        conditions: &mut Vec<Row>,
+        rows: &mut Vec<Row>,
+    ) -> Result<(), StoreError> {
+        match change {
+            Change::Adopt { facts, former_max_age } => {
+                head.facts = Some(facts.as_ref().clone());
+                head.former_max_age = *former_max_age;
+            }
+            Change::Put(record) => {
+                let number = record.life.number;
+                if number >= head.next_number {
+                    head.next_number = number.next();
+                    for used in names_of(keyset, record) {
+                        conditions.push((used.clone(), None));
+                        rows.push((used, Some(number.0.to_be_bytes().to_vec())));
+                    }
+                }
+                let body = to_json(record.as_ref())?;
+                head.records.insert(number, Hash(sha256(&body).to_vec()));
+                rows.push((record_key(keyset, number), Some(body)));
+            }
+            Change::Bury(tombstone) => {
+                let number = tombstone.life.number;
+                head.records.remove(&number);
+                rows.push((record_key(keyset, number), None));
+                rows.push(self.tombstone_row(keyset, tombstone)?);
+            }
+            Change::Mark(tombstone) => rows.push(self.tombstone_row(keyset, tombstone)?),
+        }
+        Ok(())
+    }
+
+    fn tombstone_row(&self, keyset: &KeysetName, tombstone: &Tombstone) -> Result<Row, StoreError> {
+        let key = tombstone_key(keyset, &tombstone.kid);
+        let value = self.tagged(&key, &to_json(tombstone)?);
+        Ok((key, Some(value)))
+    }
+}
+
+impl HeadRow {
+    fn empty() -> Self {
+        Self {
+            revision: Revision::default(),
+            facts: None,
+            former_max_age: FormerMaxAge::default(),
+            next_number: Number::default(),
+            records: BTreeMap::new(),
+        }
+    }
+}
+
+/// Every record of the head is there as it was written, and no other is.
+fn verified_records(
+    keyset: &KeysetName,
+    head: &HeadRow,
+    rows: Vec<(Vec<u8>, Vec<u8>)>,
+) -> Result<Vec<Record>, StoreError> {
+    let damaged =
+        |number: Number| StoreError::Damaged { what: format!("key {number} of key set {keyset}") };
+    let mut stored: BTreeMap<Vec<u8>, Vec<u8>> = rows.into_iter().collect();
+    let mut records = Vec::new();
+    for (&number, hash) in &head.records {
+        let body = stored.remove(&record_key(keyset, number)).ok_or_else(|| damaged(number))?;
+        if sha256(&body).as_slice() != hash.0 {
+            return Err(damaged(number));
+        }
+        records.push(parse(&body, || format!("key {number} of key set {keyset}"))?);
+    }
+    if stored.is_empty() {
+        Ok(records)
+    } else {
+        Err(StoreError::Damaged { what: format!("the list of keys of key set {keyset}") })
+    }
+}
+
+fn head_key(keyset: &KeysetName) -> Vec<u8> {
+    format!("h/{keyset}").into_bytes()
+}
+
+fn record_prefix(keyset: &KeysetName) -> Vec<u8> {
+    format!("r/{keyset}/").into_bytes()
+}
+
+fn record_key(keyset: &KeysetName, number: Number) -> Vec<u8> {
+    let mut key = record_prefix(keyset);
+    key.extend_from_slice(&number.0.to_be_bytes());
+    key
+}
+
+fn tombstone_key(keyset: &KeysetName, kid: &KeyId) -> Vec<u8> {
+    format!("t/{keyset}/{kid}").into_bytes()
+}
+
+/// The rows that say that a kid and a thumbprint were used.
+fn names_of(keyset: &KeysetName, record: &Record) -> Vec<Vec<u8>> {
+    let row = |name: &str| format!("u/{keyset}/{name}").into_bytes();
+    let mut names = vec![row(record.kid.as_str())];
+    if record.kid.as_str() != record.thumbprint.as_str() {
+        names.push(row(record.thumbprint.as_str()));
+    }
+    names
+}
+
+fn to_json(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value).map_err(|error| StoreError::Unavailable(error.to_string()))
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8], what: impl Fn() -> String) -> Result<T, StoreError> {
+    // The parser's message could quote what is stored.
+    serde_json::from_slice(body).map_err(|_| StoreError::Damaged { what: what() })
+}
