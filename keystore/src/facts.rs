@@ -224,6 +224,14 @@ impl Waits {
         self.max_age + self.max_age.max(self.verifier_cache) + self.clock_skew
     }
 
+    /// The arithmetic of [`Waits::publish_ahead`].
+    #[must_use]
+    pub fn arithmetic(&self) -> String {
+        let (a, v) = (Span(self.max_age), Span(self.verifier_cache));
+        let s = Span(self.clock_skew);
+        format!("jwks_max_age {a} + max(jwks_max_age {a}, verifier_cache {v}) + clock_skew {s}")
+    }
+
     /// How long a key stays published after it stopped to sign, when no longer lifetime was ever
     /// in force: T + S.
     #[must_use]
@@ -241,16 +249,9 @@ impl Waits {
 }
 
 impl fmt::Display for Waits {
-    /// The arithmetic of `publish_ahead`.
+    /// `publish_ahead` with its arithmetic.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} (jwks_max_age {a} + max(jwks_max_age {a}, verifier_cache {}) + clock_skew {})",
-            Span(self.publish_ahead()),
-            Span(self.verifier_cache),
-            Span(self.clock_skew),
-            a = Span(self.max_age),
-        )
+        write!(f, "{} ({})", Span(self.publish_ahead()), self.arithmetic())
     }
 }
 

@@ -37,6 +37,9 @@ pub use planner::plan;
 pub struct Number(pub u64);
 
 impl Number {
+    /// The number of no key.
+    pub const NONE: Self = Self(u64::MAX);
+
     /// The number of the next key.
     #[must_use]
     pub const fn next(self) -> Self {

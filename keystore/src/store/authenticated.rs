@@ -64,14 +64,30 @@ struct HeadRow {
 struct Hash(#[serde(with = "base64url")] Vec<u8>);
 
 impl<R: Rows> Authenticated<R> {
-    /// Opens what is in `rows`, or begins an empty store there.
+    /// Begins an empty store in `rows`, or opens the one that is there.
+    pub(super) fn create(
+        rows: R,
+        master_keys: std::sync::Arc<MasterKeys>,
+    ) -> Result<Self, StoreError> {
+        if rows.get(FORMAT_ROW)?.is_some() || !rows.scan(b"")?.is_empty() {
+            return Self::open(rows, master_keys);
+        }
+        let store = Self { rows, master_keys };
+        let format = (FORMAT_ROW.to_vec(), Some(FORMAT.to_vec()));
+        let seen = store.seen_row(Time::EPOCH);
+        let begun = store.rows.write(&[], &[format, seen])?;
+        begun.map_err(|_| StoreError::Conflict)?;
+        Ok(store)
+    }
+
+    /// Opens the store in `rows`. One that lost its rows is damaged, not new.
     pub(super) fn open(
         rows: R,
         master_keys: std::sync::Arc<MasterKeys>,
     ) -> Result<Self, StoreError> {
         let store = Self { rows, master_keys };
         match store.rows.get(FORMAT_ROW)? {
-            None => store.write_unconditionally(&[(FORMAT_ROW.to_vec(), Some(FORMAT.to_vec()))])?,
+            None => return Err(StoreError::Damaged { what: "the format of the store".into() }),
             Some(format) if format == FORMAT => {}
             Some(other) => {
                 return Err(StoreError::UnknownFormat(String::from_utf8_lossy(&other).into()));
@@ -80,10 +96,6 @@ impl<R: Rows> Authenticated<R> {
         // Also tells a wrong master key at once.
         store.seen()?;
         Ok(store)
-    }
-
-    fn write_unconditionally(&self, rows: &[Row]) -> Result<(), StoreError> {
-        self.rows.write(&[], rows)?.map_err(|_| StoreError::Conflict)
     }
 
     /// `tag ‖ body`, the tag over the key of the row too, so that rows cannot be swapped.
@@ -161,6 +173,17 @@ impl<R: Rows> Authenticated<R> {
         self.parse_tagged(key, value, || format!("a tombstone of key set {keyset}"))
     }
 
+    /// The latest lifecycle time and the row that says so.
+    fn stored_seen(&self) -> Result<(Time, Row), StoreError> {
+        let what = || "the record of the last lifecycle time".to_owned();
+        let damaged = || StoreError::Damaged { what: what() };
+        let value = self.rows.get(SEEN_ROW)?.ok_or_else(damaged)?;
+        let body = self.checked(SEEN_ROW, &value, what)?;
+        let bytes = body.try_into().map_err(|_| damaged())?;
+        let seen = Time::from_millis(u64::from_be_bytes(bytes));
+        Ok((seen, (SEEN_ROW.to_vec(), Some(value))))
+    }
+
     fn seen_row(&self, now: Time) -> Row {
         let body = now.as_millis().to_be_bytes();
         (SEEN_ROW.to_vec(), Some(self.tagged(SEEN_ROW, &body)))
@@ -194,27 +217,10 @@ impl<R: Rows> Store for Authenticated<R> {
         changes: &[Change],
         seen: Time,
     ) -> Result<Revision, StoreError> {
-        let head_key = head_key(keyset);
-        let stored = self.rows.get(&head_key)?;
-        let mut head = match &stored {
-            Some(value) => self.head_row(keyset, value)?,
-            None => HeadRow::empty(),
-        };
-        if head.revision != expected {
-            return Err(StoreError::Conflict);
-        }
-        head.revision = expected.next();
-        let mut conditions = vec![(head_key.clone(), stored)];
-        let mut rows = Vec::new();
-        for change in changes {
-            self.write_change(keyset, change, &mut head, &mut conditions, &mut rows)?;
-        }
-        rows.push((head_key.clone(), Some(self.tagged(&head_key, &to_json(&head)?))));
-        rows.push(self.seen_row(seen.max(self.seen()?)));
-        match self.rows.write(&conditions, &rows)? {
-            Ok(()) => Ok(head.revision),
-            Err(0) => Err(StoreError::Conflict),
-            Err(_) => Err(StoreError::Used),
+        loop {
+            if let Some(revision) = self.try_commit(keyset, expected, changes, seen)? {
+                return Ok(revision);
+            }
         }
     }
 
@@ -235,24 +241,54 @@ impl<R: Rows> Store for Authenticated<R> {
     }
 
     fn seen(&self) -> Result<Time, StoreError> {
-        let what = || "the record of the last lifecycle time".to_owned();
-        let Some(value) = self.rows.get(SEEN_ROW)? else {
-            return Ok(Time::EPOCH);
-        };
-        let body = self.checked(SEEN_ROW, &value, what)?;
-        let bytes = body.try_into().map_err(|_| StoreError::Damaged { what: what() })?;
-        Ok(Time::from_millis(u64::from_be_bytes(bytes)))
+        Ok(self.stored_seen()?.0)
     }
 
     fn record_seen(&self, now: Time) -> Result<(), StoreError> {
-        if now <= self.seen()? {
-            return Ok(());
+        loop {
+            let (seen, stored) = self.stored_seen()?;
+            if now <= seen || self.rows.write(&[stored], &[self.seen_row(now)])?.is_ok() {
+                return Ok(());
+            }
         }
-        self.write_unconditionally(&[self.seen_row(now)])
     }
 }
 
 impl<R: Rows> Authenticated<R> {
+    /// Commits; `None` if the lifecycle time was renewed in between, by a commit to another set.
+    fn try_commit(
+        &self,
+        keyset: &KeysetName,
+        expected: Revision,
+        changes: &[Change],
+        seen: Time,
+    ) -> Result<Option<Revision>, StoreError> {
+        let head_key = head_key(keyset);
+        let stored = self.rows.get(&head_key)?;
+        let mut head = match &stored {
+            Some(value) => self.head_row(keyset, value)?,
+            None => HeadRow::empty(),
+        };
+        if head.revision != expected {
+            return Err(StoreError::Conflict);
+        }
+        head.revision = expected.next();
+        let (stored_seen, seen_condition) = self.stored_seen()?;
+        let mut conditions = vec![(head_key.clone(), stored), seen_condition];
+        let mut rows = Vec::new();
+        for change in changes {
+            self.write_change(keyset, change, &mut head, &mut conditions, &mut rows)?;
+        }
+        rows.push((head_key.clone(), Some(self.tagged(&head_key, &to_json(&head)?))));
+        rows.push(self.seen_row(seen.max(stored_seen)));
+        match self.rows.write(&conditions, &rows)? {
+            Ok(()) => Ok(Some(head.revision)),
+            Err(0) => Err(StoreError::Conflict),
+            Err(1) => Ok(None),
+            Err(_) => Err(StoreError::Used),
+        }
+    }
+
     fn write_change(
         &self,
         keyset: &KeysetName,
@@ -268,13 +304,23 @@ impl<R: Rows> Authenticated<R> {
             }
             Change::Put(record) => {
                 let number = record.life.number;
-                if number >= head.next_number {
-                    head.next_number = number.next();
-                    for used in names_of(keyset, record) {
-                        conditions.push((used.clone(), None));
-                        rows.push((used, Some(number.0.to_be_bytes().to_vec())));
+                let is_new = number >= head.next_number;
+                if !is_new && !head.records.contains_key(&number) {
+                    return Err(StoreError::Used);
+                }
+                for name in names_of(keyset, record) {
+                    let used = (name, Some(number.0.to_be_bytes().to_vec()));
+                    match (rows.iter().find(|(key, _)| *key == used.0), is_new) {
+                        (None, true) => {
+                            conditions.push((used.0.clone(), None));
+                            rows.push(used);
+                        }
+                        (None, false) => conditions.push(used),
+                        (Some(earlier), false) if *earlier == used => {}
+                        (Some(_), _) => return Err(StoreError::Used),
                     }
                 }
+                head.next_number = head.next_number.max(number.next());
                 let body = to_json(record.as_ref())?;
                 head.records.insert(number, Hash(sha256(&body).to_vec()));
                 rows.push((record_key(keyset, number), Some(body)));

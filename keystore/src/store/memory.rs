@@ -37,13 +37,13 @@ pub enum CommitFault {
 }
 
 impl MemoryStore {
-    /// Opens the store that is in `rows`.
+    /// Opens the store that is in `rows`, or begins one there.
     ///
     /// # Errors
     ///
     /// As for the store on disk.
     pub fn open(rows: Rows, master_keys: Arc<MasterKeys>) -> Result<Self, StoreError> {
-        Authenticated::open(rows, master_keys).map(Self)
+        Authenticated::create(rows, master_keys).map(Self)
     }
 
     /// The rows.

@@ -8,9 +8,9 @@
 //! * syncs an own descriptor of sled's log afterwards, and only then answers;
 //! * uses one tree for all sets, since each tree costs memory; and lets sled never wake by itself.
 //!
-//! When that last sync fails, the kernel may have dropped what it could not write and report
-//! success the next time. So from then on this process takes nothing more: a restart reads what
-//! is really there.
+//! When a commit fails to reach the disk, the kernel may have dropped what it could not write and
+//! report success the next time, and sled would read back what is in its memory only. So from then
+//! on this process neither writes nor reads: a restart reads what is really there.
 
 use std::fs::{self, File};
 use std::io;
@@ -35,9 +35,9 @@ const LOG_FILE: &str = "db";
 pub struct SledStore(Authenticated<SledRows>);
 
 struct SledRows {
-    // Dropped last: it holds the lock.
     log: File,
     rows: sled::Tree,
+    // Dropped after the tree: it holds the lock.
     _database: sled::Db,
     sync_failed: AtomicBool,
 }
@@ -56,7 +56,8 @@ impl SledStore {
     /// [`StoreError::Missing`], [`StoreError::Locked`], [`StoreError::OtherMasterKey`],
     /// [`StoreError::Damaged`], [`StoreError::UnknownFormat`], [`StoreError::Unavailable`].
     pub fn open(path: &Path, master_keys: Arc<MasterKeys>) -> Result<Self, StoreError> {
-        if !Self::exists(path) {
+        // A directory that cannot be looked into is not one without a store.
+        if !path.join(LOG_FILE).try_exists().map_err(|error| unavailable(&error))? {
             return Err(StoreError::Missing(path.to_owned()));
         }
         Authenticated::open(SledRows::open(path)?, master_keys).map(Self)
@@ -69,7 +70,7 @@ impl SledStore {
     /// As [`SledStore::open`].
     pub fn create(path: &Path, master_keys: Arc<MasterKeys>) -> Result<Self, StoreError> {
         fs::create_dir_all(path).map_err(|error| unavailable(&error))?;
-        Authenticated::open(SledRows::open(path)?, master_keys).map(Self)
+        Authenticated::create(SledRows::open(path)?, master_keys).map(Self)
     }
 }
 
@@ -87,27 +88,39 @@ impl SledRows {
         let log = File::open(path.join(LOG_FILE)).map_err(|error| unavailable(&error))?;
         Ok(Self { log, rows, _database: opening, sync_failed: AtomicBool::new(false) })
     }
-}
 
-impl Rows for SledRows {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let value = self.rows.get(key).map_err(|error| unavailable(&error))?;
-        Ok(value.map(|bytes| bytes.to_vec()))
-    }
-
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        self.rows
-            .scan_prefix(prefix)
-            .map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())))
-            .collect::<Result<_, _>>()
-            .map_err(|error| unavailable(&error))
-    }
-
-    fn write(&self, expected: &[Row], rows: &[Row]) -> Result<Result<(), usize>, StoreError> {
+    fn trusted(&self) -> Result<(), StoreError> {
         if self.sync_failed.load(Ordering::SeqCst) {
             let reason = "the disk failed to sync before; restart to read what it holds";
             return Err(StoreError::Unavailable(reason.to_owned()));
         }
+        Ok(())
+    }
+
+    fn distrust(&self, error: &dyn std::error::Error) -> StoreError {
+        self.sync_failed.store(true, Ordering::SeqCst);
+        StoreError::Unknown(error.to_string())
+    }
+}
+
+impl Rows for SledRows {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.trusted()?;
+        let value = self.rows.get(key).map_err(|error| failed(&error))?;
+        Ok(value.map(|bytes| bytes.to_vec()))
+    }
+
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        self.trusted()?;
+        self.rows
+            .scan_prefix(prefix)
+            .map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())))
+            .collect::<Result<_, _>>()
+            .map_err(|error| failed(&error))
+    }
+
+    fn write(&self, expected: &[Row], rows: &[Row]) -> Result<Result<(), usize>, StoreError> {
+        self.trusted()?;
         let written = self.rows.transaction(|transaction| {
             for (index, (key, value)) in expected.iter().enumerate() {
                 if transaction.get(key)?.as_deref() != value.as_deref() {
@@ -125,14 +138,11 @@ impl Rows for SledRows {
         });
         match written {
             Ok(()) => {
-                self.log.sync_data().map_err(|error| {
-                    self.sync_failed.store(true, Ordering::SeqCst);
-                    StoreError::Unknown(error.to_string())
-                })?;
+                self.log.sync_data().map_err(|error| self.distrust(&error))?;
                 Ok(Ok(()))
             }
             Err(TransactionError::Abort(index)) => Ok(Err(index)),
-            Err(TransactionError::Storage(error)) => Err(StoreError::Unknown(error.to_string())),
+            Err(TransactionError::Storage(error)) => Err(self.distrust(&error)),
         }
     }
 }
@@ -189,13 +199,18 @@ fn sync_tree(path: &Path) -> io::Result<()> {
 }
 
 fn opening_failed(path: &Path, error: &sled::Error) -> StoreError {
-    let text = error.to_string();
+    // sled wraps what the lock said in a text of its own.
+    let in_use = |io: &io::Error| io.to_string().contains("WouldBlock");
     match error {
-        sled::Error::Io(io) if io.kind() == io::ErrorKind::WouldBlock || text.contains("lock") => {
-            StoreError::Locked(PathBuf::from(path))
-        }
+        sled::Error::Io(io) if in_use(io) => StoreError::Locked(PathBuf::from(path)),
+        _ => failed(error),
+    }
+}
+
+fn failed(error: &sled::Error) -> StoreError {
+    match error {
         sled::Error::Corruption { .. } => {
-            StoreError::Damaged { what: format!("the store at {}", path.display()) }
+            StoreError::Damaged { what: "the file of the store".into() }
         }
         _ => unavailable(error),
     }
@@ -245,6 +260,32 @@ pub(super) mod tests {
         let opened = SledStore::open(dir.path(), Arc::new(master_keys()));
         assert_eq!(opened.err(), Some(StoreError::OtherMasterKey { id: right.sealing_id() }));
         assert!(SledStore::open(dir.path(), right).is_ok());
+    }
+
+    #[test]
+    fn after_a_failed_sync_nothing_is_taken_and_nothing_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SledStore::create(dir.path(), Arc::new(master_keys())).unwrap();
+        let now = Time::from_millis(1);
+        // What cannot be synced.
+        store.0.rows.log = File::open("/dev/null").unwrap();
+        assert!(matches!(store.record_seen(now), Err(StoreError::Unknown(_))));
+        assert!(matches!(store.seen(), Err(StoreError::Unavailable(_))));
+        assert!(matches!(store.keysets(), Err(StoreError::Unavailable(_))));
+        assert!(matches!(store.record_seen(now), Err(StoreError::Unavailable(_))));
+    }
+
+    #[test]
+    fn a_store_that_lost_its_content_is_not_taken_for_a_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Arc::new(master_keys());
+        drop(SledStore::create(dir.path(), keys.clone()).unwrap());
+        File::create(dir.path().join(LOG_FILE)).unwrap();
+        let opened = SledStore::open(dir.path(), keys);
+        assert_eq!(
+            opened.err(),
+            Some(StoreError::Damaged { what: "the format of the store".into() })
+        );
     }
 
     #[test]

@@ -1,0 +1,334 @@
+//! What admins may ask for: each method decides, records, carries out and answers.
+//!
+//! It knows no HTTP. Every method waits for the disk, so none is for a thread that serves requests.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jwksd_keystore::facts::Facts;
+use jwksd_keystore::id::{KeyId, KeysetName, Revision};
+use jwksd_keystore::lifecycle::{Answer, Keyset, Number, RotateAt};
+use jwksd_keystore::store::{Store, StoreError};
+use jwksd_keystore::time::Time;
+
+use crate::api;
+use crate::clock::LifecycleClock;
+use crate::config::{Config, ConfigError};
+use crate::custody::{Asker, Custody};
+use crate::gate::{Denied, Permit, Recorded};
+use crate::health::Health;
+use crate::policy::Action;
+use crate::rotator::{Actor, Command, Handle, Outcome, ReloadError, StepError};
+use crate::view;
+
+/// What admins may ask for.
+pub struct Administration {
+    /// Identity and gate.
+    pub custody: Arc<Custody>,
+    /// What carries commands out.
+    pub rotator: Handle,
+    /// To read from.
+    pub store: Arc<dyn Store>,
+    /// Lifecycle time.
+    pub clock: Arc<LifecycleClock>,
+    /// What is not well.
+    pub health: Arc<Health>,
+    /// The file that a reload reads.
+    pub config_path: PathBuf,
+}
+
+/// Why an admin did not get what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The gate denied it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// There is no such key set.
+    #[error("there is no key set {0}")]
+    UnknownKeyset(KeysetName),
+    /// `expect_active` is missing.
+    #[error("give expect_active, the kid that signs now{}", now_active(.0.as_ref()))]
+    ExpectActive(Option<KeyId>),
+    /// Both `now` and `at`, or an `at` that is no instant.
+    #[error("give either now or at; at is an instant such as 2026-11-22T03:00:00Z")]
+    When,
+    /// The rotator did not do it.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The configuration on disk is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The configuration on disk cannot be put in force.
+    #[error(transparent)]
+    Reload(#[from] ReloadError),
+}
+
+fn now_active(active: Option<&KeyId>) -> String {
+    active.map_or_else(String::new, |kid| format!(": {kid}"))
+}
+
+impl Administration {
+    /// The key sets that the asker may read.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub fn list(&self, asker: &Asker) -> Result<api::KeysetList, AdminError> {
+        let config = self.custody.config();
+        let mut names = self.store.keysets()?;
+        names.extend(config.keysets.keys().cloned());
+        names.sort();
+        names.dedup();
+        let readable = names.iter().filter(|name| self.custody.may_read(asker, name));
+        let keysets = readable.map(|name| self.view(&config, name)).collect::<Result<_, _>>()?;
+        Ok(api::KeysetList { keysets })
+    }
+
+    /// One key set: its keys with states and times, and what happens next.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub fn show(&self, asker: &Asker, keyset: &KeysetName) -> Result<api::Keyset, AdminError> {
+        self.permit(asker, Action::Read, "show", keyset, None, None)?;
+        self.view(&self.custody.config(), keyset)
+    }
+
+    /// Lets the standby sign.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub fn rotate(
+        &self,
+        asker: &Asker,
+        keyset: &KeysetName,
+        request: &api::RotateRequest,
+    ) -> Result<api::RotateResponse, AdminError> {
+        let when = rotate_at(request)?;
+        let detail = match when {
+            RotateAt::Waited => "when the standby has waited".to_owned(),
+            RotateAt::At(time) => format!("at {time}"),
+            RotateAt::Now => "now, without the wait".to_owned(),
+        };
+        let expect = request.expect_active.as_ref();
+        let permit = self.permit(asker, Action::Rotate, "rotate", keyset, expect, Some(&detail))?;
+        let expect = self.expected(keyset, expect)?;
+        let command = Command::Rotate { expect: expect.clone(), when };
+        let outcome = self.rotator.command(permit, keyset, command, actor(asker))?;
+        Ok(rotated(keyset, expect, &outcome))
+    }
+
+    /// Takes a key out at once.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub fn revoke(
+        &self,
+        asker: &Asker,
+        keyset: &KeysetName,
+        kid: &KeyId,
+        request: api::RevokeRequest,
+    ) -> Result<api::RevokeResponse, AdminError> {
+        let detail = Some(request.reason.as_str());
+        let permit = self.permit(asker, Action::Revoke, "revoke", keyset, Some(kid), detail)?;
+        let command = Command::Revoke { kid: kid.clone(), reason: request.reason };
+        self.carry_out_revocation(asker, permit, keyset, command, Some(kid))
+    }
+
+    /// Takes all keys out at once and starts with a fresh one.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub fn revoke_all(
+        &self,
+        asker: &Asker,
+        keyset: &KeysetName,
+        request: api::RevokeAllRequest,
+    ) -> Result<api::RevokeResponse, AdminError> {
+        let detail = Some(request.reason.as_str());
+        let permit = self.permit(asker, Action::Revoke, "revoke-all", keyset, None, detail)?;
+        let expect = match request.expect_active {
+            Some(kid) => Some(kid),
+            None if self.active(keyset)?.is_none() => None,
+            None => return Err(AdminError::ExpectActive(self.active(keyset)?)),
+        };
+        let command = Command::RevokeAll { expect, reason: request.reason };
+        self.carry_out_revocation(asker, permit, keyset, command, None)
+    }
+
+    /// Takes a verify-only key out before its time.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub fn retire(
+        &self,
+        asker: &Asker,
+        keyset: &KeysetName,
+        kid: &KeyId,
+    ) -> Result<api::RetireResponse, AdminError> {
+        let permit = self.permit(asker, Action::Rotate, "retire", keyset, Some(kid), None)?;
+        let command = Command::Retire { kid: kid.clone() };
+        let outcome = self.rotator.command(permit, keyset, command, actor(asker))?;
+        let cuts_off_until = outcome.gone.iter().find_map(|gone| gone.retires);
+        Ok(api::RetireResponse {
+            keyset: keyset.clone(),
+            retired: kid.clone(),
+            already: outcome.already,
+            cuts_off_until: cuts_off_until.map(|time| time.to_string()),
+        })
+    }
+
+    /// Reads the configuration again.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`]; then the old one stays in force as a whole.
+    pub fn reload(&self, asker: &Asker) -> Result<api::ReloadResponse, AdminError> {
+        self.custody.permit(asker, Action::Operate, "reload", None, None, None)?;
+        self.reload_unasked()
+    }
+
+    /// The same for the signal, which needs no grant: whoever can send it owns the process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Administration::reload`].
+    pub fn reload_unasked(&self) -> Result<api::ReloadResponse, AdminError> {
+        let config = Config::load(&self.config_path, self.clock.now().wall)?;
+        let needs_restart = self.custody.config().needs_restart(&config);
+        let changed = self.rotator.reload(config)?;
+        Ok(api::ReloadResponse { changed, needs_restart })
+    }
+
+    /// Whether all is well.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Denied`] for a caller without any grant to operate.
+    pub fn status(&self, asker: &Asker) -> Result<api::Status, AdminError> {
+        self.custody.permit(asker, Action::Operate, "status", None, None, None)?;
+        let problems = self.health.problems();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Ok(api::Status { version, ready: problems.is_empty(), problems })
+    }
+
+    fn permit(
+        &self,
+        asker: &Asker,
+        action: Action,
+        name: &str,
+        keyset: &KeysetName,
+        kid: Option<&KeyId>,
+        detail: Option<&str>,
+    ) -> Result<Permit, Denied> {
+        self.custody.permit(asker, action, name, Some(keyset), kid, detail)
+    }
+
+    fn carry_out_revocation(
+        &self,
+        asker: &Asker,
+        permit: Permit,
+        keyset: &KeysetName,
+        command: Command,
+        kid: Option<&KeyId>,
+    ) -> Result<api::RevokeResponse, AdminError> {
+        let recorded = permit.recorded();
+        let outcome = self.rotator.command(permit, keyset, command, actor(asker))?;
+        if recorded == Recorded::No {
+            let reason = "committed, but the audit could not record it".to_owned();
+            return Err(StepError::NotDurable(reason).into());
+        }
+        let gone = outcome.gone.iter().map(|gone| gone.kid.clone());
+        let revoked =
+            if outcome.already { kid.cloned().into_iter().collect() } else { gone.collect() };
+        Ok(api::RevokeResponse {
+            keyset: keyset.clone(),
+            revoked,
+            already: outcome.already,
+            active: outcome.active,
+            trusted_until: trusted_until(outcome.set.facts.as_ref(), outcome.at).to_string(),
+        })
+    }
+
+    /// The kid that must be given so that a retry does nothing twice.
+    fn expected(&self, keyset: &KeysetName, expect: Option<&KeyId>) -> Result<KeyId, AdminError> {
+        match expect {
+            Some(kid) => Ok(kid.clone()),
+            None => Err(AdminError::ExpectActive(self.active(keyset)?)),
+        }
+    }
+
+    fn active(&self, keyset: &KeysetName) -> Result<Option<KeyId>, AdminError> {
+        let loaded = self.store.load(keyset)?;
+        let signer = loaded.keyset().signer_at(self.clock.now().lifecycle).map(|life| life.number);
+        let record = signer.and_then(|number| loaded.record(number));
+        Ok(record.map(|record| record.kid.clone()))
+    }
+
+    fn view(&self, config: &Config, keyset: &KeysetName) -> Result<api::Keyset, AdminError> {
+        let loaded = self.store.load(keyset)?;
+        let configured = config.keysets.get(keyset);
+        if configured.is_none() && loaded.revision == Revision::default() {
+            return Err(AdminError::UnknownKeyset(keyset.clone()));
+        }
+        let tombstones = self.store.tombstones(keyset)?;
+        let now = self.clock.now().lifecycle;
+        Ok(view::of_keyset(keyset, configured, &loaded, &tombstones, now))
+    }
+}
+
+fn actor(asker: &Asker) -> Actor {
+    Actor { name: asker.name().to_owned(), request_id: Some(asker.request_id.clone()) }
+}
+
+fn rotate_at(request: &api::RotateRequest) -> Result<RotateAt, AdminError> {
+    match (&request.at, request.now) {
+        (None, false) => Ok(RotateAt::Waited),
+        (None, true) => Ok(RotateAt::Now),
+        (Some(text), false) => {
+            let instant: jiff::Timestamp = text.parse().map_err(|_| AdminError::When)?;
+            let millis = u64::try_from(instant.as_millisecond()).map_err(|_| AdminError::When)?;
+            Ok(RotateAt::At(Time::from_millis(millis)))
+        }
+        (Some(_), true) => Err(AdminError::When),
+    }
+}
+
+fn rotated(keyset: &KeysetName, expect: KeyId, outcome: &Outcome) -> api::RotateResponse {
+    let (already, to, activates, refused_until) = match &outcome.answer {
+        Answer::Rotation { to, activates, refused_until, .. } => {
+            (false, *to, Some(*activates), *refused_until)
+        }
+        Answer::AlreadyRotated { active } => {
+            (true, *active, activation(&outcome.set, *active), None)
+        }
+        Answer::Done => (outcome.already, Number::NONE, None, None),
+    };
+    api::RotateResponse {
+        keyset: keyset.clone(),
+        already,
+        to: outcome.kid(to).cloned().unwrap_or_else(|| expect.clone()),
+        from: expect,
+        activates: activates.map(|time| time.to_string()),
+        refused_until: refused_until.map(|time| time.to_string()),
+    }
+}
+
+fn activation(set: &Keyset, number: Number) -> Option<Time> {
+    set.life(number).and_then(|life| life.activates)
+}
+
+/// Until when a verifier that caches as the operator stated may trust a key that left at `now`.
+fn trusted_until(facts: Option<&Facts>, now: Time) -> Time {
+    facts.map_or(now, |facts| {
+        let waits = facts.waits();
+        now + waits.publish_ahead()
+    })
+}

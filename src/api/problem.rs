@@ -1,0 +1,146 @@
+//! Errors as RFC 9457 problem details with a stable `code`.
+
+use serde::{Deserialize, Serialize};
+
+/// What a program can act on. Codes are never renamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// No such path.
+    NotFound,
+    /// The path exists, the method does not.
+    MethodNotAllowed,
+    /// The body is not the JSON that is wanted.
+    InvalidRequest,
+    /// The body is larger than 64 KiB.
+    BodyTooLarge,
+    /// The claims cannot be signed.
+    InvalidClaims,
+    /// The lifetime is not one, or longer than the key set allows.
+    InvalidTtl,
+    /// The key set does not allow this `typ`.
+    InvalidTyp,
+    /// Nobody known.
+    UnknownCaller,
+    /// Known, but not allowed.
+    NotAllowed,
+    /// No such key set.
+    UnknownKeyset,
+    /// No such key in the set.
+    UnknownKey,
+    /// The key set is missing from the configuration and only serves its last keys.
+    NotConfigured,
+    /// The key set has no active key.
+    NoActiveKey,
+    /// `expect_active` is missing.
+    ExpectActiveRequired,
+    /// Another key is active than the one expected.
+    ActiveChanged,
+    /// Verifiers may not have seen the standby at that time.
+    TooEarly,
+    /// The key is in a state that does not allow it.
+    WrongState,
+    /// It took effect in memory, is not durable yet, and is being retried.
+    NotDurable,
+    /// A revocation of this key set is not durable yet and comes first.
+    RevocationPending,
+    /// The store could not do it; nothing was changed.
+    StoreUnavailable,
+    /// The audit could not record it, so it was not done.
+    AuditUnavailable,
+    /// The configuration on disk is wrong; the old one stays in force.
+    InvalidConfig,
+    /// The daemon is stopping.
+    Stopping,
+    /// A fault of the daemon. The cause is in its log.
+    Internal,
+}
+
+/// The body of an error: `application/problem+json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// What a program can act on.
+    pub code: Code,
+    /// What went wrong, for people.
+    pub title: String,
+    /// What went wrong this time, for people.
+    pub detail: String,
+    /// What the line in the audit and in the log is found by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+impl Problem {
+    /// A problem with the status that belongs to its code.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            status: code.status(),
+            code,
+            title: code.title().to_owned(),
+            detail: detail.into(),
+            request_id: None,
+        }
+    }
+}
+
+impl Code {
+    /// The HTTP status (RFC 9110, section 15; 428 is RFC 6585).
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::InvalidRequest | Self::InvalidClaims | Self::InvalidTtl | Self::InvalidTyp => 400,
+            Self::UnknownCaller => 401,
+            Self::NotAllowed => 403,
+            Self::NotFound | Self::UnknownKeyset | Self::UnknownKey => 404,
+            Self::MethodNotAllowed => 405,
+            Self::NotConfigured
+            | Self::ActiveChanged
+            | Self::TooEarly
+            | Self::WrongState
+            | Self::InvalidConfig => 409,
+            Self::BodyTooLarge => 413,
+            Self::ExpectActiveRequired => 428,
+            Self::Internal => 500,
+            Self::NoActiveKey
+            | Self::NotDurable
+            | Self::RevocationPending
+            | Self::StoreUnavailable
+            | Self::AuditUnavailable
+            | Self::Stopping => 503,
+        }
+    }
+
+    /// What the code means, for people.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::NotFound => "nothing is here",
+            Self::MethodNotAllowed => "this method is not for this path",
+            Self::InvalidRequest => "the request is not what this path takes",
+            Self::BodyTooLarge => "the body is larger than 64 KiB",
+            Self::InvalidClaims => "these claims cannot be signed",
+            Self::InvalidTtl => "this ttl cannot be had",
+            Self::InvalidTyp => "this typ cannot be had",
+            Self::UnknownCaller => "the caller is not known",
+            Self::NotAllowed => "the caller may not do this",
+            Self::UnknownKeyset => "there is no such key set",
+            Self::UnknownKey => "there is no such key in the key set",
+            Self::NotConfigured => "the key set is missing from the configuration",
+            Self::NoActiveKey => "the key set has no active key",
+            Self::ExpectActiveRequired => "say in expect_active which kid signs now",
+            Self::ActiveChanged => "another key is active than the one expected",
+            Self::TooEarly => "verifiers may not have seen the standby by then",
+            Self::WrongState => "the key is not in a state for this",
+            Self::NotDurable => "in effect, but not durable yet; it is being retried",
+            Self::RevocationPending => "a revocation that is not durable yet comes first",
+            Self::StoreUnavailable => "the store is not available; nothing was changed",
+            Self::AuditUnavailable => "the audit is not available, so nothing was done",
+            Self::InvalidConfig => "the configuration is wrong; the old one stays in force",
+            Self::Stopping => "the daemon is stopping",
+            Self::Internal => "the daemon failed; its log has the cause",
+        }
+    }
+}

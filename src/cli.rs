@@ -1,0 +1,189 @@
+//! The command line: what can be asked, and how answers and failures are shown.
+//!
+//! Every command but `init`, `serve`, `check` and `callers token` is a client of the running
+//! daemon: the store is open in one process only.
+
+mod callers;
+mod check;
+mod init;
+mod keys;
+mod operate;
+mod print;
+mod serve;
+mod sign;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use jwksd::api::Code;
+use jwksd::client::{Client, ClientError};
+use jwksd::clock::{Clock, SystemClock};
+use jwksd::config::{Config, Listen};
+use serde::Serialize;
+
+/// Where the bearer token for a TCP listener is taken from.
+const TOKEN_VARIABLE: &str = "JWKSD_TOKEN";
+
+/// Makes signing keys on a schedule, publishes them as a JWK Set, and signs for internal callers.
+///
+/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 not allowed; 4 no such key set or key; 5 the
+/// state of the keys does not allow it; 6 the daemon or its store is not available.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// The configuration file. Paths in it are relative to the working directory.
+    #[arg(long, value_name = "FILE", default_value = "config.toml", global = true)]
+    config: PathBuf,
+    /// Print JSON for programs instead of text for people.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the master key and an empty store, if neither exists
+    Init,
+    /// Run the daemon in the foreground
+    Serve(serve::Args),
+    /// Check the configuration and show the waits and the next rotations that follow from it
+    Check,
+    /// Let the running daemon read its configuration again
+    Reload,
+    /// Show whether all is well
+    Status,
+    /// See and change keys
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Get a token signed; prints the token alone
+    Sign(sign::Args),
+    /// Set up callers
+    #[command(subcommand)]
+    Callers(callers::Command),
+}
+
+/// Parses the command line and does what it says.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let out = Out { json: cli.json };
+    match run(&cli, &out) {
+        Ok(code) => code,
+        Err(error) => {
+            // A closed stderr leaves no way to tell.
+            let _ = writeln!(std::io::stderr(), "jwksd: {error:#}");
+            exit_code(&error)
+        }
+    }
+}
+
+fn run(cli: &Cli, out: &Out) -> anyhow::Result<ExitCode> {
+    match &cli.command {
+        Command::Init => init::run(&cli.config),
+        Command::Serve(args) => serve::run(&cli.config, args),
+        Command::Check => check::run(&cli.config, out),
+        Command::Reload => operate::reload(&admin(&cli.config)?, out),
+        Command::Status => operate::status(&admin(&cli.config)?, out),
+        Command::Keys(command) => keys::run(&admin(&cli.config)?, command, out),
+        Command::Sign(args) => sign::run(&internal(&cli.config)?, args),
+        Command::Callers(command) => callers::run(command, out),
+    }
+}
+
+/// Where answers go.
+struct Out {
+    json: bool,
+}
+
+impl Out {
+    /// Prints an answer: as JSON, or as `text` makes it.
+    fn print<T: Serialize>(
+        &self,
+        answer: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<()> {
+        let text =
+            if self.json { serde_json::to_string_pretty(answer)? + "\n" } else { text(answer) };
+        print(&text)
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot print")
+}
+
+fn load(path: &Path) -> anyhow::Result<Config> {
+    Ok(Config::load(path, SystemClock.wall())?)
+}
+
+fn admin(config: &Path) -> anyhow::Result<Client> {
+    client(&load(config)?.admin)
+}
+
+fn internal(config: &Path) -> anyhow::Result<Client> {
+    client(&load(config)?.internal)
+}
+
+/// A client of the first of these places, a Unix socket if there is one.
+fn client(places: &[Listen]) -> anyhow::Result<Client> {
+    let is_unix = |place: &&Listen| matches!(place, Listen::Unix(_));
+    let place = places.iter().find(is_unix).or(places.first()).context("nothing is listened on")?;
+    let token = match place {
+        Listen::Unix(_) => None,
+        Listen::Tcp(_) => Some(token()?),
+    };
+    Ok(Client::new(place.clone(), token))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command line may read its environment")]
+fn token() -> anyhow::Result<String> {
+    std::env::var(TOKEN_VARIABLE).with_context(|| {
+        format!("the listener is on TCP: put a caller's bearer token into {TOKEN_VARIABLE}")
+    })
+}
+
+/// Runs a request of the client.
+fn ask<T>(request: impl Future<Output = Result<T, ClientError>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(request)?)
+}
+
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let code = match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Problem(problem)) => exit_code_of(problem.code),
+        Some(ClientError::Unreachable { .. } | ClientError::Lost { .. }) => 6,
+        Some(ClientError::Strange { .. }) | None => 1,
+    };
+    ExitCode::from(code)
+}
+
+fn exit_code_of(code: Code) -> u8 {
+    match code {
+        Code::UnknownCaller | Code::NotAllowed => 3,
+        Code::UnknownKeyset | Code::UnknownKey => 4,
+        Code::NotConfigured
+        | Code::ExpectActiveRequired
+        | Code::ActiveChanged
+        | Code::TooEarly
+        | Code::WrongState => 5,
+        Code::NoActiveKey
+        | Code::NotDurable
+        | Code::RevocationPending
+        | Code::StoreUnavailable
+        | Code::AuditUnavailable
+        | Code::Stopping => 6,
+        Code::NotFound
+        | Code::MethodNotAllowed
+        | Code::InvalidRequest
+        | Code::BodyTooLarge
+        | Code::InvalidClaims
+        | Code::InvalidTtl
+        | Code::InvalidTyp
+        | Code::InvalidConfig
+        | Code::Internal => 1,
+    }
+}

@@ -1,0 +1,47 @@
+//! `jwksd callers token`: a bearer token, shown once, and the line for the configuration.
+
+use std::process::ExitCode;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jwksd_keystore::crypto;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::Out;
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// Make a bearer token for a caller; only its digest goes into the configuration
+    Token {
+        /// The caller's name
+        name: String,
+    },
+}
+
+#[derive(Serialize)]
+struct Token<'a> {
+    name: &'a str,
+    token: &'a str,
+    token_sha256: String,
+}
+
+pub(super) fn run(command: &Command, out: &Out) -> anyhow::Result<ExitCode> {
+    let Command::Token { name } = command;
+    let random = crypto::random::<32>()?;
+    let token = Zeroizing::new(format!("jwksd_{}", BASE64_URL_SAFE_NO_PAD.encode(random.as_ref())));
+    let digest = crypto::sha256(token.as_bytes());
+    let token_sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let made = Token { name, token: &token, token_sha256 };
+    out.print(&made, |made| {
+        format!(
+            "{}\n\nThis is shown once. Give it to the caller, and put this into the \
+             configuration:\n\n[[callers]]\nname = {}\ntoken_sha256 = \"{}\"\ngrants = [{{ keyset = \
+             \"default\", actions = [\"sign-token\"] }}]\n",
+            made.token,
+            toml::Value::from(made.name),
+            made.token_sha256
+        )
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,141 @@
+//! `jwksd check`: the configuration, the waits that follow with their arithmetic, and the next
+//! rotations.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use jwksd::clock::{Clock, SystemClock};
+use jwksd::config::{Config, Keyset};
+use jwksd_keystore::facts::{Span, Waits};
+use jwksd_keystore::id::KeysetName;
+use jwksd_keystore::schedule::Rotation;
+use jwksd_keystore::time::Time;
+use serde::Serialize;
+
+use super::{Out, load, print};
+
+/// How many rotations are shown.
+const SHOWN: usize = 3;
+
+#[derive(Serialize)]
+struct Report {
+    keysets: Vec<KeysetReport>,
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct KeysetReport {
+    name: KeysetName,
+    algorithm: String,
+    issuer: String,
+    publish_ahead: Wait,
+    verify_only: Wait,
+    rotate: String,
+    next_rotations: Vec<Fire>,
+    live_kids: u32,
+    discovery: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Wait {
+    span: String,
+    arithmetic: String,
+}
+
+#[derive(Serialize)]
+struct Fire {
+    utc: String,
+    local: String,
+}
+
+pub(super) fn run(path: &Path, out: &Out) -> anyhow::Result<ExitCode> {
+    let config = load(path)?;
+    let report = report(&config, SystemClock.wall());
+    out.print(&report, text)?;
+    if !out.json {
+        print(&format!("{} is good\n", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report(config: &Config, now: Time) -> Report {
+    let keyset = |(name, keyset): (&KeysetName, &Keyset)| {
+        let waits = keyset.facts.waits();
+        KeysetReport {
+            name: name.clone(),
+            algorithm: keyset.facts.algorithm.to_string(),
+            issuer: keyset.tokens.issuer.clone(),
+            publish_ahead: publish_ahead(waits),
+            verify_only: verify_only(&keyset.facts),
+            rotate: match &keyset.facts.rotate {
+                Rotation::Manual => "manual".to_owned(),
+                Rotation::Scheduled(schedule) => schedule.to_string(),
+            },
+            next_rotations: next_rotations(&keyset.facts.rotate, now),
+            live_kids: keyset.checked.live_kids,
+            discovery: config.discovery_path(name).map(|path| {
+                format!("{}{path}/.well-known/openid-configuration", config.public.base_url)
+            }),
+        }
+    };
+    Report { keysets: config.keysets.iter().map(keyset).collect(), warnings: config.warnings() }
+}
+
+fn publish_ahead(waits: Waits) -> Wait {
+    Wait { span: Span(waits.publish_ahead()).to_string(), arithmetic: waits.arithmetic() }
+}
+
+fn verify_only(facts: &jwksd_keystore::facts::Facts) -> Wait {
+    Wait {
+        span: Span(facts.waits().verify_only()).to_string(),
+        arithmetic: format!(
+            "max_token_ttl {} + clock_skew {}",
+            Span(facts.max_token_ttl),
+            Span(facts.clock_skew)
+        ),
+    }
+}
+
+fn next_rotations(rotate: &Rotation, now: Time) -> Vec<Fire> {
+    match rotate {
+        Rotation::Manual => Vec::new(),
+        Rotation::Scheduled(schedule) => schedule
+            .fires_after(now)
+            .take(SHOWN)
+            .map(|fire| Fire {
+                utc: fire.to_string(),
+                local: super::print::local(fire, schedule.zone_name()),
+            })
+            .collect(),
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    for keyset in &report.keysets {
+        let _ = writeln!(
+            text,
+            "key set {} ({}), issuer {}",
+            keyset.name, keyset.algorithm, keyset.issuer
+        );
+        let wait = &keyset.publish_ahead;
+        let _ = writeln!(text, "  a key is published before it signs for  {}", wait.span);
+        let _ = writeln!(text, "      = {}", wait.arithmetic);
+        let wait = &keyset.verify_only;
+        let _ = writeln!(text, "  and stays published after it ended for  {}", wait.span);
+        let _ = writeln!(text, "      = {}", wait.arithmetic);
+        let _ = writeln!(text, "  keys whose tokens can be alive at once  {}", keyset.live_kids);
+        let _ = writeln!(text, "  rotates  {}", keyset.rotate);
+        for fire in &keyset.next_rotations {
+            let _ = writeln!(text, "      {}   {}", fire.utc, fire.local);
+        }
+        let discovery = keyset.discovery.as_deref().unwrap_or("not served");
+        let _ = writeln!(text, "  discovery  {discovery}");
+    }
+    for warning in &report.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    text
+}

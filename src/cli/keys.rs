@@ -1,0 +1,270 @@
+//! `jwksd keys`: see, rotate, revoke and retire keys.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use jwksd::api::{
+    EventKind, Key, KeyState, Keyset, KeysetList, RetireResponse, RevokeAllRequest, RevokeRequest,
+    RevokeResponse, RotateRequest, RotateResponse,
+};
+use jwksd::client::{Client, ClientError};
+use jwksd_keystore::id::{KeyId, KeysetName};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::print::table;
+use super::{Out, ask};
+
+/// How often an act is tried again when its answer was lost.
+const RETRIES: u32 = 3;
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// List the key sets and their keys
+    List {
+        /// Only this key set
+        keyset: Option<KeysetName>,
+    },
+    /// Show one key set: its keys, past and present, and what happens next
+    Show {
+        /// The key set
+        keyset: KeysetName,
+    },
+    /// Let the standby sign, when every verifier has seen it
+    Rotate {
+        /// The key set
+        keyset: KeysetName,
+        /// Do not wait: verifiers that have not seen the standby refuse its tokens for a while
+        #[arg(long, conflicts_with = "at")]
+        now: bool,
+        /// Rotate at this instant, such as 2026-11-22T03:00:00Z
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+        /// Only if this kid signs; without it, whichever signs when the command starts
+        #[arg(long, value_name = "KID")]
+        expect_active: Option<KeyId>,
+    },
+    /// Take a key out at once: it leaves the JWK Set and never signs again
+    Revoke {
+        /// The key set
+        keyset: KeysetName,
+        /// The key
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        kid: Option<KeyId>,
+        /// All keys of the set: start with a fresh one
+        #[arg(long)]
+        all: bool,
+        /// Why; kept with the key and in the audit
+        #[arg(long)]
+        reason: String,
+    },
+    /// Take a key that only verifies out of the JWK Set before its time
+    Retire {
+        /// The key set
+        keyset: KeysetName,
+        /// The key
+        kid: KeyId,
+    },
+}
+
+pub(super) fn run(client: &Client, command: &Command, out: &Out) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::List { keyset: None } => {
+            let list: KeysetList = ask(client.get("/v1/keysets"))?;
+            out.print(&list, list_text)?;
+        }
+        Command::List { keyset: Some(keyset) } => {
+            let list = KeysetList { keysets: vec![show(client, keyset)?] };
+            out.print(&list, list_text)?;
+        }
+        Command::Show { keyset } => out.print(&show(client, keyset)?, show_text)?,
+        Command::Rotate { keyset, now, at, expect_active } => {
+            let expect_active = match expect_active {
+                Some(kid) => kid.clone(),
+                None => active(client, keyset)?,
+            };
+            let request =
+                RotateRequest { expect_active: Some(expect_active), now: *now, at: at.clone() };
+            let answer: RotateResponse =
+                act(client, &format!("/v1/keysets/{keyset}/rotate"), &request)?;
+            out.print(&answer, rotate_text)?;
+        }
+        Command::Revoke { keyset, kid: Some(kid), reason, .. } => {
+            let path = format!("/v1/keysets/{keyset}/keys/{kid}/revoke");
+            let answer: RevokeResponse =
+                act(client, &path, &RevokeRequest { reason: reason.clone() })?;
+            out.print(&answer, revoke_text)?;
+        }
+        Command::Revoke { keyset, kid: None, reason, .. } => {
+            let expect_active = show(client, keyset)?.active;
+            let request = RevokeAllRequest { reason: reason.clone(), expect_active };
+            let answer: RevokeResponse =
+                act(client, &format!("/v1/keysets/{keyset}/revoke-all"), &request)?;
+            out.print(&answer, revoke_text)?;
+        }
+        Command::Retire { keyset, kid } => {
+            let path = format!("/v1/keysets/{keyset}/keys/{kid}/retire");
+            let answer: RetireResponse = act(client, &path, &serde_json::json!({}))?;
+            out.print(&answer, retire_text)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(client: &Client, keyset: &KeysetName) -> anyhow::Result<Keyset> {
+    ask(client.get(&format!("/v1/keysets/{keyset}")))
+}
+
+/// The kid that signs now. Read once and reused by retries, so that a lost answer does not make
+/// two rotations.
+fn active(client: &Client, keyset: &KeysetName) -> anyhow::Result<KeyId> {
+    show(client, keyset)?.active.with_context(|| format!("the key set {keyset} has no active key"))
+}
+
+fn act<T: DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    request: &impl Serialize,
+) -> anyhow::Result<T> {
+    for _ in 0..RETRIES {
+        match ask(client.post(path, request)) {
+            Err(error) if is_lost(&error) => {}
+            settled => return settled,
+        }
+    }
+    bail!("the daemon's answer was lost again and again: see `jwksd keys show` for what holds")
+}
+
+fn is_lost(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ClientError::Lost { .. }))
+}
+
+fn list_text(list: &KeysetList) -> String {
+    let row = |keyset: &Keyset, key: &Key| {
+        let until = match key.state {
+            KeyState::Pending => key.activates.as_deref().map(|at| format!("activates {at}")),
+            KeyState::Active => Some(next_rotation(keyset)),
+            KeyState::VerifyOnly => key.retires.as_deref().map(|at| format!("retires {at}")),
+            KeyState::Retired | KeyState::Revoked => None,
+        };
+        vec![
+            keyset.name.to_string(),
+            key.number.to_string(),
+            key.kid.to_string(),
+            state(key.state).to_owned(),
+            key.algorithm.clone(),
+            until.unwrap_or_else(|| "activates when asked".to_owned()),
+        ]
+    };
+    let living = |key: &&Key| key.left.is_none();
+    let rows: Vec<Vec<String>> = list
+        .keysets
+        .iter()
+        .flat_map(|set| set.keys.iter().filter(living).map(move |key| row(set, key)))
+        .collect();
+    if rows.is_empty() {
+        return "no keys that you may read\n".to_owned();
+    }
+    table(&["KEY SET", "NO", "KID", "STATE", "ALGORITHM", "NEXT"], &rows)
+}
+
+fn next_rotation(keyset: &Keyset) -> String {
+    let next = keyset.next.iter().find(|event| event.event == EventKind::Activates);
+    next.map_or("until asked".to_owned(), |event| format!("until {}", event.at))
+}
+
+fn show_text(keyset: &Keyset) -> String {
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let mut text = format!(
+        "key set {} at revision {}{}\n  algorithm      {}\n  rotates        {}\n  \
+         publish_ahead  {}\n  active         {}\n\n",
+        keyset.name,
+        keyset.revision,
+        if keyset.configured {
+            ""
+        } else {
+            ", not in the configuration: it only serves its last keys"
+        },
+        or_dash(&keyset.algorithm),
+        or_dash(&keyset.rotate),
+        or_dash(&keyset.publish_ahead),
+        keyset.active.as_ref().map_or("none", KeyId::as_str),
+    );
+    let row = |key: &Key| {
+        vec![
+            key.number.to_string(),
+            key.kid.to_string(),
+            state(key.state).to_owned(),
+            key.published.clone(),
+            or_dash(&key.activates),
+            or_dash(&key.ended),
+            key.left.clone().or_else(|| key.retires.clone()).unwrap_or_else(|| "-".to_owned()),
+        ]
+    };
+    let rows: Vec<Vec<String>> = keyset.keys.iter().map(row).collect();
+    text += &table(&["NO", "KID", "STATE", "PUBLISHED", "ACTIVATES", "ENDED", "LEAVES"], &rows);
+    text += "\nnext\n";
+    for event in &keyset.next {
+        let what = match event.event {
+            EventKind::Activates => "starts to sign",
+            EventKind::Retires => "leaves the JWK Set",
+        };
+        text += &format!("  {}  {} {what}\n", event.at, event.kid);
+    }
+    if keyset.next.is_empty() {
+        text += "  nothing until asked\n";
+    }
+    text
+}
+
+fn rotate_text(answer: &RotateResponse) -> String {
+    let when = answer.activates.as_deref().unwrap_or("now");
+    if answer.already {
+        return format!(
+            "{} was already rotated: {} signs since {when}\n",
+            answer.keyset, answer.to
+        );
+    }
+    let mut text = format!(
+        "{}: {} signs from {when} on, until then {}\n",
+        answer.keyset, answer.to, answer.from
+    );
+    if let Some(until) = &answer.refused_until {
+        text += &format!(
+            "verifiers that have not fetched the JWK Set again may refuse its tokens until {until}\n"
+        );
+    }
+    text
+}
+
+fn revoke_text(answer: &RevokeResponse) -> String {
+    let kids: Vec<&str> = answer.revoked.iter().map(KeyId::as_str).collect();
+    let already = if answer.already { " (was so before)" } else { "" };
+    let active = answer.active.as_ref().map_or("no key signs", KeyId::as_str);
+    format!(
+        "{}: revoked {}{already}\nactive now: {active}\nverifiers that cached the JWK Set may trust \
+         revoked keys until {}, some of them longer\n",
+        answer.keyset,
+        kids.join(", "),
+        answer.trusted_until,
+    )
+}
+
+fn retire_text(answer: &RetireResponse) -> String {
+    let already = if answer.already { " had left before" } else { " left the JWK Set" };
+    let mut text = format!("{}: {}{already}\n", answer.keyset, answer.retired);
+    if let Some(until) = &answer.cuts_off_until {
+        text += &format!("warning: good tokens that it signed may be refused until {until}\n");
+    }
+    text
+}
+
+const fn state(state: KeyState) -> &'static str {
+    match state {
+        KeyState::Pending => "pending",
+        KeyState::Active => "active",
+        KeyState::VerifyOnly => "verify-only",
+        KeyState::Retired => "retired",
+        KeyState::Revoked => "revoked",
+    }
+}

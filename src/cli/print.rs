@@ -1,0 +1,33 @@
+//! Tables and times for people.
+
+use jwksd_keystore::time::Time;
+
+/// Rows in columns that line up, without spaces at the ends of lines.
+pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let columns = head.len();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([head[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<String> =
+            cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        format!("{}\n", padded.join("  ").trim_end())
+    };
+    let mut text = line(&mut head.iter().copied());
+    for row in rows {
+        text.push_str(&line(&mut row.iter().map(String::as_str)));
+    }
+    text
+}
+
+/// An instant in a time zone, to the second, with its offset.
+pub(super) fn local(time: Time, zone: &str) -> String {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let local = jiff::Timestamp::from_millisecond(millis).and_then(|instant| instant.in_tz(zone));
+    match local {
+        Ok(local) => local.strftime("%a %Y-%m-%d %H:%M:%S %:z").to_string(),
+        Err(_) => time.to_string(),
+    }
+}

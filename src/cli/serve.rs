@@ -1,0 +1,105 @@
+//! `jwksd serve`: the daemon in the foreground.
+
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use jwksd::api::{EventKind, Keyset};
+use jwksd::clock::{Clock, SystemClock};
+use jwksd::config::Config;
+use jwksd::server::{self, Daemon, Foundation, Places, Sockets};
+use jwksd::supervise;
+use jwksd::view;
+use tracing_subscriber::EnvFilter;
+
+use super::{init, load, print};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Make the master key and an empty store first, if neither exists
+    #[arg(long)]
+    init: bool,
+}
+
+pub(super) fn run(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
+    log_to_stderr();
+    let config = load(config_path)?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    // Before anything is made or opened: a place that is taken must change nothing.
+    let sockets = Sockets::bind(&config)?;
+    if args.init && init::make_if_absent(&config)? {
+        let (key, store) = (&config.store.master_key, &config.store.path);
+        print(&format!(
+            "made the master key {} and the store {}\n",
+            key.display(),
+            store.display()
+        ))?;
+    }
+    let (store, master_keys) = init::open(&config)?;
+    let foundation = Foundation {
+        config,
+        config_path: config_path.to_owned(),
+        clock: Arc::new(SystemClock),
+        store: Arc::new(store),
+        master_keys,
+        sockets,
+    };
+    actix_web::rt::System::new().block_on(async {
+        let daemon = server::start(foundation)?;
+        print(&summary(&daemon)?)?;
+        supervise::run(daemon).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Text on a terminal or in a journal; the level by `RUST_LOG`.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+/// Where it listens, the key sets, their active keys and next rotations.
+fn summary(daemon: &Daemon) -> anyhow::Result<String> {
+    let config = daemon.custody.config();
+    let mut text = format!("jwksd {} is ready\n", env!("CARGO_PKG_VERSION"));
+    text.push_str(&places(&daemon.places, &config));
+    let store = &daemon.administration.store;
+    let now = SystemClock.wall();
+    for (name, keyset) in &config.keysets {
+        let seen = view::of_keyset(name, Some(keyset), &store.load(name)?, &[], now);
+        text.push_str(&keyset_line(&seen));
+    }
+    Ok(text)
+}
+
+fn places(places: &Places, config: &Config) -> String {
+    let mut text = String::new();
+    let lists =
+        [("public", &places.public), ("internal", &places.internal), ("admin", &places.admin)];
+    for (name, places) in lists {
+        for place in places {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "  {name:9} {place}");
+        }
+    }
+    let base = &config.public.base_url;
+    let _ = writeln!(text, "  JWK Set   {base}/.well-known/jwks.json");
+    text
+}
+
+fn keyset_line(keyset: &Keyset) -> String {
+    let active = keyset.active.as_ref().map_or("none yet", |kid| kid.as_str());
+    let next = keyset.next.iter().find(|event| event.event == EventKind::Activates);
+    let next = next.map_or("when asked", |event| event.at.as_str());
+    let algorithm = keyset.algorithm.as_deref().unwrap_or("");
+    format!("  key set   {} ({algorithm})  active {active}  next rotation {next}\n", keyset.name)
+}

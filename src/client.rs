@@ -1,0 +1,150 @@
+//! A client of the running daemon: HTTP/1.1 over the listener that the configuration names.
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::api::Problem;
+use crate::config::Listen;
+
+/// A client of one listener.
+pub struct Client {
+    place: Listen,
+    token: Option<String>,
+}
+
+/// Why there is no answer, or another than was hoped for.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody is there.
+    #[error("no jwksd answers on {place}: {error}\nis it running? start it with: jwksd serve")]
+    Unreachable {
+        /// Where.
+        place: Listen,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The answer was lost: it may have taken effect. What can be retried says so.
+    #[error("the answer of {place} was lost: {reason}")]
+    Lost {
+        /// Where.
+        place: Listen,
+        /// Why.
+        reason: String,
+    },
+    /// The daemon said no.
+    #[error("{}: {}", .0.title, .0.detail)]
+    Problem(Box<Problem>),
+    /// The answer is not one of jwksd.
+    #[error("{place} does not answer as jwksd does: {reason}")]
+    Strange {
+        /// Where.
+        place: Listen,
+        /// How.
+        reason: String,
+    },
+}
+
+impl Client {
+    /// A client of the listener at `place`; over TCP it shows `token`.
+    #[must_use]
+    pub fn new(place: Listen, token: Option<String>) -> Self {
+        Self { place, token }
+    }
+
+    /// Asks for something.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask(Method::GET, path, Bytes::new()).await
+    }
+
+    /// Asks for something to be done.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.strange(&error))?;
+        self.ask(Method::POST, path, body.into()).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, ClientError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "jwksd")
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(body)).map_err(|error| self.strange(&error))?;
+        let (status, answer) = self.send(request).await?;
+        if status.is_success() {
+            serde_json::from_slice(&answer).map_err(|error| self.strange(&error))
+        } else {
+            match serde_json::from_slice::<Problem>(&answer) {
+                Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
+                Err(_) => Err(self.strange(&format!("status {status}"))),
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(hyper::StatusCode, Bytes), ClientError> {
+        let unreachable = |error| ClientError::Unreachable { place: self.place.clone(), error };
+        match &self.place {
+            Listen::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(unreachable)?;
+                self.exchange(TokioIo::new(stream), request).await
+            }
+            Listen::Tcp(address) => {
+                let stream = TcpStream::connect(address).await.map_err(unreachable)?;
+                self.exchange(TokioIo::new(stream), request).await
+            }
+        }
+    }
+
+    async fn exchange<S>(
+        &self,
+        stream: S,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(hyper::StatusCode, Bytes), ClientError>
+    where
+        S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    {
+        let lost = |error: hyper::Error| ClientError::Lost {
+            place: self.place.clone(),
+            reason: error.to_string(),
+        };
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(stream).await.map_err(lost)?;
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await.map_err(lost)?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(lost)?.to_bytes();
+        Ok((status, body))
+    }
+
+    fn strange(&self, reason: &impl ToString) -> ClientError {
+        ClientError::Strange { place: self.place.clone(), reason: reason.to_string() }
+    }
+}

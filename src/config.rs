@@ -1,0 +1,356 @@
+//! The configuration: what is written in the file, and what can be relied on.
+//!
+//! `raw` is the file as written, with unknown keys refused. [`Config`] cannot be wrong: every
+//! contradiction is found while it is made, with a message that names the place.
+
+mod raw;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jwksd_keystore::facts::{Checked, Facts, FactsError, LIVE_KIDS_WARNING};
+use jwksd_keystore::id::KeysetName;
+use jwksd_keystore::schedule::ScheduleError;
+use jwksd_keystore::time::Time;
+
+use crate::policy::{Caller, Identity};
+
+/// A configuration without contradictions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[store]`
+    pub store: Store,
+    /// `[audit] path`
+    pub audit_path: PathBuf,
+    /// `[public]`
+    pub public: Public,
+    /// `[internal] listen`
+    pub internal: Vec<Listen>,
+    /// `[admin] listen`
+    pub admin: Vec<Listen>,
+    /// `[keysets.*]`
+    pub keysets: BTreeMap<KeysetName, Keyset>,
+    /// `[[callers]]`
+    pub callers: Vec<Caller>,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The directory of the store.
+    pub path: PathBuf,
+    /// The file of the master key.
+    pub master_key: PathBuf,
+}
+
+/// `[public]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Public {
+    /// Where it listens.
+    pub listen: Vec<Listen>,
+    /// Under which URL verifiers reach it, without a slash at the end.
+    pub base_url: String,
+    /// The key set at `/.well-known/jwks.json`.
+    pub root: KeysetName,
+}
+
+/// One key set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyset {
+    /// What the rules need.
+    pub facts: Facts,
+    /// What holds of the facts.
+    pub checked: Checked,
+    /// What its tokens have.
+    pub tokens: TokenSettings,
+    /// Whether discovery may be served for its issuer.
+    pub discovery: Discovery,
+}
+
+/// What the tokens of a key set have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSettings {
+    /// `iss`.
+    pub issuer: String,
+    /// `aud`, where the caller names none.
+    pub audiences: Vec<String>,
+    /// The `typ` headers that a caller may ask for. Never empty.
+    pub types: Vec<String>,
+}
+
+/// Whether discovery may be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// Where the issuer is the base URL and the path of the set.
+    On,
+    /// Never.
+    Off,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Listen {
+    /// A TCP address, as `host:port`.
+    Tcp(String),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is not the TOML that is wanted. The message has line and caret.
+    #[error("{}: {error}", path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        error: Box<toml::de::Error>,
+    },
+    /// A value contradicts another, or cannot be.
+    #[error("{place}: {error}")]
+    Value {
+        /// The key in the file.
+        place: String,
+        /// What is wrong with it.
+        error: ValueError,
+    },
+}
+
+/// What is wrong with a value.
+#[derive(Debug, thiserror::Error)]
+pub enum ValueError {
+    /// The facts of a key set contradict each other.
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    /// The schedule cannot be.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// There is no key set.
+    #[error("there must be at least one key set")]
+    NoKeyset,
+    /// It names a key set that is not there.
+    #[error("there is no [keysets.{0}]")]
+    NoSuchKeyset(String),
+    /// Two discovery documents would contradict each other.
+    #[error(
+        "the key set {0} has the same issuer; verifiers would find only one of the two: give one \
+         of them another issuer, or discovery = false"
+    )]
+    SameIssuer(KeysetName),
+    /// Not a URL that a listener can have.
+    #[error("must be an http:// or https:// URL without query and without a slash at the end")]
+    Url,
+    /// Not a place to listen.
+    #[error("must be \"host:port\" or \"unix:path\"")]
+    Listen,
+    /// A listener without a place.
+    #[error("must name at least one place to listen")]
+    NowhereToListen,
+    /// Callers and admins would be asked for secrets over a network in the clear.
+    #[error(
+        "{0} is not a loopback address, and this version has no TLS yet: bearer tokens would cross \
+         the network in the clear. Use \"unix:path\" or 127.0.0.1"
+    )]
+    TcpWithoutTls(String),
+    /// Two listeners at one place.
+    #[error("{0} is listened on twice")]
+    SamePlace(Listen),
+    /// Two callers of one name.
+    #[error("there are two callers of this name")]
+    SameName,
+    /// Two callers that cannot be told apart.
+    #[error("the caller {0} has the same uid, gid or token")]
+    SameIdentity(String),
+    /// None or several of `uid`, `gid`, `token_sha256`.
+    #[error("must have exactly one of uid, gid and token_sha256")]
+    Identity,
+    /// No such user or group here.
+    #[error("there is no {kind} {name:?} on this machine")]
+    NoSuchId {
+        /// `user` or `group`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Not a digest.
+    #[error("must be 64 hexadecimal digits, as `jwksd callers token` prints them")]
+    Digest,
+    /// Only a grant on everything can allow what concerns everything.
+    #[error("\"operate\" is store-wide: it needs a grant with keyset = \"*\"")]
+    OperateNeedsAll,
+    /// Not a name or a pattern.
+    #[error("must be a key set's name, \"*\", or the beginning of names with * at the end")]
+    Pattern,
+    /// A claim that the daemon sets cannot be forced.
+    #[error("the daemon sets or checks {0:?} itself; it cannot be forced")]
+    ForcedClaim(String),
+    /// Not a `typ`.
+    #[error("{0:?} is not a typ: use 1 to 64 of A-Z, a-z, 0-9 and . + -")]
+    TokenType(String),
+    /// A set without `typ`.
+    #[error("must name at least one typ")]
+    NoTokenType,
+    /// Not an RSA size.
+    #[error("must be 2048, 3072 or 4096")]
+    RsaBits,
+    /// `rsa_bits` for another algorithm.
+    #[error("is only for algorithm = \"RS256\"")]
+    NotRsa,
+    /// A text that must not be empty.
+    #[error("must not be empty")]
+    Empty,
+}
+
+impl Config {
+    /// Reads and checks the file. Schedules are checked over the five years after `now`.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong, with its place.
+    pub fn load(path: &Path, now: Time) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        Self::parse(&text, path, now)
+    }
+
+    /// The same from text; `path` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::load`].
+    pub fn parse(text: &str, path: &Path, now: Time) -> Result<Self, ConfigError> {
+        let raw: raw::Raw = toml::from_str(text)
+            .map_err(|error| ConfigError::Toml { path: path.to_owned(), error: Box::new(error) })?;
+        raw.check(now)
+    }
+
+    /// What is allowed but worth a second look.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (name, keyset) in &self.keysets {
+            let kids = keyset.checked.live_kids;
+            if kids > LIVE_KIDS_WARNING {
+                warnings.push(format!(
+                    "keysets.{name}: tokens of {kids} keys can be alive at once; some verifiers \
+                     cache only three keys by default"
+                ));
+            }
+            if keyset.discovery == Discovery::On && self.discovery_path(name).is_none() {
+                warnings.push(format!(
+                    "keysets.{name}: no discovery is served, since its issuer is neither \
+                     {base}/{name} nor, for the root set, {base}",
+                    base = self.public.base_url
+                ));
+            }
+        }
+        for caller in &self.callers {
+            for grant in &caller.grants {
+                if !self.keysets.keys().any(|name| grant.keysets.matches(name)) {
+                    warnings.push(format!(
+                        "callers.{}: a grant matches no key set of this file",
+                        caller.name
+                    ));
+                }
+            }
+        }
+        warnings
+    }
+
+    /// The path below the base URL whose discovery documents describe this set: empty for the
+    /// root, else `/name`; `None` where its issuer is elsewhere.
+    #[must_use]
+    pub fn discovery_path(&self, name: &KeysetName) -> Option<String> {
+        let keyset = self.keysets.get(name).filter(|set| set.discovery == Discovery::On)?;
+        let path = keyset.tokens.issuer.strip_prefix(&self.public.base_url)?;
+        let is_root = path.is_empty() && *name == self.public.root;
+        (is_root || path.strip_prefix('/') == Some(name.as_str())).then(|| path.to_owned())
+    }
+
+    /// What the wall clock may jump and be followed at once: the smallest skew stated.
+    #[must_use]
+    pub fn smallest_skew(&self) -> Duration {
+        let skews = self.keysets.values().map(|keyset| keyset.facts.clock_skew);
+        skews.min().unwrap_or(Duration::from_mins(1)).max(Duration::from_secs(1))
+    }
+
+    /// What differs from `other` and is read only at start.
+    #[must_use]
+    pub fn needs_restart(&self, other: &Self) -> Vec<String> {
+        let pairs = [
+            ("store", self.store != other.store),
+            ("audit.path", self.audit_path != other.audit_path),
+            ("public.listen", self.public.listen != other.public.listen),
+            ("internal.listen", self.internal != other.internal),
+            ("admin.listen", self.admin != other.admin),
+        ];
+        pairs.iter().filter(|(_, differs)| *differs).map(|(name, _)| (*name).to_owned()).collect()
+    }
+
+    /// Whether a grant of the listener's actions names a group or a user other than `uid`, so that
+    /// its Unix socket must be open to the group.
+    #[must_use]
+    pub fn has_local_callers_besides(&self, uid: u32) -> bool {
+        self.callers.iter().any(|caller| match caller.identity {
+            Identity::Uid(other) => other != uid,
+            Identity::Gid(_) => true,
+            Identity::TokenSha256(_) => false,
+        })
+    }
+}
+
+impl Listen {
+    /// Parses `host:port` or `unix:path`.
+    ///
+    /// # Errors
+    ///
+    /// [`ValueError::Listen`].
+    pub fn parse(text: &str) -> Result<Self, ValueError> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() {
+                Err(ValueError::Listen)
+            } else {
+                Ok(Self::Unix(PathBuf::from(path)))
+            };
+        }
+        let (host, port) = text.rsplit_once(':').ok_or(ValueError::Listen)?;
+        if host.is_empty() || port.parse::<u16>().is_err() {
+            return Err(ValueError::Listen);
+        }
+        Ok(Self::Tcp(text.to_owned()))
+    }
+
+    /// Whether only this machine can reach it.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(address) => {
+                let host = address.rsplit_once(':').map_or("", |(host, _)| host);
+                let host = host.trim_start_matches('[').trim_end_matches(']');
+                host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}

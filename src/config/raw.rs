@@ -1,0 +1,443 @@
+//! The file as written, and the way from there to a [`Config`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jwksd_keystore::algorithm::{Algorithm, RsaBits};
+use jwksd_keystore::facts::{Facts, FirstKey, KeyTypes};
+use jwksd_keystore::id::KeysetName;
+use jwksd_keystore::schedule::{Rotation, Schedule};
+use jwksd_keystore::time::Time;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use super::{
+    Config, ConfigError, Discovery, Keyset, Listen, Public, Store, TokenSettings, ValueError,
+};
+use crate::claims::OWN_CLAIMS;
+use crate::duration;
+use crate::policy::{Action, Caller, Grant, Identity, KeysetPattern};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    store: RawStore,
+    #[serde(default)]
+    audit: RawAudit,
+    public: RawPublic,
+    internal: RawListener,
+    admin: RawListener,
+    #[serde(default)]
+    keysets: BTreeMap<KeysetName, RawKeyset>,
+    #[serde(default)]
+    callers: Vec<RawCaller>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawStore {
+    path: PathBuf,
+    master_key: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAudit {
+    path: PathBuf,
+}
+
+impl Default for RawAudit {
+    fn default() -> Self {
+        Self { path: PathBuf::from("data/audit.jsonl") }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPublic {
+    listen: OneOrMany,
+    base_url: String,
+    root: KeysetName,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawListener {
+    listen: OneOrMany,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a string or a list of strings")]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawKeyset {
+    algorithm: RawAlgorithm,
+    rsa_bits: Option<u32>,
+    rotate: String,
+    #[serde(default = "utc")]
+    time_zone: String,
+    issuer: String,
+    audience: Option<OneOrMany>,
+    max_token_ttl: Span,
+    #[serde(default = "five_minutes")]
+    jwks_max_age: Span,
+    #[serde(default = "a_day")]
+    verifier_cache: Span,
+    #[serde(default = "a_minute")]
+    clock_skew: Span,
+    #[serde(default = "generate")]
+    first_key: FirstKey,
+    #[serde(default)]
+    mixed_kty: bool,
+    token_types: Option<Vec<String>>,
+    discovery: Option<bool>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+enum RawAlgorithm {
+    #[serde(rename = "RS256")]
+    Rs256,
+    #[serde(rename = "ES256")]
+    Es256,
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCaller {
+    name: String,
+    uid: Option<Id>,
+    gid: Option<Id>,
+    token_sha256: Option<String>,
+    #[serde(default)]
+    grants: Vec<RawGrant>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a number or a name")]
+enum Id {
+    Number(u32),
+    Name(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGrant {
+    keyset: String,
+    actions: BTreeSet<Action>,
+    audiences: Option<Vec<String>>,
+    max_ttl: Option<Span>,
+    token_types: Option<Vec<String>>,
+    #[serde(default)]
+    force: BTreeMap<String, serde_json::Value>,
+}
+
+/// A duration such as `15m`.
+#[derive(Clone, Copy)]
+struct Span(Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(input)?;
+        duration::parse(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+fn five_minutes() -> Span {
+    Span(Duration::from_mins(5))
+}
+
+fn a_day() -> Span {
+    Span(Duration::from_hours(24))
+}
+
+fn a_minute() -> Span {
+    Span(Duration::from_mins(1))
+}
+
+fn generate() -> FirstKey {
+    FirstKey::Generate
+}
+
+fn wrong(place: impl Into<String>, error: impl Into<ValueError>) -> ConfigError {
+    ConfigError::Value { place: place.into(), error: error.into() }
+}
+
+impl Raw {
+    pub(super) fn check(self, now: Time) -> Result<Config, ConfigError> {
+        let mut keysets = BTreeMap::new();
+        for (name, raw) in self.keysets {
+            let place = format!("keysets.{name}");
+            keysets.insert(name, raw.check(&place, now)?);
+        }
+        if keysets.is_empty() {
+            return Err(wrong("keysets", ValueError::NoKeyset));
+        }
+        check_issuers(&keysets)?;
+        let config = Config {
+            store: Store { path: self.store.path, master_key: self.store.master_key },
+            audit_path: self.audit.path,
+            public: self.public.check(&keysets)?,
+            internal: private_listener("internal.listen", self.internal)?,
+            admin: private_listener("admin.listen", self.admin)?,
+            callers: check_callers(self.callers)?,
+            keysets,
+        };
+        check_places(&config)?;
+        Ok(config)
+    }
+}
+
+impl RawPublic {
+    fn check(self, keysets: &BTreeMap<KeysetName, Keyset>) -> Result<Public, ConfigError> {
+        let rest = self
+            .base_url
+            .strip_prefix("https://")
+            .or_else(|| self.base_url.strip_prefix("http://"))
+            .unwrap_or("");
+        if rest.is_empty() || rest.ends_with('/') || rest.contains(['?', '#', ' ', '"']) {
+            return Err(wrong("public.base_url", ValueError::Url));
+        }
+        if !keysets.contains_key(&self.root) {
+            return Err(wrong("public.root", ValueError::NoSuchKeyset(self.root.to_string())));
+        }
+        let listen = listens("public.listen", self.listen)?;
+        Ok(Public { listen, base_url: self.base_url, root: self.root })
+    }
+}
+
+impl RawKeyset {
+    fn check(self, place: &str, now: Time) -> Result<Keyset, ConfigError> {
+        let at = |key: &str| format!("{place}.{key}");
+        let facts = Facts {
+            algorithm: self.algorithm(place)?,
+            rotate: self.rotation().map_err(|error| wrong(at("rotate"), error))?,
+            jwks_max_age: self.jwks_max_age.0,
+            verifier_cache: self.verifier_cache.0,
+            max_token_ttl: self.max_token_ttl.0,
+            clock_skew: self.clock_skew.0,
+            first_key: self.first_key,
+            key_types: if self.mixed_kty { KeyTypes::Mixed } else { KeyTypes::One },
+        };
+        let checked = facts.check(now).map_err(|error| wrong(place, error))?;
+        if self.issuer.is_empty() {
+            return Err(wrong(at("issuer"), ValueError::Empty));
+        }
+        let audiences = self.audience.map_or_else(Vec::new, OneOrMany::into_list);
+        if audiences.iter().any(String::is_empty) {
+            return Err(wrong(at("audience"), ValueError::Empty));
+        }
+        let types = self.token_types.unwrap_or_else(|| vec!["JWT".into(), "at+jwt".into()]);
+        check_types(&types).map_err(|error| wrong(at("token_types"), error))?;
+        Ok(Keyset {
+            facts,
+            checked,
+            tokens: TokenSettings { issuer: self.issuer, audiences, types },
+            discovery: match self.discovery {
+                None | Some(true) => Discovery::On,
+                Some(false) => Discovery::Off,
+            },
+        })
+    }
+
+    fn algorithm(&self, place: &str) -> Result<Algorithm, ConfigError> {
+        let at = || format!("{place}.rsa_bits");
+        match (self.algorithm, self.rsa_bits) {
+            (RawAlgorithm::Rs256, bits) => RsaBits::from_u32(bits.unwrap_or(2048))
+                .map(Algorithm::Rs256)
+                .ok_or_else(|| wrong(at(), ValueError::RsaBits)),
+            (_, Some(_)) => Err(wrong(at(), ValueError::NotRsa)),
+            (RawAlgorithm::Es256, None) => Ok(Algorithm::Es256),
+            (RawAlgorithm::EdDsa, None) => Ok(Algorithm::EdDsa),
+        }
+    }
+
+    fn rotation(&self) -> Result<Rotation, ValueError> {
+        if self.rotate == "manual" {
+            return Ok(Rotation::Manual);
+        }
+        Ok(Rotation::Scheduled(Schedule::parse(&self.rotate, &self.time_zone)?))
+    }
+}
+
+impl OneOrMany {
+    fn into_list(self) -> Vec<String> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Many(many) => many,
+        }
+    }
+}
+
+fn check_types(types: &[String]) -> Result<(), ValueError> {
+    let is_typ = |typ: &String| {
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || b".+-".contains(&c);
+        (1..=64).contains(&typ.len()) && typ.bytes().all(allowed)
+    };
+    match types.iter().find(|typ| !is_typ(typ)) {
+        Some(typ) => Err(ValueError::TokenType(typ.clone())),
+        None if types.is_empty() => Err(ValueError::NoTokenType),
+        None => Ok(()),
+    }
+}
+
+fn check_issuers(keysets: &BTreeMap<KeysetName, Keyset>) -> Result<(), ConfigError> {
+    let mut seen: BTreeMap<&str, &KeysetName> = BTreeMap::new();
+    for (name, keyset) in keysets {
+        if keyset.discovery == Discovery::Off {
+            continue;
+        }
+        if let Some(other) = seen.insert(&keyset.tokens.issuer, name) {
+            let place = format!("keysets.{name}.issuer");
+            return Err(wrong(place, ValueError::SameIssuer(other.clone())));
+        }
+    }
+    Ok(())
+}
+
+fn listens(place: &str, raw: OneOrMany) -> Result<Vec<Listen>, ConfigError> {
+    let texts = raw.into_list();
+    if texts.is_empty() {
+        return Err(wrong(place, ValueError::NowhereToListen));
+    }
+    let parse = |text: &String| Listen::parse(text).map_err(|error| wrong(place, error));
+    texts.iter().map(parse).collect()
+}
+
+/// A listener for callers or admins: without TLS only on this machine.
+fn private_listener(place: &str, raw: RawListener) -> Result<Vec<Listen>, ConfigError> {
+    let listens = listens(place, raw.listen)?;
+    match listens.iter().find(|listen| !listen.is_local()) {
+        Some(remote) => Err(wrong(place, ValueError::TcpWithoutTls(remote.to_string()))),
+        None => Ok(listens),
+    }
+}
+
+fn check_places(config: &Config) -> Result<(), ConfigError> {
+    let mut seen = BTreeSet::new();
+    let listeners = [
+        ("public.listen", &config.public.listen),
+        ("internal.listen", &config.internal),
+        ("admin.listen", &config.admin),
+    ];
+    for (place, listens) in listeners {
+        for listen in listens {
+            let is_any_port = matches!(listen, Listen::Tcp(address) if address.ends_with(":0"));
+            if !seen.insert(listen) && !is_any_port {
+                return Err(wrong(place, ValueError::SamePlace(listen.clone())));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_callers(raw: Vec<RawCaller>) -> Result<Vec<Caller>, ConfigError> {
+    let mut callers: Vec<Caller> = Vec::new();
+    for raw in raw {
+        let place = format!("callers.{}", raw.name);
+        let caller = raw.check(&place)?;
+        if callers.iter().any(|other| other.name == caller.name) {
+            return Err(wrong(place, ValueError::SameName));
+        }
+        if let Some(other) = callers.iter().find(|other| other.identity == caller.identity) {
+            return Err(wrong(place, ValueError::SameIdentity(other.name.clone())));
+        }
+        callers.push(caller);
+    }
+    Ok(callers)
+}
+
+impl RawCaller {
+    fn check(self, place: &str) -> Result<Caller, ConfigError> {
+        if self.name.is_empty() {
+            return Err(wrong("callers.name", ValueError::Empty));
+        }
+        let identity = match (&self.uid, &self.gid, &self.token_sha256) {
+            (Some(uid), None, None) => uid_of(uid).map(Identity::Uid),
+            (None, Some(gid), None) => gid_of(gid).map(Identity::Gid),
+            (None, None, Some(digest)) => digest_of(digest).map(Identity::TokenSha256),
+            _ => Err(ValueError::Identity),
+        };
+        let identity = identity.map_err(|error| wrong(place, error))?;
+        let grants = self
+            .grants
+            .into_iter()
+            .map(|grant| grant.check().map_err(|error| wrong(format!("{place}.grants"), error)))
+            .collect::<Result<_, _>>()?;
+        Ok(Caller { name: self.name, identity, grants })
+    }
+}
+
+impl RawGrant {
+    fn check(self) -> Result<Grant, ValueError> {
+        let keysets = match self.keyset.strip_suffix('*') {
+            Some(prefix) if prefix.is_empty() || prefix.parse::<KeysetName>().is_ok() => {
+                KeysetPattern::Prefix(prefix.to_owned())
+            }
+            Some(_) => return Err(ValueError::Pattern),
+            None => {
+                self.keyset.parse().map(KeysetPattern::Exactly).map_err(|_| ValueError::Pattern)?
+            }
+        };
+        if self.actions.contains(&Action::Operate) && !keysets.is_all() {
+            return Err(ValueError::OperateNeedsAll);
+        }
+        let settled = OWN_CLAIMS.iter().chain(&["aud", "nbf"]);
+        if let Some(name) = settled.into_iter().find(|name| self.force.contains_key(**name)) {
+            return Err(ValueError::ForcedClaim((*name).to_owned()));
+        }
+        if let Some(types) = &self.token_types {
+            check_types(types)?;
+        }
+        Ok(Grant {
+            keysets,
+            actions: self.actions,
+            audiences: self.audiences,
+            max_ttl: self.max_ttl.map(|span| span.0),
+            token_types: self.token_types,
+            force: self.force.into_iter().collect(),
+        })
+    }
+}
+
+fn uid_of(id: &Id) -> Result<u32, ValueError> {
+    match id {
+        Id::Number(uid) => Ok(*uid),
+        Id::Name(name) if name == "self" => Ok(rustix::process::geteuid().as_raw()),
+        Id::Name(name) => uzers::get_user_by_name(name)
+            .map(|user| user.uid())
+            .ok_or_else(|| ValueError::NoSuchId { kind: "user", name: name.clone() }),
+    }
+}
+
+fn gid_of(id: &Id) -> Result<u32, ValueError> {
+    match id {
+        Id::Number(gid) => Ok(*gid),
+        Id::Name(name) => uzers::get_group_by_name(name)
+            .map(|group| group.gid())
+            .ok_or_else(|| ValueError::NoSuchId { kind: "group", name: name.clone() }),
+    }
+}
+
+fn digest_of(text: &str) -> Result<[u8; 32], ValueError> {
+    let mut digest = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return Err(ValueError::Digest);
+    }
+    for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks(2)) {
+        let pair = std::str::from_utf8(pair).map_err(|_| ValueError::Digest)?;
+        *byte = u8::from_str_radix(pair, 16).map_err(|_| ValueError::Digest)?;
+    }
+    Ok(digest)
+}

@@ -1,0 +1,308 @@
+//! What callers may ask for. It owns the way to the keys: identity, gate, ring, in this order.
+//!
+//! It knows no HTTP, no store and no waiting: a token costs one look at the clock, the gate and the
+//! ring.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jwksd_keystore::crypto::{self, CryptoError};
+use jwksd_keystore::facts::Span;
+use jwksd_keystore::id::{KeyId, KeysetName};
+use jwksd_keystore::ring::{Ring, SignError};
+use jwksd_keystore::time::Time;
+
+use crate::api::{TokenRequest, Ttl};
+use crate::audit::Audit;
+use crate::claims::{Added, CallerClaims, ClaimsError};
+use crate::clock::LifecycleClock;
+use crate::config::{Config, TokenSettings};
+use crate::duration;
+use crate::gate::{Act, Denied, Gate, Permit, TokenRecord};
+use crate::policy::{Action, Caller, FinalToken, Identity, Refusal};
+use crate::rings::Rings;
+
+/// The `typ` of a token whose caller asks for none (RFC 7519, section 5.1).
+const DEFAULT_TYPE: &str = "JWT";
+
+/// The way to the keys.
+pub struct Custody {
+    config: ArcSwap<Config>,
+    rings: Arc<Rings>,
+    clock: Arc<LifecycleClock>,
+    audit: Arc<Audit>,
+    gate: Gate,
+}
+
+/// What a connection tells about who is at its other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The effective user of the process.
+    pub uid: u32,
+    /// Its effective group.
+    pub gid: u32,
+}
+
+/// A caller that was recognised, with the request that it makes.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    caller: Caller,
+    /// The id of the request.
+    pub request_id: String,
+}
+
+/// A signed token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedToken {
+    /// The compact JWS.
+    pub token: String,
+    /// The key that signed it.
+    pub kid: KeyId,
+    /// Its `exp`.
+    pub expires: Time,
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// No such key set.
+    #[error("there is no key set {0}")]
+    UnknownKeyset(KeysetName),
+    /// The set is missing from the configuration.
+    #[error("the key set {0} is not in the configuration; it only serves its last keys")]
+    NotConfigured(KeysetName),
+    /// The claims cannot be signed.
+    #[error(transparent)]
+    Claims(#[from] ClaimsError),
+    /// Not a lifetime.
+    #[error("ttl must be whole seconds, at least 1, as a number or as text such as \"15m\"")]
+    NotATtl,
+    /// The lifetime is longer than the key set allows.
+    #[error("ttl {} is longer than the {} that the key set allows", Span(*.asked), Span(*.longest))]
+    TtlTooLong {
+        /// What was asked.
+        asked: Duration,
+        /// What is allowed.
+        longest: Duration,
+    },
+    /// The key set does not allow this `typ`.
+    #[error("typ {asked:?} is not one of {}", .allowed.join(", "))]
+    Type {
+        /// What was asked.
+        asked: String,
+        /// What is allowed.
+        allowed: Vec<String>,
+    },
+    /// The gate denied it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The ring could not sign.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// There is no randomness for `jti`.
+    #[error(transparent)]
+    Random(#[from] CryptoError),
+}
+
+impl Custody {
+    /// The way to the keys in `rings`.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        rings: Arc<Rings>,
+        clock: Arc<LifecycleClock>,
+        audit: Arc<Audit>,
+    ) -> Self {
+        let gate = Gate::new(audit.clone());
+        Self { config: ArcSwap::from_pointee(config), rings, clock, audit, gate }
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Puts another configuration in force. The rotator does this, after it took it over.
+    pub fn put_in_force(&self, config: Config) {
+        self.config.store(Arc::new(config));
+    }
+
+    /// The ring of a key set, for what is public anyway.
+    #[must_use]
+    pub fn ring(&self, keyset: &KeysetName) -> Option<Arc<Ring>> {
+        self.rings.ring(keyset)
+    }
+
+    /// The caller at the other end of a Unix socket: by its user, else by its group.
+    #[must_use]
+    pub fn caller_by_peer(&self, peer: Peer) -> Option<Caller> {
+        let config = self.config.load();
+        let known = |identity: &Identity| {
+            config.callers.iter().find(|caller| caller.identity == *identity).cloned()
+        };
+        known(&Identity::Uid(peer.uid)).or_else(|| known(&Identity::Gid(peer.gid)))
+    }
+
+    /// The caller that holds a bearer token. Takes the same time whichever caller it is.
+    #[must_use]
+    pub fn caller_by_token(&self, token: &str) -> Option<Caller> {
+        let presented = crypto::sha256(token.as_bytes());
+        let config = self.config.load();
+        let mut known = None;
+        for caller in &config.callers {
+            if let Identity::TokenSha256(digest) = &caller.identity
+                && crypto::equal_in_constant_time(digest, &presented)
+            {
+                known = Some(caller.clone());
+            }
+        }
+        known
+    }
+
+    /// Recognised as `caller`.
+    #[must_use]
+    pub fn asker(caller: Caller, request_id: String) -> Asker {
+        Asker { caller, request_id }
+    }
+
+    /// Counts a request of someone unknown.
+    pub fn count_unknown_caller(&self) {
+        self.audit.count_unknown_caller(self.clock.now().wall);
+    }
+
+    /// Signs a token.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError`]; nothing was signed.
+    pub fn sign_token(
+        &self,
+        asker: &Asker,
+        keyset: &KeysetName,
+        request: &TokenRequest<'_>,
+    ) -> Result<SignedToken, TokenError> {
+        asker.caller.may(Action::SignToken, keyset).map_err(|refusal| {
+            self.record_refusal(asker, Action::SignToken, Some(keyset), refusal)
+        })?;
+        let config = self.config.load();
+        let ring = self.rings.ring(keyset);
+        let settings = match (config.keysets.get(keyset), &ring) {
+            (Some(configured), _) => &configured.tokens,
+            (None, Some(_)) => return Err(TokenError::NotConfigured(keyset.clone())),
+            (None, None) => return Err(TokenError::UnknownKeyset(keyset.clone())),
+        };
+        let ring = ring.ok_or(SignError::NoSigner)?;
+        let claims = CallerClaims::parse(request.claims)?;
+        let typ = requested_type(request, settings)?;
+        let audiences = claims.audiences().unwrap_or_else(|| settings.audiences.clone());
+
+        let now = self.clock.now();
+        let signer = ring.signer_at(now.lifecycle)?;
+        let ttl = requested_ttl(&request.ttl, ring.longest_ttl_at(now.lifecycle)?)?;
+        // Whole seconds, rounded down: a verifier whose clock is a moment behind must not see a
+        // token from its future.
+        let issued = Time::from_millis(now.wall.as_secs() * 1000);
+        let expires = issued + ttl;
+        let jti = BASE64_URL_SAFE_NO_PAD.encode(crypto::random::<16>()?.as_ref());
+
+        let token =
+            FinalToken { audiences: &audiences, ttl, typ, claims: &|name| claims.value(name) };
+        let subject = claims.subject();
+        let record = TokenRecord {
+            now: now.wall,
+            kid: signer.kid(),
+            jti: &jti,
+            sub: subject.as_deref(),
+            exp: expires.as_secs(),
+            request_id: &asker.request_id,
+        };
+        let (_permit, grant) = self.gate.token(&asker.caller, keyset, token, record)?;
+        let payload = claims.payload(Added {
+            issuer: &settings.issuer,
+            issued,
+            expires,
+            id: &jti,
+            audiences: &audiences,
+            forced: &grant.force,
+        });
+        let token = signer.sign(typ, &payload)?;
+        Ok(SignedToken { token, kid: signer.kid().clone(), expires })
+    }
+
+    /// Decides about an act of administration and records it.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`].
+    pub fn permit(
+        &self,
+        asker: &Asker,
+        action: Action,
+        name: &str,
+        keyset: Option<&KeysetName>,
+        kid: Option<&KeyId>,
+        detail: Option<&str>,
+    ) -> Result<Permit, Denied> {
+        let (now, request_id) = (self.clock.now().wall, asker.request_id.as_str());
+        let act = Act { now, action, name, keyset, kid, detail, request_id };
+        self.gate.act(&asker.caller, act)
+    }
+
+    /// Whether a caller may see a key set, without a line in the audit for each set of a list.
+    #[must_use]
+    pub fn may_read(&self, asker: &Asker, keyset: &KeysetName) -> bool {
+        asker.caller.may(Action::Read, keyset).is_ok()
+    }
+
+    fn record_refusal(
+        &self,
+        asker: &Asker,
+        action: Action,
+        keyset: Option<&KeysetName>,
+        refusal: Refusal,
+    ) -> Denied {
+        match self.permit(asker, action, action.name(), keyset, None, None) {
+            Err(denied) => denied,
+            // The policy is pure, so it refuses again; and if not, the refusal stands.
+            Ok(_permit) => refusal.into(),
+        }
+    }
+}
+
+impl Asker {
+    /// The caller's name in the audit.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.caller.name
+    }
+}
+
+fn requested_type<'a>(
+    request: &'a TokenRequest<'_>,
+    settings: &TokenSettings,
+) -> Result<&'a str, TokenError> {
+    let asked = request.typ.as_deref().unwrap_or(DEFAULT_TYPE);
+    if settings.types.iter().any(|allowed| allowed == asked) {
+        Ok(asked)
+    } else {
+        Err(TokenError::Type { asked: asked.to_owned(), allowed: settings.types.clone() })
+    }
+}
+
+fn requested_ttl(ttl: &Ttl, longest: Duration) -> Result<Duration, TokenError> {
+    let asked = match ttl {
+        Ttl::Seconds(seconds) => Duration::from_secs(*seconds),
+        Ttl::Text(text) => duration::parse(text).map_err(|_| TokenError::NotATtl)?,
+    };
+    if asked.is_zero() || asked.subsec_millis() != 0 {
+        Err(TokenError::NotATtl)
+    } else if asked > longest {
+        Err(TokenError::TtlTooLong { asked, longest })
+    } else {
+        Ok(asked)
+    }
+}

@@ -1,0 +1,164 @@
+//! The gate: decide, record, and only then hand out a [`Permit`].
+//!
+//! A permit can be made nowhere else, and what callers may ask for takes one. So nothing is done
+//! that was not decided by [`crate::policy`] and recorded by [`crate::audit`] before.
+
+use std::sync::Arc;
+
+use jwksd_keystore::id::{KeyId, KeysetName};
+use jwksd_keystore::time::Time;
+
+use crate::audit::{Audit, AuditError, Decision, Line};
+use crate::policy::{Action, Caller, FinalToken, Grant, Refusal};
+
+/// The proof that something was allowed and recorded.
+#[derive(Debug)]
+pub struct Permit {
+    recorded: Recorded,
+}
+
+/// Whether the audit has the decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It has.
+    Yes,
+    /// It failed, and the act is one that must not wait for it: a revocation.
+    No,
+}
+
+/// Why there is no permit.
+#[derive(Debug, thiserror::Error)]
+pub enum Denied {
+    /// The caller may not.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It could not be recorded.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+}
+
+/// What is recorded of a token besides what the policy looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenRecord<'a> {
+    /// When.
+    pub now: Time,
+    /// The key that would sign.
+    pub kid: &'a KeyId,
+    /// Its `jti`.
+    pub jti: &'a str,
+    /// Its `sub`.
+    pub sub: Option<&'a str>,
+    /// Its `exp`.
+    pub exp: u64,
+    /// The request.
+    pub request_id: &'a str,
+}
+
+/// What is recorded of an act of administration.
+#[derive(Clone, Copy, Debug)]
+pub struct Act<'a> {
+    /// When.
+    pub now: Time,
+    /// Which grant it takes.
+    pub action: Action,
+    /// What exactly: `rotate`, `retire`, …
+    pub name: &'a str,
+    /// In which key set; `None` for the daemon as a whole.
+    pub keyset: Option<&'a KeysetName>,
+    /// About which key.
+    pub kid: Option<&'a KeyId>,
+    /// The details that the caller gave.
+    pub detail: Option<&'a str>,
+    /// The request.
+    pub request_id: &'a str,
+}
+
+/// Decides and records.
+pub struct Gate {
+    audit: Arc<Audit>,
+}
+
+impl Gate {
+    /// A gate that records in `audit`.
+    #[must_use]
+    pub fn new(audit: Arc<Audit>) -> Self {
+        Self { audit }
+    }
+
+    /// Decides about a token as it would be signed. Returns the grant that allows it.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`]; a refusal is recorded too.
+    pub fn token<'c>(
+        &self,
+        caller: &'c Caller,
+        keyset: &KeysetName,
+        token: FinalToken<'_>,
+        record: TokenRecord<'_>,
+    ) -> Result<(Permit, &'c Grant), Denied> {
+        let decision = caller.may_sign(keyset, token);
+        let reason = decision.as_ref().err().map(Refusal::to_string);
+        self.audit.record(&Line {
+            keyset: Some(keyset),
+            kid: Some(record.kid),
+            jti: Some(record.jti),
+            sub: record.sub,
+            aud: token.audiences,
+            exp: Some(record.exp),
+            reason: reason.as_deref(),
+            request_id: Some(record.request_id),
+            ..Line::new(
+                record.now,
+                &caller.name,
+                Action::SignToken.name(),
+                if decision.is_ok() { Decision::Allowed } else { Decision::Refused },
+            )
+        })?;
+        Ok((Permit { recorded: Recorded::Yes }, decision?))
+    }
+
+    /// Decides about an act of administration. What changes something is on the disk of the audit
+    /// before this returns, so this is not for threads that serve requests.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`]; a refusal is recorded too. A revocation that cannot be recorded is allowed all
+    /// the same: [`Permit::recorded`] tells.
+    pub fn act(&self, caller: &Caller, act: Act<'_>) -> Result<Permit, Denied> {
+        let decision = match act.keyset {
+            Some(keyset) => caller.may(act.action, keyset),
+            None => caller.may_operate(),
+        };
+        let reason = decision.as_ref().err().map(Refusal::to_string);
+        let line = Line {
+            keyset: act.keyset,
+            kid: act.kid,
+            reason: reason.as_deref().or(act.detail),
+            request_id: Some(act.request_id),
+            ..Line::new(
+                act.now,
+                &caller.name,
+                act.name,
+                if decision.is_ok() { Decision::Allowed } else { Decision::Refused },
+            )
+        };
+        let durable = decision.is_ok() && act.action != Action::Read;
+        let recorded =
+            if durable { self.audit.record_durably(&line) } else { self.audit.record(&line) };
+        decision?;
+        match recorded {
+            Ok(()) => Ok(Permit { recorded: Recorded::Yes }),
+            Err(_) if act.action == Action::Revoke => Ok(Permit { recorded: Recorded::No }),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Permit {
+    /// Whether the audit has the decision.
+    #[must_use]
+    pub const fn recorded(&self) -> Recorded {
+        self.recorded
+    }
+}

@@ -1,0 +1,167 @@
+//! The admin listener: see, rotate, revoke, retire, reload.
+//!
+//! Every act waits for the disk, so it runs on the blocking pool.
+
+use std::sync::Arc;
+
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::web::{self, Bytes, Data, Path, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use jwksd_keystore::id::{KeyId, KeysetName};
+use serde::Serialize;
+
+use super::identity::{RequestIds, identify};
+use super::internal::{parsed, received};
+use super::problem;
+use crate::administration::{AdminError, Administration};
+use crate::api::{Code, Problem, RevokeAllRequest, RevokeRequest, RotateRequest};
+use crate::custody::Asker;
+
+type Admin = Data<Arc<Administration>>;
+type Body = Result<Bytes, actix_web::Error>;
+
+/// Routes of the admin listener.
+pub fn configure(service: &mut ServiceConfig) {
+    let only_get = || web::to(|| async { problem::method_not_allowed("GET") });
+    let only_post = || web::to(|| async { problem::method_not_allowed("POST") });
+    service
+        .service(web::resource("/v1/keysets").get(list).default_service(only_get()))
+        .service(web::resource("/v1/status").get(status).default_service(only_get()))
+        .service(web::resource("/v1/reload").post(reload).default_service(only_post()))
+        .service(web::resource("/v1/keysets/{keyset}").get(show).default_service(only_get()))
+        .service(
+            web::resource("/v1/keysets/{keyset}/rotate").post(rotate).default_service(only_post()),
+        )
+        .service(
+            web::resource("/v1/keysets/{keyset}/revoke-all")
+                .post(revoke_all)
+                .default_service(only_post()),
+        )
+        .service(
+            web::resource("/v1/keysets/{keyset}/keys/{kid}/revoke")
+                .post(revoke)
+                .default_service(only_post()),
+        )
+        .service(
+            web::resource("/v1/keysets/{keyset}/keys/{kid}/retire")
+                .post(retire)
+                .default_service(only_post()),
+        );
+}
+
+async fn list(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> HttpResponse {
+    act(&request, admin, &ids, Ok(()), |admin, asker, ()| admin.list(asker)).await
+}
+
+async fn status(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> HttpResponse {
+    act(&request, admin, &ids, Ok(()), |admin, asker, ()| admin.status(asker)).await
+}
+
+async fn reload(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> HttpResponse {
+    act(&request, admin, &ids, Ok(()), |admin, asker, ()| admin.reload(asker)).await
+}
+
+async fn show(
+    request: HttpRequest,
+    admin: Admin,
+    ids: Data<RequestIds>,
+    keyset: Path<String>,
+) -> HttpResponse {
+    let keyset = keyset_name(keyset.into_inner());
+    act(&request, admin, &ids, keyset, |admin, asker, keyset| admin.show(asker, &keyset)).await
+}
+
+async fn rotate(
+    request: HttpRequest,
+    admin: Admin,
+    ids: Data<RequestIds>,
+    keyset: Path<String>,
+    body: Body,
+) -> HttpResponse {
+    let wanted = keyset_name(keyset.into_inner())
+        .and_then(|keyset| Ok((keyset, parsed::<RotateRequest>(&received(body)?)?)));
+    act(&request, admin, &ids, wanted, |admin, asker, (keyset, wanted)| {
+        admin.rotate(asker, &keyset, &wanted)
+    })
+    .await
+}
+
+async fn revoke_all(
+    request: HttpRequest,
+    admin: Admin,
+    ids: Data<RequestIds>,
+    keyset: Path<String>,
+    body: Body,
+) -> HttpResponse {
+    let wanted = keyset_name(keyset.into_inner())
+        .and_then(|keyset| Ok((keyset, parsed::<RevokeAllRequest>(&received(body)?)?)));
+    act(&request, admin, &ids, wanted, |admin, asker, (keyset, wanted)| {
+        admin.revoke_all(asker, &keyset, wanted)
+    })
+    .await
+}
+
+async fn revoke(
+    request: HttpRequest,
+    admin: Admin,
+    ids: Data<RequestIds>,
+    path: Path<(String, String)>,
+    body: Body,
+) -> HttpResponse {
+    let wanted = key_of(path.into_inner())
+        .and_then(|key| Ok((key, parsed::<RevokeRequest>(&received(body)?)?)));
+    act(&request, admin, &ids, wanted, |admin, asker, ((keyset, kid), wanted)| {
+        admin.revoke(asker, &keyset, &kid, wanted)
+    })
+    .await
+}
+
+async fn retire(
+    request: HttpRequest,
+    admin: Admin,
+    ids: Data<RequestIds>,
+    path: Path<(String, String)>,
+) -> HttpResponse {
+    let key = key_of(path.into_inner());
+    act(&request, admin, &ids, key, |admin, asker, (keyset, kid)| {
+        admin.retire(asker, &keyset, &kid)
+    })
+    .await
+}
+
+/// Recognises the caller first, so that nobody else learns what is wrong with a request; then
+/// carries the act out where it may wait.
+async fn act<W: Send + 'static, T: Serialize + Send + 'static>(
+    request: &HttpRequest,
+    admin: Admin,
+    ids: &RequestIds,
+    wanted: Result<W, Problem>,
+    act: impl FnOnce(&Administration, &Asker, W) -> Result<T, AdminError> + Send + 'static,
+) -> HttpResponse {
+    let asker = match identify(request, &admin.custody, ids) {
+        Ok(asker) => asker,
+        Err(problem) => return problem::respond(&problem),
+    };
+    let request_id = Some(asker.request_id.clone());
+    let problem = match wanted {
+        Err(problem) => problem,
+        Ok(wanted) => match web::block(move || act(&admin, &asker, wanted)).await {
+            Ok(Ok(answer)) => {
+                return HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(answer);
+            }
+            Ok(Err(error)) => problem::of_admin(&error),
+            Err(_) => Problem::new(Code::Stopping, "the daemon is stopping"),
+        },
+    };
+    problem::respond(&Problem { request_id, ..problem })
+}
+
+pub(super) fn keyset_name(name: String) -> Result<KeysetName, Problem> {
+    KeysetName::try_from(name).map_err(|error| Problem::new(Code::UnknownKeyset, error.to_string()))
+}
+
+fn key_of((keyset, kid): (String, String)) -> Result<(KeysetName, KeyId), Problem> {
+    let kid =
+        KeyId::try_from(kid).map_err(|error| Problem::new(Code::UnknownKey, error.to_string()))?;
+    Ok((keyset_name(keyset)?, kid))
+}

@@ -1,0 +1,29 @@
+//! Whether the daemon lives, and whether all is well. Says no reasons: those are for admins.
+
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::web::{self, Data, ServiceConfig};
+
+use crate::health::Health;
+
+/// `/healthz` and `/readyz`.
+pub fn configure(service: &mut ServiceConfig) {
+    service
+        .service(web::resource("/healthz").get(alive))
+        .service(web::resource("/readyz").get(ready));
+}
+
+async fn alive() -> HttpResponse {
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).body("ok\n")
+}
+
+async fn ready(health: Data<Arc<Health>>) -> HttpResponse {
+    let (mut response, body) = if health.problems().is_empty() {
+        (HttpResponse::Ok(), "ready\n")
+    } else {
+        (HttpResponse::ServiceUnavailable(), "not ready\n")
+    };
+    response.insert_header((CACHE_CONTROL, "no-store")).body(body)
+}

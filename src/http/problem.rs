@@ -1,0 +1,149 @@
+//! What went wrong, as `application/problem+json`. The cause goes to the log, never to the caller.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CACHE_CONTROL, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use jwksd_keystore::lifecycle::Refusal;
+use jwksd_keystore::ring::SignError;
+use jwksd_keystore::store::StoreError;
+
+use crate::administration::AdminError;
+use crate::api::{Code, Problem};
+use crate::custody::TokenError;
+use crate::gate::Denied;
+use crate::rotator::{ReloadError, StepError};
+
+/// The response that tells a problem.
+#[must_use]
+pub fn respond(problem: &Problem) -> HttpResponse {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = HttpResponseBuilder::new(status);
+    response.insert_header((CACHE_CONTROL, "no-store"));
+    if problem.code == Code::UnknownCaller {
+        response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+    }
+    let body = serde_json::to_vec(problem).unwrap_or_default();
+    response.content_type("application/problem+json").body(body)
+}
+
+/// Nothing is here.
+pub async fn not_found() -> HttpResponse {
+    respond(&Problem::new(Code::NotFound, "see the documentation for the paths there are"))
+}
+
+/// Another method is wanted.
+#[must_use]
+pub fn method_not_allowed(allowed: &'static str) -> HttpResponse {
+    let detail = format!("this path takes {allowed}");
+    let mut response = respond(&Problem::new(Code::MethodNotAllowed, detail));
+    let value = actix_web::http::header::HeaderValue::from_static(allowed);
+    response.headers_mut().insert(ALLOW, value);
+    response
+}
+
+/// Why there is no token.
+#[must_use]
+pub fn of_token(error: &TokenError) -> Problem {
+    let code = match error {
+        TokenError::UnknownKeyset(_) => Code::UnknownKeyset,
+        TokenError::NotConfigured(_) => Code::NotConfigured,
+        TokenError::Claims(_) => Code::InvalidClaims,
+        TokenError::NotATtl | TokenError::TtlTooLong { .. } => Code::InvalidTtl,
+        TokenError::Type { .. } => Code::InvalidTyp,
+        TokenError::Denied(denied) => return of_denial(denied),
+        TokenError::Sign(SignError::NoSigner) => Code::NoActiveKey,
+        TokenError::Sign(SignError::Seal(_) | SignError::Crypto(_)) | TokenError::Random(_) => {
+            return internal(error);
+        }
+    };
+    Problem::new(code, error.to_string())
+}
+
+/// Why an admin did not get what was asked.
+#[must_use]
+pub fn of_admin(error: &AdminError) -> Problem {
+    let code = match error {
+        AdminError::Denied(denied) => return of_denial(denied),
+        AdminError::Step(error) => return of_step(error),
+        AdminError::Store(error) => return of_store(error),
+        AdminError::Reload(ReloadError::Store(error)) => return of_store(error),
+        AdminError::UnknownKeyset(_) => Code::UnknownKeyset,
+        AdminError::ExpectActive(_) => Code::ExpectActiveRequired,
+        AdminError::When => Code::InvalidRequest,
+        AdminError::Config(_) | AdminError::Reload(ReloadError::Refused { .. }) => {
+            Code::InvalidConfig
+        }
+        AdminError::Reload(ReloadError::Stopping) => Code::Stopping,
+    };
+    Problem::new(code, error.to_string())
+}
+
+fn of_denial(denied: &Denied) -> Problem {
+    match denied {
+        Denied::Refused(refusal) => Problem::new(Code::NotAllowed, refusal.to_string()),
+        Denied::Audit(error) => {
+            tracing::error!(%error, "refused, since the audit cannot record it");
+            Problem::new(Code::AuditUnavailable, "the daemon's log has the cause")
+        }
+    }
+}
+
+fn of_step(error: &StepError) -> Problem {
+    let code = match error {
+        StepError::Refused { refusal, active } => {
+            let detail = match active {
+                Some(kid) => format!("{refusal}: {kid} is"),
+                None => refusal.to_string(),
+            };
+            return Problem::new(of_refusal(refusal), detail);
+        }
+        StepError::UnknownKey(_) => Code::UnknownKey,
+        StepError::UnknownKeyset(_) => Code::UnknownKeyset,
+        StepError::Store(error) => return of_store(error),
+        StepError::Audit => Code::AuditUnavailable,
+        StepError::NotDurable(_) => {
+            tracing::error!(%error, "a revocation is not durable");
+            let detail = "the key is out of the JWK Set and signs no more; if the daemon is killed \
+                          before the store works again, it may come back";
+            return Problem::new(Code::NotDurable, detail);
+        }
+        StepError::RevocationPending => Code::RevocationPending,
+        StepError::Stopping => Code::Stopping,
+        StepError::NeedsKey | StepError::Record(_) => return internal(error),
+    };
+    Problem::new(code, error.to_string())
+}
+
+fn of_refusal(refusal: &Refusal) -> Code {
+    match refusal {
+        Refusal::NotConfigured => Code::NotConfigured,
+        Refusal::NoSigner => Code::NoActiveKey,
+        Refusal::ActiveChanged { .. } => Code::ActiveChanged,
+        Refusal::TooEarly { .. } => Code::TooEarly,
+        Refusal::NoSuchKey => Code::UnknownKey,
+        Refusal::RetireActive | Refusal::RetirePending => Code::WrongState,
+        Refusal::KeyTypeChanged { .. } => Code::InvalidConfig,
+    }
+}
+
+fn of_store(error: &StoreError) -> Problem {
+    match error {
+        StoreError::Missing(_)
+        | StoreError::Locked(_)
+        | StoreError::Conflict
+        | StoreError::Unknown(_)
+        | StoreError::Unavailable(_) => {
+            tracing::error!(%error, "the store is not available");
+            Problem::new(Code::StoreUnavailable, "the daemon's log has the cause")
+        }
+        StoreError::Used
+        | StoreError::Damaged { .. }
+        | StoreError::OtherMasterKey { .. }
+        | StoreError::UnknownFormat(_) => internal(error),
+    }
+}
+
+fn internal(error: &dyn std::error::Error) -> Problem {
+    tracing::error!(%error, "a request failed");
+    Problem::new(Code::Internal, "the daemon's log has the cause")
+}

@@ -1,0 +1,152 @@
+//! The public listener: JWK Sets and discovery, for anyone.
+
+use actix_web::http::Method;
+use actix_web::http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
+};
+use actix_web::web::{self, Data, Path, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use jwksd_keystore::id::KeysetName;
+use serde::Serialize;
+
+use super::problem;
+use crate::api::{Code, Problem};
+use crate::config::Config;
+use crate::custody::Custody;
+
+const ROOT: &str = "/.well-known/jwks.json";
+const ALIAS: &str = "/jwks.json";
+const OF_KEYSET: &str = "/{keyset}/.well-known/jwks.json";
+const OPENID: &str = "/.well-known/openid-configuration";
+const OPENID_OF_KEYSET: &str = "/{keyset}/.well-known/openid-configuration";
+// RFC 8414, section 3.1: the well-known part stands before the issuer's path.
+const OAUTH: &str = "/.well-known/oauth-authorization-server";
+const OAUTH_OF_KEYSET: &str = "/.well-known/oauth-authorization-server/{keyset}";
+
+/// Routes of the public listener.
+pub fn configure(service: &mut ServiceConfig) {
+    for path in [ROOT, ALIAS] {
+        service.service(web::resource(path).to(root_set));
+    }
+    for path in [OPENID, OAUTH] {
+        service.service(web::resource(path).to(root_discovery));
+    }
+    service.service(web::resource(OF_KEYSET).to(set));
+    for path in [OPENID_OF_KEYSET, OAUTH_OF_KEYSET] {
+        service.service(web::resource(path).to(discovery));
+    }
+}
+
+async fn root_set(request: HttpRequest, custody: Data<Custody>) -> HttpResponse {
+    serve_set(&request, &custody, &custody.config().public.root)
+}
+
+async fn set(request: HttpRequest, custody: Data<Custody>, name: Path<String>) -> HttpResponse {
+    match KeysetName::try_from(name.into_inner()) {
+        Ok(keyset) => serve_set(&request, &custody, &keyset),
+        Err(_) => problem::not_found().await,
+    }
+}
+
+fn serve_set(request: &HttpRequest, custody: &Custody, keyset: &KeysetName) -> HttpResponse {
+    if !is_read(request) {
+        return problem::method_not_allowed("GET, HEAD");
+    }
+    let ring = custody.ring(keyset);
+    let is_configured = custody.config().keysets.contains_key(keyset);
+    let Some(served) = ring.as_ref().and_then(|ring| ring.served()) else {
+        return if is_configured {
+            // Never an empty set: many verifiers fail on one, and some keep it.
+            let detail = format!("the key set {keyset} has no key yet");
+            problem::respond(&Problem::new(Code::NoActiveKey, detail))
+        } else {
+            let detail = format!("there is no key set {keyset}");
+            problem::respond(&Problem::new(Code::UnknownKeyset, detail))
+        };
+    };
+    let cache_control = format!("public, max-age={}", served.max_age.as_secs());
+    let mut response = if is_known(request, &served.etag) {
+        HttpResponse::NotModified()
+    } else {
+        HttpResponse::Ok()
+    };
+    response
+        .insert_header((ETAG, served.etag.as_str()))
+        .insert_header((CACHE_CONTROL, cache_control))
+        .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    if is_known(request, &served.etag) {
+        return response.finish();
+    }
+    response.content_type("application/jwk-set+json").body(served.body.clone())
+}
+
+/// Whether the client has this version (RFC 9110, section 13.1.2: a list, or `*`, compared
+/// weakly).
+fn is_known(request: &HttpRequest, etag: &str) -> bool {
+    request.headers().get_all(IF_NONE_MATCH).any(|value| {
+        let tags = value.to_str().unwrap_or("").split(',').map(str::trim);
+        tags.into_iter().any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+    })
+}
+
+/// What is said of an issuer: exactly what is there (OpenID Connect Discovery 1.0, section 3;
+/// RFC 8414, section 2).
+#[derive(Serialize)]
+struct Discovery<'a> {
+    issuer: &'a str,
+    jwks_uri: String,
+    response_types_supported: [&'a str; 1],
+    subject_types_supported: [&'a str; 1],
+    id_token_signing_alg_values_supported: [&'a str; 1],
+}
+
+async fn root_discovery(request: HttpRequest, custody: Data<Custody>) -> HttpResponse {
+    let config = custody.config();
+    serve_discovery(&request, &config, &config.public.root, "").await
+}
+
+async fn discovery(
+    request: HttpRequest,
+    custody: Data<Custody>,
+    name: Path<String>,
+) -> HttpResponse {
+    let path = format!("/{name}");
+    match KeysetName::try_from(name.into_inner()) {
+        Ok(keyset) => serve_discovery(&request, &custody.config(), &keyset, &path).await,
+        Err(_) => problem::not_found().await,
+    }
+}
+
+async fn serve_discovery(
+    request: &HttpRequest,
+    config: &Config,
+    keyset: &KeysetName,
+    path: &str,
+) -> HttpResponse {
+    if !is_read(request) {
+        return problem::method_not_allowed("GET, HEAD");
+    }
+    let described = config.keysets.get(keyset);
+    let (Some(described), true) =
+        (described, config.discovery_path(keyset).as_deref() == Some(path))
+    else {
+        return problem::not_found().await;
+    };
+    let max_age = described.facts.jwks_max_age.as_secs();
+    HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, format!("public, max-age={max_age}")))
+        .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .json(Discovery {
+            issuer: &described.tokens.issuer,
+            jwks_uri: format!("{}{path}{ROOT}", config.public.base_url),
+            response_types_supported: ["id_token"],
+            subject_types_supported: ["public"],
+            id_token_signing_alg_values_supported: [described.facts.algorithm.jose_name()],
+        })
+}
+
+fn is_read(request: &HttpRequest) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+}

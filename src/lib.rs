@@ -1,0 +1,27 @@
+//! `jwksd` makes signing keys on a schedule, publishes their public halves as a JWK Set, and signs
+//! for internal callers. The private halves never leave it.
+//!
+//! This library is the daemon without its command line, so that tests can start it whole. A sign
+//! request passes [`http::internal`], [`custody`] and `jwksd_keystore::ring`; a rotation is one
+//! step of the [`rotator`]. [`server`] is the only place that wires.
+
+pub mod administration;
+pub mod api;
+pub mod audit;
+pub mod claims;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod custody;
+pub mod duration;
+pub mod gate;
+pub mod health;
+pub mod http;
+pub mod listeners;
+pub mod master_key;
+pub mod policy;
+pub mod rings;
+pub mod rotator;
+pub mod server;
+pub mod supervise;
+pub mod view;

@@ -1,0 +1,184 @@
+//! Sockets: bound before anything else is touched, so that a port that is taken changes nothing.
+
+use std::fs;
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::config::Listen;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// A bound socket.
+pub enum Bound {
+    /// A TCP address.
+    Tcp(TcpListener),
+    /// A Unix socket; its file is removed when this is dropped.
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a Unix socket, removed on drop.
+pub struct SocketFile(PathBuf);
+
+/// Who may open a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The daemon's own user.
+    Owner,
+    /// Also a group: this one, or else the daemon's own.
+    Group(Option<u32>),
+    /// Everyone: it is public anyway.
+    Everyone,
+}
+
+/// A place that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {place}: {error}")]
+pub struct BindError {
+    /// Where.
+    pub place: Listen,
+    /// Why.
+    pub error: io::Error,
+}
+
+/// Binds a socket. A Unix socket that nobody accepts on is replaced; it is never open to more
+/// than `access` says, not even for a moment.
+///
+/// # Errors
+///
+/// [`BindError`].
+pub fn bind(place: &Listen, access: Access) -> Result<Bound, BindError> {
+    let bound = match place {
+        Listen::Tcp(address) => bind_tcp(address).map(Bound::Tcp),
+        Listen::Unix(path) => {
+            bind_unix(path, access).map(|listener| Bound::Unix(listener, SocketFile(path.clone())))
+        }
+    };
+    bound.map_err(|error| BindError { place: place.clone(), error })
+}
+
+impl Bound {
+    /// Where it listens, with the port that was given for port 0.
+    #[must_use]
+    pub fn place(&self) -> Listen {
+        match self {
+            Self::Tcp(listener) => {
+                let address = listener.local_addr().map(|address| address.to_string());
+                Listen::Tcp(address.unwrap_or_else(|_| "unknown".to_owned()))
+            }
+            Self::Unix(_, file) => Listen::Unix(file.0.clone()),
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // It may have been removed already.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn bind_tcp(address: &str) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn bind_unix(path: &Path, access: Access) -> io::Result<UnixListener> {
+    remove_stale(path)?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        if !folder.exists() {
+            fs::create_dir_all(folder)?;
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+        }
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // On Linux the file gets the mode of the socket, so it is closed to others from the start.
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    let mode = match access {
+        Access::Owner => 0o600,
+        Access::Group(group) => {
+            if let Some(group) = group {
+                let group = rustix::process::Gid::from_raw(group);
+                rustix::fs::chown(path, None, Some(group))?;
+            }
+            0o660
+        }
+        Access::Everyone => 0o666,
+    };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(UnixListener::from(socket))
+}
+
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !metadata.file_type().is_socket() {
+        let message = "there is a file that is not a socket";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
+        Err(_) => fs::remove_file(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_unix_socket_is_open_to_whom_it_is_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let cases =
+            [(Access::Owner, 0o600), (Access::Group(None), 0o660), (Access::Everyone, 0o666)];
+        for (access, expected) in cases {
+            let path = dir.path().join("s");
+            let bound = bind(&Listen::Unix(path.clone()), access).unwrap();
+            assert_eq!(mode(&path), expected);
+            drop(bound);
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_used_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Listen::Unix(dir.path().join("s"));
+        // Left behind by a process that was killed.
+        drop(UnixListener::bind(dir.path().join("s")).unwrap());
+        let _first = bind(&place, Access::Owner).unwrap();
+        let second = bind(&place, Access::Owner).err().unwrap();
+        assert_eq!(second.error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_file_that_is_not_a_socket_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("precious");
+        fs::write(&path, "x").unwrap();
+        assert!(bind(&Listen::Unix(path.clone()), Access::Owner).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"x");
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_an_error_that_names_it() {
+        let first = bind(&Listen::Tcp("127.0.0.1:0".into()), Access::Owner).unwrap();
+        let error = bind(&first.place(), Access::Owner).err().unwrap();
+        assert!(error.to_string().contains(&first.place().to_string()), "{error}");
+    }
+}

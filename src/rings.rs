@@ -1,0 +1,34 @@
+//! The current ring of every key set: written by the rotator, read by everyone else.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use arc_swap::ArcSwap;
+use jwksd_keystore::id::KeysetName;
+use jwksd_keystore::ring::Ring;
+
+/// One ring for each key set. Readers never wait for a rotation.
+#[derive(Default)]
+pub struct Rings(RwLock<HashMap<KeysetName, Arc<ArcSwap<Ring>>>>);
+
+impl Rings {
+    /// The ring of a key set that was published now.
+    #[must_use]
+    pub fn ring(&self, keyset: &KeysetName) -> Option<Arc<Ring>> {
+        let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        rings.get(keyset).map(|ring| ring.load_full())
+    }
+
+    /// Makes `ring` the current one.
+    pub fn publish(&self, keyset: &KeysetName, ring: Arc<Ring>) {
+        {
+            let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(current) = rings.get(keyset) {
+                current.store(ring);
+                return;
+            }
+        }
+        let mut rings = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        rings.insert(keyset.clone(), Arc::new(ArcSwap::new(ring)));
+    }
+}

@@ -1,0 +1,257 @@
+//! The only place that wires: from a configuration to a daemon that serves.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::web::{self, Data, PayloadConfig, ServiceConfig};
+use actix_web::{App, HttpServer};
+use jwksd_keystore::crypto::CryptoError;
+use jwksd_keystore::seal::MasterKeys;
+use jwksd_keystore::store::{Store, StoreError};
+
+use crate::administration::Administration;
+use crate::audit::{Audit, AuditError};
+use crate::clock::{Clock, LifecycleClock};
+use crate::config::{Config, Listen};
+use crate::custody::Custody;
+use crate::health::Health;
+use crate::http;
+use crate::http::identity::RequestIds;
+use crate::listeners::{Access, BindError, Bound, SocketFile, bind};
+use crate::policy::{Action, Identity};
+use crate::rings::Rings;
+use crate::rotator;
+
+/// For how many seconds requests that are under way may go on after a stop was asked.
+const DRAIN_SECONDS: u64 = 10;
+
+/// All sockets of the daemon.
+pub struct Sockets {
+    public: Vec<Bound>,
+    internal: Vec<Bound>,
+    admin: Vec<Bound>,
+}
+
+/// What a daemon is made of.
+pub struct Foundation {
+    /// What it shall do.
+    pub config: Config,
+    /// Where a reload finds its configuration.
+    pub config_path: PathBuf,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where key sets are kept.
+    pub store: Arc<dyn Store>,
+    /// What secrets are sealed with.
+    pub master_keys: Arc<MasterKeys>,
+    /// Where it listens.
+    pub sockets: Sockets,
+}
+
+/// A daemon that serves.
+pub struct Daemon {
+    /// What callers may ask for.
+    pub custody: Arc<Custody>,
+    /// What admins may ask for.
+    pub administration: Arc<Administration>,
+    /// What is not well.
+    pub health: Arc<Health>,
+    /// Where the listeners are: public, internal, admin.
+    pub places: Places,
+    /// The listeners at work. Each ends only when it is stopped.
+    pub servers: Vec<Server>,
+    /// The rotator's thread. It ends only when it is stopped.
+    pub rotator: JoinHandle<()>,
+    /// Removed on drop.
+    socket_files: Vec<SocketFile>,
+}
+
+/// Where the listeners are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// For everyone.
+    pub public: Vec<Listen>,
+    /// For callers.
+    pub internal: Vec<Listen>,
+    /// For admins.
+    pub admin: Vec<Listen>,
+}
+
+/// Why there is no daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The audit cannot be written.
+    #[error("{}: {error}", path.display())]
+    Audit {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: AuditError,
+    },
+    /// A key set cannot be opened or begun.
+    #[error(transparent)]
+    Rotator(#[from] rotator::StartError),
+    /// There is no randomness.
+    #[error(transparent)]
+    Random(#[from] CryptoError),
+    /// A listener cannot be started.
+    #[error("cannot start a listener: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Sockets {
+    /// Binds all sockets of a configuration.
+    ///
+    /// # Errors
+    ///
+    /// The first that cannot be bound; the others are released.
+    pub fn bind(config: &Config) -> Result<Self, BindError> {
+        let all = |places: &[Listen], access| {
+            places.iter().map(|place| bind(place, access)).collect::<Result<Vec<_>, _>>()
+        };
+        let internal = access(config, |action| action == Action::SignToken);
+        let admin = access(config, |action| action != Action::SignToken);
+        Ok(Self {
+            public: all(&config.public.listen, Access::Everyone)?,
+            internal: all(&config.internal, internal)?,
+            admin: all(&config.admin, admin)?,
+        })
+    }
+
+    fn places(&self) -> Places {
+        let places = |bound: &[Bound]| bound.iter().map(Bound::place).collect();
+        Places {
+            public: places(&self.public),
+            internal: places(&self.internal),
+            admin: places(&self.admin),
+        }
+    }
+}
+
+/// Who must be able to open a listener's Unix sockets: whoever has a grant that it serves.
+fn access(config: &Config, serves: impl Fn(Action) -> bool) -> Access {
+    let own = rustix::process::geteuid().as_raw();
+    let mut access = Access::Owner;
+    for caller in &config.callers {
+        if !caller.grants.iter().flat_map(|grant| &grant.actions).any(|&action| serves(action)) {
+            continue;
+        }
+        match caller.identity {
+            Identity::Uid(uid) if uid != own && access == Access::Owner => {
+                access = Access::Group(None);
+            }
+            Identity::Gid(gid) => access = Access::Group(Some(gid)),
+            Identity::Uid(_) | Identity::TokenSha256(_) => {}
+        }
+    }
+    access
+}
+
+/// Starts everything: opens the key sets, takes their first steps, then serves.
+///
+/// # Errors
+///
+/// [`StartError`]; nothing was served.
+pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
+    let Foundation { config, config_path, clock, store, master_keys, sockets } = foundation;
+    let seen = store.seen()?;
+    let clock = Arc::new(LifecycleClock::new(clock, seen, config.smallest_skew()));
+    let audit = Audit::open(&config.audit_path)
+        .map_err(|error| StartError::Audit { path: config.audit_path.clone(), error })?;
+    let audit = Arc::new(audit);
+    let health = Arc::new(Health::new(audit.clone(), clock.clone()));
+    let rings = Arc::new(Rings::default());
+    let custody = Arc::new(Custody::new(config, rings.clone(), clock.clone(), audit.clone()));
+    let parts = rotator::Parts {
+        store: store.clone(),
+        master_keys,
+        clock: clock.clone(),
+        audit,
+        rings,
+        custody: custody.clone(),
+        health: health.clone(),
+    };
+    let (handle, thread) = rotator::start(parts, seen)?;
+    handle.settle();
+    let administration = Arc::new(Administration {
+        custody: custody.clone(),
+        rotator: handle,
+        store,
+        clock,
+        health: health.clone(),
+        config_path,
+    });
+    let ids = Data::new(RequestIds::new()?);
+    let places = sockets.places();
+    let mut socket_files = Vec::new();
+    let for_public = (Data::from(custody.clone()), Data::new(health.clone()));
+    let for_internal = (Data::from(custody.clone()), ids.clone());
+    let for_admin = (Data::new(administration.clone()), ids);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let servers = vec![
+        serve(sockets.public, 1, &mut socket_files, move |service| {
+            service.app_data(for_public.0.clone()).app_data(for_public.1.clone());
+            http::health::configure(service);
+            http::public::configure(service);
+        })?,
+        serve(sockets.internal, cores, &mut socket_files, move |service| {
+            service.app_data(for_internal.0.clone()).app_data(for_internal.1.clone());
+            http::internal::configure(service);
+        })?,
+        serve(sockets.admin, 1, &mut socket_files, move |service| {
+            service.app_data(for_admin.0.clone()).app_data(for_admin.1.clone());
+            http::admin::configure(service);
+        })?,
+    ];
+    Ok(Daemon { custody, administration, health, places, servers, rotator: thread, socket_files })
+}
+
+/// One listener on its own workers.
+fn serve(
+    sockets: Vec<Bound>,
+    workers: usize,
+    files: &mut Vec<SocketFile>,
+    configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
+) -> io::Result<Server> {
+    let factory = move || {
+        App::new()
+            .app_data(PayloadConfig::new(http::BODY_LIMIT))
+            .configure(configure.clone())
+            .default_service(web::to(http::problem::not_found))
+    };
+    let mut server = HttpServer::new(factory)
+        .workers(workers)
+        .on_connect(http::identity::on_connect)
+        .disable_signals()
+        .shutdown_timeout(DRAIN_SECONDS);
+    for socket in sockets {
+        server = match socket {
+            Bound::Tcp(listener) => server.listen(listener)?,
+            Bound::Unix(listener, file) => {
+                files.push(file);
+                server.listen_uds(listener)?
+            }
+        };
+    }
+    Ok(server.run())
+}
+
+impl Daemon {
+    /// The handles that stop the listeners.
+    #[must_use]
+    pub fn handles(&self) -> Vec<ServerHandle> {
+        self.servers.iter().map(Server::handle).collect()
+    }
+
+    /// Takes apart what is to be watched from what is to be kept until the end.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<Server>, JoinHandle<()>, impl Sized) {
+        (self.servers, self.rotator, self.socket_files)
+    }
+}

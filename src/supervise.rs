@@ -1,0 +1,143 @@
+//! Signals, systemd, and the rule that a task that ends unasked ends the process with an error.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::administration::Administration;
+use crate::server::Daemon;
+
+/// Why the process ends with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// Something that should go on for ever ended.
+    #[error("the {0} ended unasked")]
+    Unasked(&'static str),
+    /// A listener failed.
+    #[error("a listener failed: {0}")]
+    Listener(std::io::Error),
+    /// Signals cannot be received.
+    #[error("cannot receive signals: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads the configuration.
+///
+/// # Errors
+///
+/// [`Ended`] when it ended for any other reason.
+pub async fn run(daemon: Daemon) -> Result<(), Ended> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Ended::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Ended::Signals)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Ended::Signals)?;
+    let administration = daemon.administration.clone();
+    let handles = daemon.handles();
+    let (servers, rotator, files) = daemon.into_parts();
+    let mut listener_ended = watch_listeners(servers);
+    let mut rotator_ended = watch_thread(rotator);
+    notify(&[NotifyState::Ready]);
+    let mut watchdog = watchdog();
+
+    let ended = loop {
+        tokio::select! {
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            _ = hangup.recv() => reload(&administration).await,
+            () = watchdog.beat() => notify(&[NotifyState::Watchdog]),
+            ended = listener_ended.recv() => break Err(match ended {
+                Some(Err(error)) => Ended::Listener(error),
+                Some(Ok(())) | None => Ended::Unasked("listener"),
+            }),
+            _ = rotator_ended.recv() => break Err(Ended::Unasked("rotator")),
+        }
+    };
+
+    notify(&[NotifyState::Stopping]);
+    tracing::info!("stopping");
+    // All at once: each drains for as long as its requests need.
+    let stopping: Vec<_> = handles.iter().map(|handle| handle.stop(ended.is_ok())).collect();
+    for stopped in stopping {
+        stopped.await;
+    }
+    administration.rotator.stop();
+    // The thread records when it last served; an error means that it has ended already.
+    let _ = rotator_ended.recv().await;
+    drop(files);
+    ended
+}
+
+async fn reload(administration: &Arc<Administration>) {
+    let monotonic = NotifyState::monotonic_usec_now();
+    notify(&[NotifyState::Reloading]);
+    if let Ok(monotonic) = monotonic {
+        notify(&[monotonic]);
+    }
+    let administration = administration.clone();
+    match tokio::task::spawn_blocking(move || administration.reload_unasked()).await {
+        Ok(Ok(outcome)) => tracing::info!(
+            changed = ?outcome.changed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            needs_restart = ?outcome.needs_restart,
+            "reloaded"
+        ),
+        Ok(Err(error)) => tracing::error!("not reloaded, the old configuration stays: {error}"),
+        Err(error) => tracing::error!(%error, "the reload did not end"),
+    }
+    notify(&[NotifyState::Ready]);
+}
+
+/// Drives the listeners; what is received is how the first of them ended.
+fn watch_listeners(
+    servers: Vec<actix_web::dev::Server>,
+) -> mpsc::Receiver<Result<(), std::io::Error>> {
+    let (ended, watch) = mpsc::channel(servers.len().max(1));
+    for server in servers {
+        let ended = ended.clone();
+        actix_web::rt::spawn(async move {
+            // An error means that the process is ending anyway.
+            let _ = ended.send(server.await).await;
+        });
+    }
+    watch
+}
+
+/// Waits for a thread; what is received says that it ended.
+fn watch_thread(thread: std::thread::JoinHandle<()>) -> mpsc::Receiver<()> {
+    let (ended, watch) = mpsc::channel(1);
+    tokio::task::spawn_blocking(move || {
+        // A panic has been reported by its hook.
+        let _ = thread.join();
+        let _ = ended.blocking_send(());
+    });
+    watch
+}
+
+/// Beats twice in the time that systemd allows, or never where it does not watch.
+struct Watchdog(Option<tokio::time::Interval>);
+
+fn watchdog() -> Watchdog {
+    let allowed = sd_notify::watchdog_enabled();
+    Watchdog(
+        allowed.map(|allowed| tokio::time::interval((allowed / 2).max(Duration::from_millis(1)))),
+    )
+}
+
+impl Watchdog {
+    async fn beat(&mut self) {
+        match &mut self.0 {
+            Some(interval) => {
+                interval.tick().await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Tells systemd, where there is one.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "cannot notify the service manager");
+    }
+}

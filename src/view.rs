@@ -1,0 +1,118 @@
+//! PURE: a key set as admins see it.
+
+use jwksd_keystore::facts::Span;
+use jwksd_keystore::id::KeysetName;
+use jwksd_keystore::lifecycle::{Departure, Life, PlannedBy, State};
+use jwksd_keystore::schedule::Rotation;
+use jwksd_keystore::store::{Loaded, Record, Tombstone};
+use jwksd_keystore::time::Time;
+
+use crate::api::{Event, EventKind, Key, KeyState, Keyset};
+use crate::config;
+
+/// The key set at `now`.
+#[must_use]
+pub fn of_keyset(
+    name: &KeysetName,
+    configured: Option<&config::Keyset>,
+    loaded: &Loaded,
+    tombstones: &[Tombstone],
+    now: Time,
+) -> Keyset {
+    let facts = configured.map(|set| &set.facts).or(loaded.head.facts.as_ref());
+    let set = loaded.keyset();
+    let signer = set.signer_at(now).map(|life| life.number);
+    let is_signer = |record: &Record| configured.is_some() && Some(record.life.number) == signer;
+    let mut keys: Vec<Key> = tombstones.iter().map(departed).collect();
+    keys.extend(loaded.records.iter().map(|record| living(record, is_signer(record), now)));
+    keys.sort_by_key(|key| key.number);
+    Keyset {
+        name: name.clone(),
+        revision: loaded.revision.0,
+        configured: configured.is_some(),
+        algorithm: facts.map(|facts| facts.algorithm.to_string()),
+        publish_ahead: facts.map(|facts| Span(facts.waits().publish_ahead()).to_string()),
+        rotate: facts.map(|facts| match &facts.rotate {
+            Rotation::Manual => "manual".to_owned(),
+            Rotation::Scheduled(schedule) => schedule.to_string(),
+        }),
+        active: loaded.records.iter().find(|r| is_signer(r)).map(|record| record.kid.clone()),
+        keys,
+        next: coming(loaded, now),
+    }
+}
+
+fn living(record: &Record, is_signer: bool, now: Time) -> Key {
+    let state = match record.life.state_at(now) {
+        State::Pending => KeyState::Pending,
+        State::Active if is_signer => KeyState::Active,
+        // A newer key signs: it will be ended in a moment.
+        State::Active | State::VerifyOnly => KeyState::VerifyOnly,
+    };
+    Key { kid: record.kid.clone(), ..of_life(&record.life, record.kid.clone(), state) }
+}
+
+fn departed(tombstone: &Tombstone) -> Key {
+    let state = match (tombstone.departure, tombstone.revoked) {
+        (Departure::Revoked, _) | (_, Some(_)) => KeyState::Revoked,
+        (Departure::Retired | Departure::RetiredEarly | Departure::Replaced, None) => {
+            KeyState::Retired
+        }
+    };
+    Key {
+        left: Some(tombstone.left.to_string()),
+        reason: tombstone.reason.clone(),
+        ..of_life(&tombstone.life, tombstone.kid.clone(), state)
+    }
+}
+
+fn of_life(life: &Life, kid: jwksd_keystore::id::KeyId, state: KeyState) -> Key {
+    let text = |time: Option<Time>| time.map(|time| time.to_string());
+    Key {
+        kid,
+        number: life.number.0,
+        state,
+        algorithm: life.algorithm.to_string(),
+        published: life.published.to_string(),
+        activates: text(life.activates),
+        planned_by: planner(&life.planned_by),
+        ended: text(life.ended),
+        retires: text(life.retires),
+        left: None,
+        reason: None,
+    }
+}
+
+fn planner(planned_by: &PlannedBy) -> String {
+    match planned_by {
+        PlannedBy::Nobody => "nobody".to_owned(),
+        PlannedBy::FirstKey => "first key".to_owned(),
+        PlannedBy::Schedule { cron, time_zone } => format!("schedule \"{cron}\" in {time_zone}"),
+        PlannedBy::Admin => "admin".to_owned(),
+        PlannedBy::AdminNow => "admin, without the wait".to_owned(),
+        PlannedBy::Revocation => "revocation".to_owned(),
+        PlannedBy::Recovery => "recovery".to_owned(),
+    }
+}
+
+fn coming(loaded: &Loaded, now: Time) -> Vec<Event> {
+    let mut events: Vec<(Time, Event)> = loaded
+        .records
+        .iter()
+        .flat_map(|record| {
+            [
+                (record.life.activates, EventKind::Activates),
+                (record.life.retires, EventKind::Retires),
+            ]
+            .into_iter()
+            .filter_map(|(time, event)| time.map(|time| (time, event)))
+            .filter(|(time, _)| *time > now)
+            .map(|(time, event)| {
+                (time, Event { at: time.to_string(), kid: record.kid.clone(), event })
+            })
+            .collect::<Vec<_>>()
+        })
+        .collect();
+    events.sort_by_key(|(time, _)| *time);
+    events.into_iter().map(|(_, event)| event).collect()
+}

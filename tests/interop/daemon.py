@@ -1,0 +1,274 @@
+"""The real jwksd as a child process: start, stop and kill it, sign with it, turn its keys.
+
+A `Daemon` lives in a folder of its own and uses only what any operator or caller has: the
+command line, the Unix socket for signing and the public listener.
+"""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from tokens import Token
+from waiting import wait_until
+
+BINARY = Path(
+    os.environ.get("JWKSD_BIN") or Path(__file__).resolve().parents[2] / "target/debug/jwksd"
+).resolve()
+
+KEYSET = "default"
+AUDIENCE = "api.example.com"
+TOKEN_TTL = "5m"
+
+JWKS_MAX_AGE = timedelta(seconds=1)
+# PyJWT and jose fetch again at the earliest 30 s after their last fetch.
+VERIFIER_CACHE = timedelta(seconds=35)
+CLOCK_SKEW = timedelta(seconds=1)
+# How long the daemon must publish a key before it may sign with it, by its own rule.
+PUBLISH_AHEAD = JWKS_MAX_AGE + max(JWKS_MAX_AGE, VERIFIER_CACHE) + CLOCK_SKEW
+
+CONFIG = """
+[store]
+path = "data/store"
+master_key = "data/master.key"
+[audit]
+path = "data/audit.jsonl"
+[public]
+listen = "127.0.0.1:{port}"
+base_url = "http://127.0.0.1:{port}"
+root = "{keyset}"
+[internal]
+listen = "unix:data/sign.sock"
+[admin]
+listen = "unix:data/admin.sock"
+[keysets.{keyset}]
+algorithm = "RS256"
+rotate = "{rotate}"
+time_zone = "UTC"
+issuer = "http://127.0.0.1:{port}"
+audience = "{audience}"
+max_token_ttl = "{ttl}"
+jwks_max_age = "{max_age}s"
+verifier_cache = "{verifier_cache}s"
+clock_skew = "{clock_skew}s"
+[[callers]]
+name = "local"
+uid = "self"
+grants = [{{ keyset = "{keyset}", actions = ["sign-token", "read", "rotate", "revoke"] }}]
+"""
+
+
+class DaemonError(Exception):
+    """The daemon or its command line did not do what it was asked."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key as `jwksd keys show` tells it."""
+
+    kid: str
+    state: str
+    published: datetime | None
+    activates: datetime | None
+
+    @staticmethod
+    def parse(shown: dict) -> "Key":
+        return Key(
+            shown["kid"],
+            shown["state"],
+            _parse_time(shown.get("published")),
+            _parse_time(shown.get("activates")),
+        )
+
+
+class Daemon:
+    """One jwksd with a fresh store in `folder`; it survives any number of stops and starts."""
+
+    def __init__(self, folder: Path, rotate: str) -> None:
+        self._folder = folder
+        self._port = _free_port()
+        self._process: subprocess.Popen | None = None
+        (folder / "data").mkdir(mode=0o700)
+        (folder / "jwksd.toml").write_text(
+            CONFIG.format(
+                port=self._port,
+                keyset=KEYSET,
+                rotate=rotate,
+                audience=AUDIENCE,
+                ttl=TOKEN_TTL,
+                max_age=JWKS_MAX_AGE.seconds,
+                verifier_cache=VERIFIER_CACHE.seconds,
+                clock_skew=CLOCK_SKEW.seconds,
+            )
+        )
+
+    @property
+    def issuer(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    # Its process.
+
+    def start(self, *options: str) -> None:
+        """Start to serve and wait until it says that it is ready."""
+        with self._log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command("serve", *options), cwd=self._folder, stdout=log, stderr=log
+            )
+        wait_until(self._is_ready, timeout=30, what="the daemon is ready")
+
+    def terminate(self) -> None:
+        """Stop it as a service manager does, and require a clean exit."""
+        self._process.terminate()
+        code = self._process.wait(timeout=30)
+        if code != 0:
+            raise DaemonError(f"exit code {code} after SIGTERM")
+
+    def kill(self) -> None:
+        """Take it away with `kill -9`, in the middle of whatever it does."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def log_tail(self) -> str:
+        return self._log_path.read_text(errors="replace")[-4000:]
+
+    # What its callers and verifiers see.
+
+    def sign(self, subject: str) -> Token:
+        """Have a token signed over the Unix socket."""
+        request = json.dumps({"claims": {"sub": subject}, "ttl": TOKEN_TTL})
+        connection = _UnixConnection(self._folder / "data/sign.sock")
+        try:
+            connection.request(
+                "POST",
+                f"/v1/keysets/{KEYSET}/tokens",
+                body=request,
+                headers={"Content-Type": "application/json"},
+            )
+            response = connection.getresponse()
+            body = response.read().decode()
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise DaemonError(f"signing answered {response.status}: {body}")
+        answer = json.loads(body)
+        token = Token.parse(answer["token"])
+        if token.kid != answer["kid"]:
+            raise DaemonError(f"the answer names {answer['kid']}, its token {token.kid}")
+        return token
+
+    def sign_by_command_line(self, subject: str) -> Token:
+        claims = json.dumps({"sub": subject})
+        printed = self._run("sign", KEYSET, "--claims", claims, "--ttl", TOKEN_TTL)
+        return Token.parse(printed.strip())
+
+    def published_kids(self) -> list[str]:
+        """The kids in the JWK Set, in its order."""
+        status, body = self._get("/.well-known/jwks.json")
+        if status != 200:
+            raise DaemonError(f"the JWK Set answered {status}: {body}")
+        return [key["kid"] for key in json.loads(body)["keys"]]
+
+    # What its admin does and sees.
+
+    def keys(self) -> list[Key]:
+        shown = json.loads(self._run("keys", "show", KEYSET, "--json"))
+        return [Key.parse(key) for key in shown["keys"]]
+
+    def wait_for_standby(self) -> Key:
+        """The published key that will sign next, as soon as there is one."""
+
+        def standby() -> Key | None:
+            return next(
+                (key for key in self.keys() if key.state == "pending" and key.published), None
+            )
+
+        return wait_until(standby, timeout=20, what="a standby is published")
+
+    def rotate(self) -> None:
+        self._run("keys", "rotate", KEYSET)
+
+    def rotate_now(self) -> None:
+        """Rotate without waiting for verifiers to learn the new key."""
+        self._run("keys", "rotate", KEYSET, "--now")
+
+    def revoke(self, kid: str) -> None:
+        self._run("keys", "revoke", KEYSET, kid, "--reason", "interop suite")
+
+    # How.
+
+    @property
+    def _log_path(self) -> Path:
+        return self._folder / "daemon.log"
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [str(BINARY), "--config", "jwksd.toml", *arguments]
+
+    def _run(self, *arguments: str) -> str:
+        done = subprocess.run(
+            self._command(*arguments), cwd=self._folder, capture_output=True, text=True, timeout=60
+        )
+        if done.returncode != 0:
+            raise DaemonError(
+                f"jwksd {' '.join(arguments)}: exit code {done.returncode}: {done.stderr}"
+            )
+        return done.stdout
+
+    def _is_ready(self) -> bool:
+        if self._process.poll() is not None:
+            raise DaemonError(f"exit code {self._process.returncode} instead of serving")
+        try:
+            return self._get("/readyz")[0] == 200
+        except OSError:
+            return False
+
+    def _get(self, path: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+
+@contextmanager
+def running_daemon(rotate: str) -> Iterator[Daemon]:
+    """A fresh daemon with a first key; its log goes to the output that pytest shows on failure."""
+    # A short path: the path of a Unix socket has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="jwksd-", dir="/tmp") as folder:
+        daemon = Daemon(Path(folder), rotate)
+        try:
+            daemon.start("--init")
+            yield daemon
+        finally:
+            daemon.kill()
+            print(f"--- end of the daemon's log ---\n{daemon.log_tail()}")
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=10)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _parse_time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,36 @@
+"""Tokens as the suite handles them: read without a key, and bent to see them refused."""
+
+import base64
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True)
+class Token:
+    text: str
+    kid: str
+    expires: datetime
+
+    @staticmethod
+    def parse(text: str) -> "Token":
+        header, claims = (_decode(part) for part in text.split(".")[:2])
+        return Token(text, header["kid"], datetime.fromtimestamp(claims["exp"], UTC))
+
+    def with_header(self, **changes: str) -> str:
+        """The same claims and signature under a changed header, so the signature is wrong."""
+        header, rest = self.text.split(".", 1)
+        return f"{_encode(_decode(header) | changes)}.{rest}"
+
+    def with_claims_of(self, other: "Token") -> str:
+        """The claims of another token under this token's header and signature."""
+        header, _, signature = self.text.split(".")
+        return f"{header}.{other.text.split('.')[1]}.{signature}"
+
+
+def _decode(part: str) -> dict:
+    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+def _encode(part: dict) -> str:
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
