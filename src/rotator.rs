@@ -220,8 +220,11 @@ struct Rotator {
     ordered: HashMap<KeysetName, usize>,
     /// Commands that wait for a key pair.
     parked: Vec<Request>,
-    /// Revocations in effect, but not durable yet.
+    /// Revocations in effect, but not durable yet. While a set has an entry, what is stored is not
+    /// published.
     revoking: HashMap<KeysetName, VecDeque<Request>>,
+    /// Since when it is not known what the store holds of a set: its ring is frozen meanwhile.
+    in_doubt: HashMap<KeysetName, Time>,
     settling: Vec<Sender<()>>,
     seen: Time,
 }
@@ -243,6 +246,7 @@ impl Rotator {
             ordered: HashMap::new(),
             parked: Vec::new(),
             revoking: HashMap::new(),
+            in_doubt: HashMap::new(),
             settling: Vec::new(),
             seen: Time::EPOCH,
         }
@@ -254,19 +258,24 @@ impl Rotator {
         let mut names: BTreeSet<KeysetName> = self.facts.keys().cloned().collect();
         names.extend(self.parts.store.keysets()?);
         let now = self.now();
+        let intent = Intent::Unserved { from: down_since, to: now };
         for keyset in names {
-            let intent = Intent::Unserved { from: down_since, to: now };
-            match self.step_of_time(&keyset, &intent) {
-                Ok(_) => {}
-                Err(StepError::NeedsKey) => {
-                    self.intents.insert(keyset.clone(), intent);
-                    continue;
-                }
-                Err(error) => return Err(StartError::Keyset { keyset, error }),
-            }
+            self.admit(&keyset)
+                .and_then(|()| self.step_of_time(&keyset, &intent))
+                .map_err(|error| StartError::Keyset { keyset: keyset.clone(), error })?;
             self.due.set(&keyset, Some(now));
         }
         Ok(())
+    }
+
+    /// The keys there are must allow the configured facts.
+    fn admit(&self, keyset: &KeysetName) -> Result<(), StepError> {
+        let Some(facts) = self.facts.get(keyset) else {
+            return Ok(());
+        };
+        let loaded = self.parts.store.load(keyset)?;
+        let admitted = loaded.keyset().admits(facts);
+        admitted.map_err(|refusal| StepError::Refused { refusal, active: None })
     }
 
     fn run(mut self) {
@@ -415,14 +424,13 @@ impl Rotator {
     /// Tries to make the revocations of a key set durable, in their order. Returns whether all
     /// are: nothing else is done to the set before.
     fn finish_revocations(&mut self, keyset: &KeysetName) -> bool {
-        let Some(mut waiting) = self.revoking.remove(keyset) else {
+        if !self.revoking.contains_key(keyset) {
             return true;
-        };
-        while let Some(request) = waiting.pop_front() {
+        }
+        while let Some(request) = self.revoking.get_mut(keyset).and_then(VecDeque::pop_front) {
             match self.step_of_command(keyset, &request.command, &request.actor) {
                 Err(StepError::NeedsKey) => {
-                    waiting.push_front(request);
-                    self.revoking.insert(keyset.clone(), waiting);
+                    self.put_back(request);
                     return false;
                 }
                 Err(StepError::Store(error)) => {
@@ -430,19 +438,24 @@ impl Rotator {
                     self.retry_later(keyset, &error);
                     // Whoever asked is told once; the retries go on without.
                     answer(&request, Err(error));
-                    waiting.push_front(request);
-                    self.revoking.insert(keyset.clone(), waiting);
+                    self.put_back(request);
                     return false;
                 }
                 outcome => answer(&request, outcome),
             }
         }
+        self.revoking.remove(keyset);
         self.failures.remove(keyset);
         self.parts.health.clear(&format!("key set {keyset}"));
         self.republish(keyset);
         let now = self.now();
         self.due.set(keyset, Some(now));
         true
+    }
+
+    fn put_back(&mut self, revocation: Request) {
+        let keyset = revocation.keyset.clone();
+        self.revoking.entry(keyset).or_default().push_front(revocation);
     }
 
     fn take_delivery(&mut self, made: Made) {

@@ -215,7 +215,9 @@ impl Now {
 pub enum Intent {
     /// Whatever time and configuration ask for.
     Tick,
-    /// The same, after the daemon did not serve the set between two instants.
+    /// Only not to count the time in which the daemon did not serve the set, or not all of its
+    /// keys. What else is to be done waits for a tick, after the ring is live: ending keys here
+    /// could end one that a ring in doubt still signs with.
     Unserved {
         /// The last instant at which it is known to have served.
         from: Time,

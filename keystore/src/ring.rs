@@ -25,6 +25,7 @@ pub struct Ring {
     served: Option<ServedSet>,
     kids: Vec<(Number, KeyId)>,
     max_token_ttl: Duration,
+    frozen: Option<Time>,
 }
 
 /// A JWK Set, ready to be sent.
@@ -105,7 +106,15 @@ impl Ring {
             served: facts.and_then(|facts| ServedSet::of(&jwks, facts.jwks_max_age)),
             kids: records.iter().map(|r| (r.life.number, r.kid.clone())).collect(),
             max_token_ttl: facts.map_or(Duration::ZERO, |facts| facts.max_token_ttl),
+            frozen: None,
         }
+    }
+
+    /// The same ring, but whoever signs at `moment` signs from then on too: while it is not known
+    /// what the store holds, a key must not start to sign that the store may have taken out.
+    #[must_use]
+    pub fn frozen_at(self, moment: Option<Time>) -> Self {
+        Self { frozen: moment, ..self }
     }
 
     /// What is served; `None` while there is no key, since verifiers choke on an empty set.
@@ -125,6 +134,7 @@ impl Ring {
     ///
     /// [`SignError::NoSigner`].
     pub fn signer_at(&self, now: Time) -> Result<&Signer, SignError> {
+        let now = self.frozen.map_or(now, |frozen| frozen.min(now));
         self.signers
             .iter()
             .filter(|signer| signer.activates <= now)
@@ -321,6 +331,15 @@ mod tests {
         assert_eq!(number(19), Ok(1));
         assert_eq!(number(20), Ok(2));
         assert_eq!(number(u64::MAX), Ok(2));
+    }
+
+    #[test]
+    fn a_frozen_ring_goes_on_with_the_signer_it_had() {
+        let fixture = Fixture::new([life(1, Some(10)), life(2, Some(20))]);
+        let ring = fixture.ring(Signing::On, None).frozen_at(Some(at(19)));
+        let number = |now| ring.signer_at(at(now)).map(|signer| signer.number.0);
+        assert_eq!(number(9), Err(SignError::NoSigner));
+        assert_eq!(number(u64::MAX), Ok(1));
     }
 
     #[test]

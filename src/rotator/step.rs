@@ -44,6 +44,12 @@ struct Asked<'a> {
     reason: Option<&'a str>,
 }
 
+impl Asked<'static> {
+    /// Time or the configuration.
+    const BY_TIME: Self =
+        Self { caller: NOBODY, request_id: None, action: "schedule", reason: None };
+}
+
 impl Rotator {
     /// Takes a step for time. Returns when the set is due again: at once, if the step changed
     /// anything.
@@ -52,7 +58,6 @@ impl Rotator {
         keyset: &KeysetName,
         intent: &Intent,
     ) -> Result<Option<Time>, StepError> {
-        let asked = Asked { caller: NOBODY, request_id: None, action: "schedule", reason: None };
         self.with_retries(|rotator| {
             let loaded = rotator.load(keyset)?;
             let now = rotator.parts.clock.now();
@@ -64,7 +69,7 @@ impl Rotator {
                 rotator.warm(keyset, now.lifecycle);
                 return Ok(next_due(&loaded.keyset(), now.lifecycle));
             }
-            rotator.carry_out(keyset, &loaded, &plan, &asked, now)?;
+            rotator.carry_out(keyset, &loaded, &plan, &Asked::BY_TIME, now)?;
             Ok(Some(now.lifecycle))
         })
     }
@@ -144,10 +149,38 @@ impl Rotator {
 
     /// What is stored, published first if an earlier step committed it without knowing.
     fn load(&mut self, keyset: &KeysetName) -> Result<Loaded, StepError> {
-        let loaded = self.parts.store.load(keyset)?;
-        let published = self.published.get(keyset);
-        let is_newer = published.is_some_and(|old| old.revision < loaded.revision);
-        if is_newer && !self.revoking.contains_key(keyset) {
+        let mut loaded = self.parts.store.load(keyset)?;
+        if let Some(since) = self.in_doubt.get(keyset).copied() {
+            loaded = self.end_doubt(keyset, loaded, since)?;
+        }
+        Ok(loaded)
+    }
+
+    /// The store answers again after a commit of unknown outcome. Keys of that commit were not
+    /// served meanwhile, so that time is discounted before what is stored is published.
+    fn end_doubt(
+        &mut self,
+        keyset: &KeysetName,
+        loaded: Loaded,
+        since: Time,
+    ) -> Result<Loaded, StepError> {
+        let now = self.parts.clock.now();
+        let intent = Intent::Unserved { from: since, to: now.lifecycle };
+        let plan = self.plan(keyset, &loaded, &intent, now)?;
+        let is_late = now.lifecycle.since(since) > LATE;
+        let loaded = if is_late && !plan.steps.is_empty() {
+            let after = after(&loaded, &plan.steps, HashMap::new());
+            let changes = changes(&loaded, &after, &plan.steps, None, now.lifecycle);
+            let summary = describe(&loaded, &after, &plan.steps);
+            self.commit(keyset, &loaded, &changes, &Asked::BY_TIME, &summary, now)?;
+            after
+        } else {
+            loaded
+        };
+        self.in_doubt.remove(keyset);
+        if self.revoking.contains_key(keyset) {
+            self.republish(keyset);
+        } else {
             self.publish(keyset, loaded.clone());
         }
         Ok(loaded)
@@ -272,8 +305,23 @@ impl Rotator {
         if self.record(keyset, asked, decision, &detail, now).is_err() {
             tracing::error!(%keyset, "the outcome of a commit is not in the audit: {detail}");
         }
-        committed.map(|_| self.seen = now.lifecycle)?;
-        Ok(())
+        match committed {
+            Ok(_) => {
+                self.seen = now.lifecycle;
+                Ok(())
+            }
+            Err(error @ StoreError::Unknown(_)) => {
+                self.doubt(keyset, now.lifecycle);
+                Err(error.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// From now on it is not known what the store holds: the ring goes on with its signer.
+    fn doubt(&mut self, keyset: &KeysetName, now: Time) {
+        self.in_doubt.entry(keyset.clone()).or_insert(now);
+        self.republish(keyset);
     }
 
     fn record(
@@ -369,7 +417,8 @@ impl Rotator {
             signing,
             &self.parts.master_keys,
             previous.as_deref(),
-        );
+        )
+        .frozen_at(self.in_doubt.get(keyset).copied());
         self.parts.rings.publish(keyset, Arc::new(ring));
         self.published.insert(keyset.clone(), loaded);
         let now = self.now();

@@ -28,13 +28,13 @@ pub fn plan(
     let answer = match (intent, facts) {
         (Intent::Tick, None) => planner.wind_down(),
         (Intent::Tick, Some(facts)) => planner.tick(facts)?,
-        (Intent::Unserved { .. }, None) => planner.wind_down(),
-        (Intent::Unserved { from, to }, Some(facts)) => {
-            planner.discount(facts, *from, *to);
-            planner.tick(facts)?
-        }
+        (Intent::Unserved { from, to }, facts) => planner.discount(facts, *from, *to),
         (Intent::Rotate { .. }, None) => return Err(Refusal::NotConfigured),
-        (Intent::Rotate { expect, when }, Some(facts)) => planner.rotate(facts, *expect, *when)?,
+        (Intent::Rotate { expect, when }, Some(facts)) => {
+            // Not by facts that no commit has adopted: the ring does not serve by them yet.
+            planner.tick(facts)?;
+            planner.rotate(facts, *expect, *when)?
+        }
         (Intent::Revoke(number), facts) => planner.revoke(facts, *number)?,
         (Intent::RevokeAll { expect }, facts) => planner.revoke_all(facts, *expect)?,
         (Intent::Retire(number), _) => planner.retire(*number)?,
@@ -83,30 +83,49 @@ impl Planner {
         Answer::Done
     }
 
-    /// Time in which a waiting key was not served does not count towards its wait, as long as
-    /// there is another key that can sign meanwhile.
-    fn discount(&mut self, facts: &Facts, from: Time, to: Time) {
+    /// Time in which a pending key was not served does not count towards its wait, also when the
+    /// wait was over: longer ones may come into force. A key whose wait was not over waits the
+    /// rest.
+    fn discount(&mut self, facts: Option<&Facts>, from: Time, to: Time) -> Answer {
+        self.prolong_former_max_age(from, to);
         for life in self.pending_at(from) {
-            let has_predecessor =
-                self.set.lives.iter().any(|other| {
-                    other.number < life.number && other.state_at(from) == State::Active
-                });
             let missing = to.since(from.max(life.served_from));
-            let waited = life.waited_at(facts) <= from;
-            if waited || !life.planned_by.waits() || !has_predecessor || missing.is_zero() {
+            if missing.is_zero() {
                 continue;
             }
+            let waited = self.waited_under_either(&life, facts);
+            let waits_on = waited > from;
             self.take(Step::Unserved {
                 number: life.number,
                 served_from: life.served_from + missing,
-                may_have_signed: self.may_have_signed(&life),
+                may_have_signed: waits_on && self.may_have_signed(&life),
             });
-            if let Some(activates) = life.activates {
-                let earliest = life.waited_at(facts) + missing;
-                let activates = activates.max(earliest);
-                self.set_activation(life.number, Some(activates), life.planned_by);
+            let earliest = waited + missing;
+            if waits_on && life.activates.is_some_and(|activates| activates < earliest) {
+                self.set_activation(life.number, Some(earliest), life.planned_by);
             }
         }
+        Answer::Done
+    }
+
+    /// A ring in doubt may have served under the longer max-age all the time.
+    fn prolong_former_max_age(&mut self, from: Time, to: Time) {
+        let FormerMaxAge { max_age, until } = self.set.former_max_age;
+        let missing = to.since(from);
+        if let Some(facts) = self.set.facts.clone()
+            && until > from
+            && !missing.is_zero()
+        {
+            let former_max_age = FormerMaxAge { max_age, until: until + missing };
+            self.take(Step::Adopt { facts, former_max_age });
+        }
+    }
+
+    /// When the wait of a key is over by the facts in force as well as by the configured ones,
+    /// which may not have come into force yet.
+    fn waited_under_either(&self, life: &Life, configured: Option<&Facts>) -> Time {
+        let both = [self.set.facts.as_ref(), configured];
+        both.into_iter().flatten().map(|facts| life.waited_at(facts)).max().unwrap_or_default()
     }
 
     /// A key leaves the set when its last token has expired.
@@ -190,7 +209,7 @@ impl Planner {
     }
 
     /// The schedule plans what nobody planned, and plans anew what another schedule planned. What
-    /// an admin planned stays, also for the key that takes a planned key's place.
+    /// an admin planned stays, and the key that takes a planned key's place follows its plan.
     fn plan_activations(&mut self, facts: &Facts) {
         let now = self.now.lifecycle;
         let wanted = planner_of(&facts.rotate);
@@ -200,15 +219,15 @@ impl Planner {
             .find(|life| life.planned_by == PlannedBy::Admin && life.algorithm != facts.algorithm);
         for life in self.pending_at(now) {
             let earliest = life.waited_at(facts);
-            let inherited = asked.as_ref().filter(|_| life.algorithm == facts.algorithm);
-            if life.planned_by == PlannedBy::Admin {
-                continue;
-            } else if let Some(asked) = inherited {
-                let activates = asked.activates.map(|at| at.max(earliest));
-                self.set_activation(life.number, activates, PlannedBy::Admin);
-            } else if life.planned_by != wanted {
-                let activates = facts.rotate.next_after(earliest.max(now));
-                self.set_activation(life.number, activates, wanted.clone());
+            let (activates, by) = match &asked {
+                Some(asked) if life.algorithm == facts.algorithm => {
+                    (asked.activates.map(|at| at.max(earliest)), PlannedBy::Admin)
+                }
+                _ if life.planned_by == PlannedBy::Admin || life.planned_by == wanted => continue,
+                _ => (facts.rotate.next_after(earliest.max(now)), wanted.clone()),
+            };
+            if life.activates != activates || life.planned_by != by {
+                self.set_activation(life.number, activates, by);
             }
         }
     }
@@ -247,7 +266,6 @@ impl Planner {
         if signer.number != expect {
             return self.already_rotated(signer, expect);
         }
-        self.ensure_standby(facts);
         let standby = self.set.standby_at(facts, now).cloned().ok_or(Refusal::NoSigner)?;
         let earliest = standby.waited_at(facts).max(now);
         let (activates, by) = match when {
@@ -268,7 +286,7 @@ impl Planner {
     fn already_rotated(&self, signer: &Life, expect: Number) -> Result<Answer, Refusal> {
         let active = signer.number;
         let by_admin = matches!(signer.planned_by, PlannedBy::Admin | PlannedBy::AdminNow);
-        let below = self.set.lives.iter().filter(|life| life.number < active).next_back();
+        let below = self.set.lives.iter().rfind(|life| life.number < active);
         if by_admin && below.is_some_and(|life| life.number == expect) {
             Ok(Answer::AlreadyRotated { active })
         } else {
@@ -306,14 +324,11 @@ impl Planner {
 
     fn revoke_all(&mut self, facts: Option<&Facts>, expect: Number) -> Result<Answer, Refusal> {
         let now = self.now.lifecycle;
-        if let Some(signer) = self.set.signer_at(now)
+        if let Some(signer) = self.last_signer()
             && signer.number != expect
         {
             let active = signer.number;
-            let retried = signer.planned_by == PlannedBy::Revocation
-                && self.set.lives.iter().all(|life| life.number >= active)
-                && expect < active;
-            return if retried {
+            return if Self::made_by_revocation(signer) && self.all_from(active) && expect < active {
                 Ok(Answer::AlreadyRotated { active })
             } else {
                 Err(Refusal::ActiveChanged { active })
@@ -326,6 +341,22 @@ impl Planner {
             self.create(facts, Some(now), PlannedBy::Revocation);
         }
         Ok(Answer::Done)
+    }
+
+    /// The key that signs, or in a set that signs nothing the one that was the last to.
+    fn last_signer(&self) -> Option<&Life> {
+        let ended = || self.set.lives.iter().rfind(|life| life.ended.is_some());
+        self.set.signer_at(self.now.lifecycle).or_else(ended)
+    }
+
+    /// Whether a revocation made the key, and did not only promote it: a standby was there while
+    /// the revoked key was, and whoever could copy the one could copy the other.
+    fn made_by_revocation(life: &Life) -> bool {
+        life.planned_by == PlannedBy::Revocation && life.activates == Some(life.created)
+    }
+
+    fn all_from(&self, number: Number) -> bool {
+        self.set.lives.iter().all(|life| life.number >= number)
     }
 
     fn retire(&mut self, number: Number) -> Result<Answer, Refusal> {
