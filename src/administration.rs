@@ -35,6 +35,8 @@ pub struct Administration {
     pub health: Arc<Health>,
     /// The file that a reload reads.
     pub config_path: PathBuf,
+    /// The configuration at the start, to tell what a change of it needs a restart for.
+    pub started_with: Config,
 }
 
 /// Why an admin did not get what was asked.
@@ -49,9 +51,15 @@ pub enum AdminError {
     /// `expect_active` is missing.
     #[error("give expect_active, the kid that signs now{}", now_active(.0.as_ref()))]
     ExpectActive(Option<KeyId>),
-    /// Both `now` and `at`, or an `at` that is no instant.
-    #[error("give either now or at; at is an instant such as 2026-11-22T03:00:00Z")]
-    When,
+    /// Both `now` and `at`.
+    #[error("give either now or at")]
+    NowAndAt,
+    /// `at` is no instant.
+    #[error("{0:?} is not an instant: write it like 2026-11-22T03:00:00Z")]
+    NotAnInstant(String),
+    /// A revocation took effect and is durable, but the audit has no line of it.
+    #[error("the revocation is durable, but the audit could not record it")]
+    NotRecorded,
     /// The rotator did not do it.
     #[error(transparent)]
     Step(#[from] StepError),
@@ -202,7 +210,7 @@ impl Administration {
     /// As [`Administration::reload`].
     pub fn reload_unasked(&self) -> Result<api::ReloadResponse, AdminError> {
         let config = Config::load(&self.config_path, self.clock.now().wall)?;
-        let needs_restart = self.custody.config().needs_restart(&config);
+        let needs_restart = self.started_with.needs_restart(&config);
         let changed = self.rotator.reload(config)?;
         Ok(api::ReloadResponse { changed, needs_restart })
     }
@@ -242,8 +250,7 @@ impl Administration {
         let recorded = permit.recorded();
         let outcome = self.rotator.command(permit, keyset, command, actor(asker))?;
         if recorded == Recorded::No {
-            let reason = "committed, but the audit could not record it".to_owned();
-            return Err(StepError::NotDurable(reason).into());
+            return Err(AdminError::NotRecorded);
         }
         let gone = outcome.gone.iter().map(|gone| gone.kid.clone());
         let revoked =
@@ -293,11 +300,12 @@ fn rotate_at(request: &api::RotateRequest) -> Result<RotateAt, AdminError> {
         (None, false) => Ok(RotateAt::Waited),
         (None, true) => Ok(RotateAt::Now),
         (Some(text), false) => {
-            let instant: jiff::Timestamp = text.parse().map_err(|_| AdminError::When)?;
-            let millis = u64::try_from(instant.as_millisecond()).map_err(|_| AdminError::When)?;
-            Ok(RotateAt::At(Time::from_millis(millis)))
+            let instant: Option<jiff::Timestamp> = text.parse().ok();
+            let millis = instant.and_then(|instant| u64::try_from(instant.as_millisecond()).ok());
+            let time = millis.map(Time::from_millis);
+            time.map(RotateAt::At).ok_or_else(|| AdminError::NotAnInstant(text.clone()))
         }
-        (Some(_), true) => Err(AdminError::When),
+        (Some(_), true) => Err(AdminError::NowAndAt),
     }
 }
 

@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 use jwksd::api::Code;
 use jwksd::client::{Client, ClientError};
 use jwksd::clock::{Clock, SystemClock};
-use jwksd::config::{Config, Listen};
+use jwksd::config::{Config, Endpoints, Listen};
 use serde::Serialize;
 
 /// Where the bearer token for a TCP listener is taken from.
@@ -88,7 +88,7 @@ fn run(cli: &Cli, out: &Out) -> anyhow::Result<ExitCode> {
         Command::Reload => operate::reload(&admin(&cli.config)?, out),
         Command::Status => operate::status(&admin(&cli.config)?, out),
         Command::Keys(command) => keys::run(&admin(&cli.config)?, command, out),
-        Command::Sign(args) => sign::run(&internal(&cli.config)?, args),
+        Command::Sign(args) => sign::run(&internal(&cli.config)?, args, out),
         Command::Callers(command) => callers::run(command, out),
     }
 }
@@ -121,11 +121,11 @@ fn load(path: &Path) -> anyhow::Result<Config> {
 }
 
 fn admin(config: &Path) -> anyhow::Result<Client> {
-    client(&load(config)?.admin)
+    client(&Endpoints::load(config)?.admin)
 }
 
 fn internal(config: &Path) -> anyhow::Result<Client> {
-    client(&load(config)?.internal)
+    client(&Endpoints::load(config)?.internal)
 }
 
 /// A client of the first of these places, a Unix socket if there is one.
@@ -172,6 +172,7 @@ fn exit_code_of(code: Code) -> u8 {
         | Code::WrongState => 5,
         Code::NoActiveKey
         | Code::NotDurable
+        | Code::NotRecorded
         | Code::RevocationPending
         | Code::StoreUnavailable
         | Code::AuditUnavailable

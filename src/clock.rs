@@ -211,7 +211,7 @@ mod tests {
         manual.set_wall(START + hour);
         assert_eq!(clock.now().lifecycle, START);
         manual.advance(JUMP_BELIEVED_AFTER - Duration::from_secs(1));
-        assert_eq!(clock.now().lifecycle, START + JUMP_BELIEVED_AFTER - Duration::from_secs(1));
+        assert_eq!(clock.now().lifecycle, START + (JUMP_BELIEVED_AFTER - Duration::from_secs(1)));
         manual.advance(Duration::from_secs(1));
         assert_eq!(clock.now().lifecycle, START + hour + JUMP_BELIEVED_AFTER);
     }

@@ -11,12 +11,14 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jwksd_keystore::facts::{Checked, Facts, FactsError, LIVE_KIDS_WARNING};
+use jwksd_keystore::facts::{Checked, Facts, FactsError, KeyTypes, LIVE_KIDS_WARNING};
 use jwksd_keystore::id::KeysetName;
 use jwksd_keystore::schedule::ScheduleError;
 use jwksd_keystore::time::Time;
+use serde::de::DeserializeOwned;
 
-use crate::policy::{Caller, Identity};
+use crate::listeners::Access;
+use crate::policy::{Action, Caller, Identity};
 
 /// A configuration without contradictions.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,8 +121,10 @@ pub enum ConfigError {
         error: Box<toml::de::Error>,
     },
     /// A value contradicts another, or cannot be.
-    #[error("{place}: {error}")]
+    #[error("{}: {place}: {error}", path.display())]
     Value {
+        /// The file.
+        path: PathBuf,
         /// The key in the file.
         place: String,
         /// What is wrong with it.
@@ -213,6 +217,29 @@ pub enum ValueError {
     Empty,
 }
 
+/// Where a running daemon listens for callers and admins: all that its clients need, so that they
+/// work while the rest of the file is being changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// `[internal] listen`
+    pub internal: Vec<Listen>,
+    /// `[admin] listen`
+    pub admin: Vec<Listen>,
+}
+
+impl Endpoints {
+    /// Reads them from the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::load`], but only about these.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = read(path)?;
+        let raw: raw::RawEndpoints = parse_toml(&text, path)?;
+        raw.check().map_err(|wrong| wrong.in_file(path))
+    }
+}
+
 impl Config {
     /// Reads and checks the file. Schedules are checked over the five years after `now`.
     ///
@@ -220,9 +247,7 @@ impl Config {
     ///
     /// The first thing that is wrong, with its place.
     pub fn load(path: &Path, now: Time) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
-        Self::parse(&text, path, now)
+        Self::parse(&read(path)?, path, now)
     }
 
     /// The same from text; `path` is for messages.
@@ -231,9 +256,8 @@ impl Config {
     ///
     /// As [`Config::load`].
     pub fn parse(text: &str, path: &Path, now: Time) -> Result<Self, ConfigError> {
-        let raw: raw::Raw = toml::from_str(text)
-            .map_err(|error| ConfigError::Toml { path: path.to_owned(), error: Box::new(error) })?;
-        raw.check(now)
+        let raw: raw::Raw = parse_toml(text, path)?;
+        raw.check(now).map_err(|wrong| wrong.in_file(path))
     }
 
     /// What is allowed but worth a second look.
@@ -246,6 +270,13 @@ impl Config {
                 warnings.push(format!(
                     "keysets.{name}: tokens of {kids} keys can be alive at once; some verifiers \
                      cache only three keys by default"
+                ));
+            }
+            if keyset.facts.key_types == KeyTypes::Mixed {
+                warnings.push(format!(
+                    "keysets.{name}: mixed_kty lets keys of different kty stand in one set; \
+                     python-jose, auth0-python and fastapi-azure-auth, among others, then refuse \
+                     the whole set"
                 ));
             }
             if keyset.discovery == Discovery::On && self.discovery_path(name).is_none() {
@@ -286,6 +317,29 @@ impl Config {
         skews.min().unwrap_or(Duration::from_mins(1)).max(Duration::from_secs(1))
     }
 
+    /// Who must be able to open the Unix sockets of the internal and the admin listener: whoever
+    /// has a grant that is served there.
+    #[must_use]
+    pub fn socket_access(&self) -> (Access, Access) {
+        let access = |serves: fn(Action) -> bool| {
+            let own = rustix::process::geteuid().as_raw();
+            let mut access = Access::Owner;
+            for caller in &self.callers {
+                let mut actions = caller.grants.iter().flat_map(|grant| &grant.actions);
+                match caller.identity {
+                    _ if !actions.any(|&action| serves(action)) => {}
+                    Identity::Uid(uid) if uid != own && access == Access::Owner => {
+                        access = Access::Group(None);
+                    }
+                    Identity::Gid(gid) => access = Access::Group(Some(gid)),
+                    Identity::Uid(_) | Identity::TokenSha256(_) => {}
+                }
+            }
+            access
+        };
+        (access(|action| action == Action::SignToken), access(|action| action != Action::SignToken))
+    }
+
     /// What differs from `other` and is read only at start.
     #[must_use]
     pub fn needs_restart(&self, other: &Self) -> Vec<String> {
@@ -295,20 +349,20 @@ impl Config {
             ("public.listen", self.public.listen != other.public.listen),
             ("internal.listen", self.internal != other.internal),
             ("admin.listen", self.admin != other.admin),
+            ("who may open the sockets", self.socket_access() != other.socket_access()),
         ];
         pairs.iter().filter(|(_, differs)| *differs).map(|(name, _)| (*name).to_owned()).collect()
     }
+}
 
-    /// Whether a grant of the listener's actions names a group or a user other than `uid`, so that
-    /// its Unix socket must be open to the group.
-    #[must_use]
-    pub fn has_local_callers_besides(&self, uid: u32) -> bool {
-        self.callers.iter().any(|caller| match caller.identity {
-            Identity::Uid(other) => other != uid,
-            Identity::Gid(_) => true,
-            Identity::TokenSha256(_) => false,
-        })
-    }
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::Read { path: path.to_owned(), error })
+}
+
+fn parse_toml<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, ConfigError> {
+    toml::from_str(text)
+        .map_err(|error| ConfigError::Toml { path: path.to_owned(), error: Box::new(error) })
 }
 
 impl Listen {
@@ -340,7 +394,7 @@ impl Listen {
             Self::Tcp(address) => {
                 let host = address.rsplit_once(':').map_or("", |(host, _)| host);
                 let host = host.trim_start_matches('[').trim_end_matches(']');
-                host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+                host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::TcpListener;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -23,8 +23,11 @@ pub enum Bound {
     Unix(UnixListener, SocketFile),
 }
 
-/// The file of a Unix socket, removed on drop.
-pub struct SocketFile(PathBuf);
+/// The file of a Unix socket, removed on drop, unless another process put its own there.
+pub struct SocketFile {
+    path: PathBuf,
+    inode: Option<u64>,
+}
 
 /// Who may open a Unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +60,7 @@ pub fn bind(place: &Listen, access: Access) -> Result<Bound, BindError> {
     let bound = match place {
         Listen::Tcp(address) => bind_tcp(address).map(Bound::Tcp),
         Listen::Unix(path) => {
-            bind_unix(path, access).map(|listener| Bound::Unix(listener, SocketFile(path.clone())))
+            bind_unix(path, access).map(|listener| Bound::Unix(listener, SocketFile::new(path)))
         }
     };
     bound.map_err(|error| BindError { place: place.clone(), error })
@@ -72,16 +75,28 @@ impl Bound {
                 let address = listener.local_addr().map(|address| address.to_string());
                 Listen::Tcp(address.unwrap_or_else(|_| "unknown".to_owned()))
             }
-            Self::Unix(_, file) => Listen::Unix(file.0.clone()),
+            Self::Unix(_, file) => Listen::Unix(file.path.clone()),
         }
+    }
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), inode: inode(path) }
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // It may have been removed already.
-        let _ = fs::remove_file(&self.0);
+        if self.inode.is_some() && self.inode == inode(&self.path) {
+            // It may have been removed already.
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|metadata| metadata.ino())
 }
 
 fn bind_tcp(address: &str) -> io::Result<TcpListener> {
@@ -164,6 +179,17 @@ mod tests {
         let _first = bind(&place, Access::Owner).unwrap();
         let second = bind(&place, Access::Owner).err().unwrap();
         assert_eq!(second.error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_socket_that_another_process_put_there_is_not_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Listen::Unix(dir.path().join("s"));
+        let first = bind(&place, Access::Owner).unwrap();
+        fs::remove_file(dir.path().join("s")).unwrap();
+        let _second = bind(&place, Access::Owner).unwrap();
+        drop(first);
+        assert!(dir.path().join("s").exists());
     }
 
     #[test]

@@ -403,6 +403,11 @@ impl Rotator {
             answer(&request, Err(StepError::RevocationPending));
             return;
         }
+        if self.ordered.contains_key(&keyset) {
+            // What time asks for comes first, and waits for a key.
+            self.parked.push(request);
+            return;
+        }
         match self.step_of_command(&keyset, &request.command, &request.actor) {
             Err(StepError::NeedsKey) => self.parked.push(request),
             outcome => {
@@ -434,11 +439,13 @@ impl Rotator {
                     return false;
                 }
                 Err(StepError::Store(error)) => {
-                    let error = StepError::NotDurable(error.to_string());
-                    self.retry_later(keyset, &error);
-                    // Whoever asked is told once; the retries go on without.
-                    answer(&request, Err(error));
                     self.put_back(request);
+                    let error = error.to_string();
+                    self.retry_later(keyset, &StepError::NotDurable(error.clone()));
+                    // Whoever asked is told once; the retries go on without.
+                    for waiting in &self.revoking[keyset] {
+                        answer(waiting, Err(StepError::NotDurable(error.clone())));
+                    }
                     return false;
                 }
                 outcome => answer(&request, outcome),
@@ -478,6 +485,7 @@ impl Rotator {
         if self.ordered.contains_key(&keyset) {
             return;
         }
+        self.tick(&keyset);
         let (now_possible, parked) =
             std::mem::take(&mut self.parked).into_iter().partition(|r| r.keyset == keyset);
         self.parked = parked;

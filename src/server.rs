@@ -21,7 +21,7 @@ use crate::health::Health;
 use crate::http;
 use crate::http::identity::RequestIds;
 use crate::listeners::{Access, BindError, Bound, SocketFile, bind};
-use crate::policy::{Action, Identity};
+
 use crate::rings::Rings;
 use crate::rotator;
 
@@ -115,8 +115,7 @@ impl Sockets {
         let all = |places: &[Listen], access| {
             places.iter().map(|place| bind(place, access)).collect::<Result<Vec<_>, _>>()
         };
-        let internal = access(config, |action| action == Action::SignToken);
-        let admin = access(config, |action| action != Action::SignToken);
+        let (internal, admin) = config.socket_access();
         Ok(Self {
             public: all(&config.public.listen, Access::Everyone)?,
             internal: all(&config.internal, internal)?,
@@ -134,25 +133,6 @@ impl Sockets {
     }
 }
 
-/// Who must be able to open a listener's Unix sockets: whoever has a grant that it serves.
-fn access(config: &Config, serves: impl Fn(Action) -> bool) -> Access {
-    let own = rustix::process::geteuid().as_raw();
-    let mut access = Access::Owner;
-    for caller in &config.callers {
-        if !caller.grants.iter().flat_map(|grant| &grant.actions).any(|&action| serves(action)) {
-            continue;
-        }
-        match caller.identity {
-            Identity::Uid(uid) if uid != own && access == Access::Owner => {
-                access = Access::Group(None);
-            }
-            Identity::Gid(gid) => access = Access::Group(Some(gid)),
-            Identity::Uid(_) | Identity::TokenSha256(_) => {}
-        }
-    }
-    access
-}
-
 /// Starts everything: opens the key sets, takes their first steps, then serves.
 ///
 /// # Errors
@@ -162,6 +142,7 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
     let Foundation { config, config_path, clock, store, master_keys, sockets } = foundation;
     let seen = store.seen()?;
     let clock = Arc::new(LifecycleClock::new(clock, seen, config.smallest_skew()));
+    let started_with = config.clone();
     let audit = Audit::open(&config.audit_path)
         .map_err(|error| StartError::Audit { path: config.audit_path.clone(), error })?;
     let audit = Arc::new(audit);
@@ -186,6 +167,7 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
         clock,
         health: health.clone(),
         config_path,
+        started_with,
     });
     let ids = Data::new(RequestIds::new()?);
     let places = sockets.places();

@@ -70,10 +70,10 @@ pub async fn run(daemon: Daemon) -> Result<(), Ended> {
 }
 
 async fn reload(administration: &Arc<Administration>) {
-    let monotonic = NotifyState::monotonic_usec_now();
-    notify(&[NotifyState::Reloading]);
-    if let Ok(monotonic) = monotonic {
-        notify(&[monotonic]);
+    // systemd wants both in one message.
+    match NotifyState::monotonic_usec_now() {
+        Ok(monotonic) => notify(&[NotifyState::Reloading, monotonic]),
+        Err(_) => notify(&[NotifyState::Reloading]),
     }
     let administration = administration.clone();
     match tokio::task::spawn_blocking(move || administration.reload_unasked()).await {

@@ -192,6 +192,24 @@ impl MasterKeys {
         }
     }
 
+    /// `tag ‖ body`, the tag over `name` too, so that what has different names cannot be swapped.
+    #[must_use]
+    pub(crate) fn tagged(&self, name: &[u8], body: &[u8]) -> Vec<u8> {
+        let tag = self.authenticate(&[name, body]);
+        let mut value = vec![u8::try_from(tag.len()).unwrap_or(u8::MAX)];
+        value.extend_from_slice(&tag);
+        value.extend_from_slice(body);
+        value
+    }
+
+    /// The body of what [`MasterKeys::tagged`] made under the same name.
+    pub(crate) fn checked<'a>(&self, name: &[u8], value: &'a [u8]) -> Result<&'a [u8], SealError> {
+        let (length, rest) = value.split_first().ok_or(SealError::Damaged)?;
+        let (tag, body) = rest.split_at_checked(usize::from(*length)).ok_or(SealError::Damaged)?;
+        self.check(&[name, body], tag)?;
+        Ok(body)
+    }
+
     fn key(&self, id: &[u8]) -> Result<&DerivedKeys, SealError> {
         std::iter::once(&self.first)
             .chain(&self.others)

@@ -11,6 +11,7 @@
 mod authenticated;
 #[cfg(test)]
 mod conformance;
+mod high_water;
 #[cfg(any(test, feature = "faults"))]
 mod memory;
 mod sled;
@@ -56,7 +57,8 @@ pub trait Store: Send + Sync {
     /// # Errors
     ///
     /// Nothing was made durable after [`StoreError::Conflict`] and [`StoreError::Used`]. After
-    /// [`StoreError::Unknown`] it may have been: load again.
+    /// [`StoreError::Unknown`] it may have been: load again. To bury a key that is not living, or
+    /// to mark a tombstone that is not there, is a [`StoreError::Conflict`] too.
     fn commit(
         &self,
         keyset: &KeysetName,
@@ -171,7 +173,7 @@ pub enum Change {
     },
     /// Adds a key, or replaces the record of a living one.
     Put(Box<Record>),
-    /// Takes a key out of the living and leaves this.
+    /// Takes a living key out of the living and leaves this.
     Bury(Box<Tombstone>),
     /// Replaces a tombstone, to say that its key was revoked after it left.
     Mark(Box<Tombstone>),
@@ -186,7 +188,8 @@ pub enum StoreError {
     /// Another process has the store open.
     #[error("the store at {} is in use by another process", .0.display())]
     Locked(PathBuf),
-    /// The key set was committed by someone else in between.
+    /// What is stored is not what the change was made for, mostly because the key set was
+    /// committed by someone else in between.
     #[error("the key set changed meanwhile")]
     Conflict,
     /// The kid or the thumbprint of a new key was in the set before.

@@ -42,6 +42,8 @@ pub enum Code {
     WrongState,
     /// It took effect in memory, is not durable yet, and is being retried.
     NotDurable,
+    /// It is durable, but the audit could not record it.
+    NotRecorded,
     /// A revocation of this key set is not durable yet and comes first.
     RevocationPending,
     /// The store could not do it; nothing was changed.
@@ -67,7 +69,8 @@ pub struct Problem {
     pub title: String,
     /// What went wrong this time, for people.
     pub detail: String,
-    /// What the line in the audit and in the log is found by.
+    /// What the audit's lines about the request are found by, and the log's where the daemon
+    /// failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
@@ -106,6 +109,7 @@ impl Code {
             Self::Internal => 500,
             Self::NoActiveKey
             | Self::NotDurable
+            | Self::NotRecorded
             | Self::RevocationPending
             | Self::StoreUnavailable
             | Self::AuditUnavailable
@@ -135,6 +139,7 @@ impl Code {
             Self::TooEarly => "verifiers may not have seen the standby by then",
             Self::WrongState => "the key is not in a state for this",
             Self::NotDurable => "in effect, but not durable yet; it is being retried",
+            Self::NotRecorded => "done, but the audit could not record it",
             Self::RevocationPending => "a revocation that is not durable yet comes first",
             Self::StoreUnavailable => "the store is not available; nothing was changed",
             Self::AuditUnavailable => "the audit is not available, so nothing was done",

@@ -12,35 +12,44 @@ use jwksd_keystore::store::SledStore;
 
 use super::{load, print};
 
+/// What there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// Neither master key nor store.
+    Neither,
+    /// Both.
+    Both,
+}
+
 pub(super) fn run(config: &Path) -> anyhow::Result<ExitCode> {
     let config = load(config)?;
-    if !make_if_absent(&config)? {
-        bail!(
-            "there already are a master key at {} and a store at {}; nothing was made",
-            config.store.master_key.display(),
-            config.store.path.display()
-        );
+    let (key, store) = (config.store.master_key.display(), config.store.path.display());
+    match presence(&config)? {
+        Presence::Both => {
+            bail!(
+                "there already are a master key at {key} and a store at {store}; nothing was made"
+            )
+        }
+        Presence::Neither => drop(make(&config)?),
     }
     print(&format!(
-        "made the master key {} (mode 0600) and an empty store at {}\n\
-         Keep a copy of the master key apart from the store: without it the store is lost.\n",
-        config.store.master_key.display(),
-        config.store.path.display()
+        "made the master key {key} (mode 0600) and an empty store at {store}\n\
+         Keep a copy of the master key apart from the store: without it the store is lost.\n"
     ))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes master key and store if both are absent; returns whether it did. One without the other is
-/// an error: making the missing one would hide that it was lost.
-pub(super) fn make_if_absent(config: &Config) -> anyhow::Result<bool> {
+/// What there is of master key and store. One without the other is an error: making the missing
+/// one would hide that it was lost.
+pub(super) fn presence(config: &Config) -> anyhow::Result<Presence> {
     let (key, store) = (&config.store.master_key, &config.store.path);
     let has_key = key.try_exists().with_context(|| format!("cannot look at {}", key.display()))?;
-    let has_store = has_store(config)?;
-    match (has_key, has_store) {
-        (true, true) => Ok(false),
+    match (has_key, has_store(store)?) {
+        (true, true) => Ok(Presence::Both),
+        (false, false) => Ok(Presence::Neither),
         (true, false) => bail!(
-            "there is a master key at {} but no store at {}: if the store was lost, restore it; if \
-             nothing was ever kept, remove the key and run this again",
+            "there is a master key at {} but no store at {}: if the store was lost, put it back; if \
+             nothing was ever kept, remove the key and run: jwksd serve --init",
             key.display(),
             store.display()
         ),
@@ -50,34 +59,26 @@ pub(super) fn make_if_absent(config: &Config) -> anyhow::Result<bool> {
             store.display(),
             key.display()
         ),
-        (false, false) => {
-            // The key is on the disk before anything is sealed under it.
-            master_key::create(key)?;
-            let master_keys = Arc::new(master_key::read(key)?);
-            drop(SledStore::create(store, master_keys)?);
-            Ok(true)
-        }
     }
 }
 
-/// Opens what is there.
+/// Makes both. The key is on the disk before anything is sealed under it.
+pub(super) fn make(config: &Config) -> anyhow::Result<(SledStore, Arc<MasterKeys>)> {
+    master_key::create(&config.store.master_key)?;
+    let master_keys = Arc::new(master_key::read(&config.store.master_key)?);
+    let store = SledStore::create(&config.store.path, master_keys.clone())?;
+    Ok((store, master_keys))
+}
+
+/// Opens both.
 pub(super) fn open(config: &Config) -> anyhow::Result<(SledStore, Arc<MasterKeys>)> {
-    let hint = "for a first start, run: jwksd serve --init";
-    if !config.store.master_key.exists() && !has_store(config)? {
-        bail!(
-            "there is neither a master key at {} nor a store at {}\n{hint}",
-            config.store.master_key.display(),
-            config.store.path.display()
-        );
-    }
     let master_keys = Arc::new(master_key::read(&config.store.master_key)?);
     let store = SledStore::open(&config.store.path, master_keys.clone())?;
     Ok((store, master_keys))
 }
 
 /// Whether anything is where the store should be.
-fn has_store(config: &Config) -> anyhow::Result<bool> {
-    let path = &config.store.path;
+fn has_store(path: &Path) -> anyhow::Result<bool> {
     let looking = || format!("cannot look at {}", path.display());
     if !path.try_exists().with_context(looking)? {
         return Ok(false);

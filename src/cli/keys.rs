@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use jwksd::api::{
     EventKind, Key, KeyState, Keyset, KeysetList, RetireResponse, RevokeAllRequest, RevokeRequest,
     RevokeResponse, RotateRequest, RotateResponse,
@@ -41,7 +41,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
         /// Only if this kid signs; without it, whichever signs when the command starts
-        #[arg(long, value_name = "KID")]
+        #[arg(long, value_name = "KID", allow_hyphen_values = true)]
         expect_active: Option<KeyId>,
     },
     /// Take a key out at once: it leaves the JWK Set and never signs again
@@ -49,7 +49,7 @@ pub(super) enum Command {
         /// The key set
         keyset: KeysetName,
         /// The key
-        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        #[arg(required_unless_present = "all", conflicts_with = "all", allow_hyphen_values = true)]
         kid: Option<KeyId>,
         /// All keys of the set: start with a fresh one
         #[arg(long)]
@@ -63,6 +63,7 @@ pub(super) enum Command {
         /// The key set
         keyset: KeysetName,
         /// The key
+        #[arg(allow_hyphen_values = true)]
         kid: KeyId,
     },
 }
@@ -132,7 +133,7 @@ fn act<T: DeserializeOwned>(
             settled => return settled,
         }
     }
-    bail!("the daemon's answer was lost again and again: see `jwksd keys show` for what holds")
+    ask(client.post(path, request)).context("see `jwksd keys show` for what holds")
 }
 
 fn is_lost(error: &anyhow::Error) -> bool {
@@ -144,7 +145,10 @@ fn list_text(list: &KeysetList) -> String {
         let until = match key.state {
             KeyState::Pending => key.activates.as_deref().map(|at| format!("activates {at}")),
             KeyState::Active => Some(next_rotation(keyset)),
-            KeyState::VerifyOnly => key.retires.as_deref().map(|at| format!("retires {at}")),
+            KeyState::VerifyOnly => {
+                let retires = key.retires.as_deref().map(|at| format!("retires {at}"));
+                Some(retires.unwrap_or_else(|| "ends in a moment".to_owned()))
+            }
             KeyState::Retired | KeyState::Revoked => None,
         };
         vec![
@@ -157,13 +161,17 @@ fn list_text(list: &KeysetList) -> String {
         ]
     };
     let living = |key: &&Key| key.left.is_none();
-    let rows: Vec<Vec<String>> = list
-        .keysets
-        .iter()
-        .flat_map(|set| set.keys.iter().filter(living).map(move |key| row(set, key)))
-        .collect();
+    let rows_of = |set: &Keyset| {
+        let rows: Vec<_> = set.keys.iter().filter(living).map(|key| row(set, key)).collect();
+        if rows.is_empty() {
+            let dashes = ["-", "-", "-", "-", "no key yet"].map(str::to_owned);
+            return vec![[vec![set.name.to_string()], dashes.to_vec()].concat()];
+        }
+        rows
+    };
+    let rows: Vec<Vec<String>> = list.keysets.iter().flat_map(rows_of).collect();
     if rows.is_empty() {
-        return "no keys that you may read\n".to_owned();
+        return "no key sets that you may read\n".to_owned();
     }
     table(&["KEY SET", "NO", "KID", "STATE", "ALGORITHM", "NEXT"], &rows)
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::bail;
 use jwksd::api::{EventKind, Keyset};
 use jwksd::clock::{Clock, SystemClock};
 use jwksd::config::Config;
@@ -14,6 +15,7 @@ use jwksd::supervise;
 use jwksd::view;
 use tracing_subscriber::EnvFilter;
 
+use super::init::Presence;
 use super::{init, load, print};
 
 #[derive(clap::Args)]
@@ -25,21 +27,31 @@ pub(super) struct Args {
 
 pub(super) fn run(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     log_to_stderr();
+    leave_no_core()?;
     let config = load(config_path)?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
+    let presence = init::presence(&config)?;
+    if presence == Presence::Neither && !args.init {
+        bail!(
+            "there is neither a master key at {} nor a store at {}\n\
+             for a first start, run: jwksd serve --init",
+            config.store.master_key.display(),
+            config.store.path.display()
+        );
+    }
     // Before anything is made or opened: a place that is taken must change nothing.
     let sockets = Sockets::bind(&config)?;
-    if args.init && init::make_if_absent(&config)? {
-        let (key, store) = (&config.store.master_key, &config.store.path);
-        print(&format!(
-            "made the master key {} and the store {}\n",
-            key.display(),
-            store.display()
-        ))?;
-    }
-    let (store, master_keys) = init::open(&config)?;
+    let (store, master_keys) = match presence {
+        Presence::Both => init::open(&config)?,
+        Presence::Neither => {
+            let made = init::make(&config)?;
+            let (key, store) = (config.store.master_key.display(), config.store.path.display());
+            print(&format!("made the master key {key} and the store {store}\n"))?;
+            made
+        }
+    };
     let foundation = Foundation {
         config,
         config_path: config_path.to_owned(),
@@ -54,6 +66,14 @@ pub(super) fn run(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
         supervise::run(daemon).await?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Secrets are in this memory: nobody else may look into it, and no core is left of it.
+fn leave_no_core() -> anyhow::Result<()> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit};
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    Ok(())
 }
 
 /// Text on a terminal or in a journal; the level by `RUST_LOG`.

@@ -1,4 +1,4 @@
-//! `jwksd sign`: prints a token, and nothing else.
+//! `jwksd sign`: prints a token, and nothing else unless asked for JSON.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use jwksd_keystore::id::KeysetName;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{ask, print};
+use super::{Out, ask};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -34,7 +34,7 @@ struct Request<'a> {
     typ: Option<&'a str>,
 }
 
-pub(super) fn run(client: &Client, args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(client: &Client, args: &Args, out: &Out) -> anyhow::Result<ExitCode> {
     let claims: &RawValue = serde_json::from_str(&args.claims).context("--claims is not JSON")?;
     let ttl = match args.ttl.parse() {
         Ok(seconds) => Ttl::Seconds(seconds),
@@ -43,6 +43,6 @@ pub(super) fn run(client: &Client, args: &Args) -> anyhow::Result<ExitCode> {
     let request = Request { claims, ttl, typ: args.typ.as_deref() };
     let path = format!("/v1/keysets/{}/tokens", args.keyset);
     let answer: TokenResponse = ask(client.post(&path, &request))?;
-    print(&format!("{}\n", answer.token))?;
+    out.print(&answer, |answer| format!("{}\n", answer.token))?;
     Ok(ExitCode::SUCCESS)
 }

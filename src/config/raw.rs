@@ -1,7 +1,7 @@
 //! The file as written, and the way from there to a [`Config`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jwksd_keystore::algorithm::{Algorithm, RsaBits};
@@ -139,6 +139,22 @@ struct RawGrant {
     force: BTreeMap<String, serde_json::Value>,
 }
 
+/// Only where the daemon listens for callers and admins, whatever else the file says.
+#[derive(Deserialize)]
+pub(super) struct RawEndpoints {
+    internal: RawListener,
+    admin: RawListener,
+}
+
+impl RawEndpoints {
+    pub(super) fn check(self) -> Result<super::Endpoints, Wrong> {
+        Ok(super::Endpoints {
+            internal: listens("internal.listen", self.internal.listen)?,
+            admin: listens("admin.listen", self.admin.listen)?,
+        })
+    }
+}
+
 /// A duration such as `15m`.
 #[derive(Clone, Copy)]
 struct Span(Duration);
@@ -170,12 +186,24 @@ fn generate() -> FirstKey {
     FirstKey::Generate
 }
 
-fn wrong(place: impl Into<String>, error: impl Into<ValueError>) -> ConfigError {
-    ConfigError::Value { place: place.into(), error: error.into() }
+/// A value that cannot be, and where it stands.
+pub(super) struct Wrong {
+    place: String,
+    error: ValueError,
+}
+
+impl Wrong {
+    pub(super) fn in_file(self, path: &Path) -> ConfigError {
+        ConfigError::Value { path: path.to_owned(), place: self.place, error: self.error }
+    }
+}
+
+fn wrong(place: impl Into<String>, error: impl Into<ValueError>) -> Wrong {
+    Wrong { place: place.into(), error: error.into() }
 }
 
 impl Raw {
-    pub(super) fn check(self, now: Time) -> Result<Config, ConfigError> {
+    pub(super) fn check(self, now: Time) -> Result<Config, Wrong> {
         let mut keysets = BTreeMap::new();
         for (name, raw) in self.keysets {
             let place = format!("keysets.{name}");
@@ -200,7 +228,7 @@ impl Raw {
 }
 
 impl RawPublic {
-    fn check(self, keysets: &BTreeMap<KeysetName, Keyset>) -> Result<Public, ConfigError> {
+    fn check(self, keysets: &BTreeMap<KeysetName, Keyset>) -> Result<Public, Wrong> {
         let rest = self
             .base_url
             .strip_prefix("https://")
@@ -218,7 +246,7 @@ impl RawPublic {
 }
 
 impl RawKeyset {
-    fn check(self, place: &str, now: Time) -> Result<Keyset, ConfigError> {
+    fn check(self, place: &str, now: Time) -> Result<Keyset, Wrong> {
         let at = |key: &str| format!("{place}.{key}");
         let facts = Facts {
             algorithm: self.algorithm(place)?,
@@ -251,7 +279,7 @@ impl RawKeyset {
         })
     }
 
-    fn algorithm(&self, place: &str) -> Result<Algorithm, ConfigError> {
+    fn algorithm(&self, place: &str) -> Result<Algorithm, Wrong> {
         let at = || format!("{place}.rsa_bits");
         match (self.algorithm, self.rsa_bits) {
             (RawAlgorithm::Rs256, bits) => RsaBits::from_u32(bits.unwrap_or(2048))
@@ -292,7 +320,7 @@ fn check_types(types: &[String]) -> Result<(), ValueError> {
     }
 }
 
-fn check_issuers(keysets: &BTreeMap<KeysetName, Keyset>) -> Result<(), ConfigError> {
+fn check_issuers(keysets: &BTreeMap<KeysetName, Keyset>) -> Result<(), Wrong> {
     let mut seen: BTreeMap<&str, &KeysetName> = BTreeMap::new();
     for (name, keyset) in keysets {
         if keyset.discovery == Discovery::Off {
@@ -306,7 +334,7 @@ fn check_issuers(keysets: &BTreeMap<KeysetName, Keyset>) -> Result<(), ConfigErr
     Ok(())
 }
 
-fn listens(place: &str, raw: OneOrMany) -> Result<Vec<Listen>, ConfigError> {
+fn listens(place: &str, raw: OneOrMany) -> Result<Vec<Listen>, Wrong> {
     let texts = raw.into_list();
     if texts.is_empty() {
         return Err(wrong(place, ValueError::NowhereToListen));
@@ -316,7 +344,7 @@ fn listens(place: &str, raw: OneOrMany) -> Result<Vec<Listen>, ConfigError> {
 }
 
 /// A listener for callers or admins: without TLS only on this machine.
-fn private_listener(place: &str, raw: RawListener) -> Result<Vec<Listen>, ConfigError> {
+fn private_listener(place: &str, raw: RawListener) -> Result<Vec<Listen>, Wrong> {
     let listens = listens(place, raw.listen)?;
     match listens.iter().find(|listen| !listen.is_local()) {
         Some(remote) => Err(wrong(place, ValueError::TcpWithoutTls(remote.to_string()))),
@@ -324,7 +352,7 @@ fn private_listener(place: &str, raw: RawListener) -> Result<Vec<Listen>, Config
     }
 }
 
-fn check_places(config: &Config) -> Result<(), ConfigError> {
+fn check_places(config: &Config) -> Result<(), Wrong> {
     let mut seen = BTreeSet::new();
     let listeners = [
         ("public.listen", &config.public.listen),
@@ -342,7 +370,7 @@ fn check_places(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn check_callers(raw: Vec<RawCaller>) -> Result<Vec<Caller>, ConfigError> {
+fn check_callers(raw: Vec<RawCaller>) -> Result<Vec<Caller>, Wrong> {
     let mut callers: Vec<Caller> = Vec::new();
     for raw in raw {
         let place = format!("callers.{}", raw.name);
@@ -359,7 +387,7 @@ fn check_callers(raw: Vec<RawCaller>) -> Result<Vec<Caller>, ConfigError> {
 }
 
 impl RawCaller {
-    fn check(self, place: &str) -> Result<Caller, ConfigError> {
+    fn check(self, place: &str) -> Result<Caller, Wrong> {
         if self.name.is_empty() {
             return Err(wrong("callers.name", ValueError::Empty));
         }

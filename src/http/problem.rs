@@ -69,7 +69,8 @@ pub fn of_admin(error: &AdminError) -> Problem {
         AdminError::Reload(ReloadError::Store(error)) => return of_store(error),
         AdminError::UnknownKeyset(_) => Code::UnknownKeyset,
         AdminError::ExpectActive(_) => Code::ExpectActiveRequired,
-        AdminError::When => Code::InvalidRequest,
+        AdminError::NowAndAt | AdminError::NotAnInstant(_) => Code::InvalidRequest,
+        AdminError::NotRecorded => Code::NotRecorded,
         AdminError::Config(_) | AdminError::Reload(ReloadError::Refused { .. }) => {
             Code::InvalidConfig
         }

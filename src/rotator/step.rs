@@ -308,6 +308,7 @@ impl Rotator {
         match committed {
             Ok(_) => {
                 self.seen = now.lifecycle;
+                self.parts.health.clear("store");
                 Ok(())
             }
             Err(error @ StoreError::Unknown(_)) => {

@@ -8,12 +8,15 @@
 //! | `r/{keyset}/{number}` | record; its hash is in the head |
 //! | `t/{keyset}/{kid}` | tag, tombstone |
 //! | `u/{keyset}/{kid or thumbprint}` | the number that used it |
+//!
+//! The rows on disk have one more, see the module `sled`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::high_water::{checked_number, tagged_number};
 use super::{Change, Head, Loaded, Record, Store, StoreError, Tombstone};
 use crate::crypto::sha256;
 use crate::facts::Facts;
@@ -25,7 +28,7 @@ use crate::time::Time;
 
 /// The layout that this version writes, and the only one that it reads.
 const FORMAT: &[u8] = b"1";
-const FORMAT_ROW: &[u8] = b"format";
+pub(super) const FORMAT_ROW: &[u8] = b"format";
 const SEEN_ROW: &[u8] = b"seen";
 
 /// A key and what is or shall be stored under it.
@@ -86,40 +89,12 @@ impl<R: Rows> Authenticated<R> {
         master_keys: std::sync::Arc<MasterKeys>,
     ) -> Result<Self, StoreError> {
         let store = Self { rows, master_keys };
-        match store.rows.get(FORMAT_ROW)? {
-            None => return Err(StoreError::Damaged { what: "the format of the store".into() }),
-            Some(format) if format == FORMAT => {}
-            Some(other) => {
-                return Err(StoreError::UnknownFormat(String::from_utf8_lossy(&other).into()));
-            }
-        }
+        let format = store.rows.get(FORMAT_ROW)?;
+        let what = "the format of the store";
+        known_format(&format.ok_or_else(|| StoreError::Damaged { what: what.into() })?)?;
         // Also tells a wrong master key at once.
         store.seen()?;
         Ok(store)
-    }
-
-    /// `tag ‖ body`, the tag over the key of the row too, so that rows cannot be swapped.
-    fn tagged(&self, key: &[u8], body: &[u8]) -> Vec<u8> {
-        let tag = self.master_keys.authenticate(&[key, body]);
-        let mut value = vec![u8::try_from(tag.len()).unwrap_or(u8::MAX)];
-        value.extend_from_slice(&tag);
-        value.extend_from_slice(body);
-        value
-    }
-
-    fn checked<'a>(
-        &self,
-        key: &[u8],
-        value: &'a [u8],
-        what: impl Fn() -> String,
-    ) -> Result<&'a [u8], StoreError> {
-        let damaged = || StoreError::Damaged { what: what() };
-        let (length, rest) = value.split_first().ok_or_else(damaged)?;
-        let (tag, body) = rest.split_at_checked(usize::from(*length)).ok_or_else(damaged)?;
-        self.master_keys
-            .check(&[key, body], tag)
-            .map_err(|error| StoreError::of_seal(error, &what))?;
-        Ok(body)
     }
 
     fn parse_tagged<T: DeserializeOwned>(
@@ -128,8 +103,8 @@ impl<R: Rows> Authenticated<R> {
         value: &[u8],
         what: impl Fn() -> String,
     ) -> Result<T, StoreError> {
-        let body = self.checked(key, value, &what)?;
-        parse(body, what)
+        let body = self.master_keys.checked(key, value);
+        parse(body.map_err(|error| StoreError::of_seal(error, &what))?, what)
     }
 
     fn head_row(&self, keyset: &KeysetName, value: &[u8]) -> Result<HeadRow, StoreError> {
@@ -176,28 +151,32 @@ impl<R: Rows> Authenticated<R> {
     /// The latest lifecycle time and the row that says so.
     fn stored_seen(&self) -> Result<(Time, Row), StoreError> {
         let what = || "the record of the last lifecycle time".to_owned();
-        let damaged = || StoreError::Damaged { what: what() };
-        let value = self.rows.get(SEEN_ROW)?.ok_or_else(damaged)?;
-        let body = self.checked(SEEN_ROW, &value, what)?;
-        let bytes = body.try_into().map_err(|_| damaged())?;
-        let seen = Time::from_millis(u64::from_be_bytes(bytes));
+        let stored = self.rows.get(SEEN_ROW)?;
+        let value = stored.ok_or_else(|| StoreError::Damaged { what: what() })?;
+        let seen = checked_number(&self.master_keys, SEEN_ROW, &value)
+            .map_err(|error| StoreError::of_seal(error, what))?;
+        let seen = Time::from_millis(seen);
         Ok((seen, (SEEN_ROW.to_vec(), Some(value))))
     }
 
     fn seen_row(&self, now: Time) -> Row {
-        let body = now.as_millis().to_be_bytes();
-        (SEEN_ROW.to_vec(), Some(self.tagged(SEEN_ROW, &body)))
+        let value = tagged_number(&self.master_keys, SEEN_ROW, now.as_millis());
+        (SEEN_ROW.to_vec(), Some(value))
     }
 }
 
 impl<R: Rows> Store for Authenticated<R> {
     fn keysets(&self) -> Result<Vec<KeysetName>, StoreError> {
-        let name = |(key, _): (Vec<u8>, Vec<u8>)| {
-            let name = String::from_utf8_lossy(&key[2..]).into_owned();
-            KeysetName::try_from(name.clone())
-                .map_err(|_| StoreError::Damaged { what: format!("the head of {name:?}") })
+        let of_head = |(key, _): (Vec<u8>, _)| keyset_name(&key[2..]);
+        let of_record = |(key, _): (Vec<u8>, _)| {
+            let name = key[2..].split(|byte| *byte == b'/').next();
+            keyset_name(name.unwrap_or_default())
         };
-        self.rows.scan(b"h/")?.into_iter().map(name).collect()
+        let heads = self.rows.scan(b"h/")?.into_iter().map(of_head);
+        // A set that lost its head is one too: loading it tells so.
+        let records = self.rows.scan(b"r/")?.into_iter().map(of_record);
+        let names: BTreeSet<_> = heads.chain(records).collect::<Result<_, _>>()?;
+        Ok(names.into_iter().collect())
     }
 
     fn load(&self, keyset: &KeysetName) -> Result<Loaded, StoreError> {
@@ -279,7 +258,7 @@ impl<R: Rows> Authenticated<R> {
         for change in changes {
             self.write_change(keyset, change, &mut head, &mut conditions, &mut rows)?;
         }
-        rows.push((head_key.clone(), Some(self.tagged(&head_key, &to_json(&head)?))));
+        rows.push((head_key.clone(), Some(self.master_keys.tagged(&head_key, &to_json(&head)?))));
         rows.push(self.seen_row(seen.max(stored_seen)));
         match self.rows.write(&conditions, &rows)? {
             Ok(()) => Ok(Some(head.revision)),
@@ -327,18 +306,25 @@ impl<R: Rows> Authenticated<R> {
             }
             Change::Bury(tombstone) => {
                 let number = tombstone.life.number;
-                head.records.remove(&number);
+                head.records.remove(&number).ok_or(StoreError::Conflict)?;
                 rows.push((record_key(keyset, number), None));
                 rows.push(self.tombstone_row(keyset, tombstone)?);
             }
-            Change::Mark(tombstone) => rows.push(self.tombstone_row(keyset, tombstone)?),
+            Change::Mark(tombstone) => {
+                let (key, value) = self.tombstone_row(keyset, tombstone)?;
+                let is_new = rows.iter().any(|(earlier, _)| *earlier == key);
+                if !is_new && self.tombstone(keyset, &tombstone.kid)?.is_none() {
+                    return Err(StoreError::Conflict);
+                }
+                rows.push((key, value));
+            }
         }
         Ok(())
     }
 
     fn tombstone_row(&self, keyset: &KeysetName, tombstone: &Tombstone) -> Result<Row, StoreError> {
         let key = tombstone_key(keyset, &tombstone.kid);
-        let value = self.tagged(&key, &to_json(tombstone)?);
+        let value = self.master_keys.tagged(&key, &to_json(tombstone)?);
         Ok((key, Some(value)))
     }
 }
@@ -352,6 +338,15 @@ impl HeadRow {
             next_number: Number::default(),
             records: BTreeMap::new(),
         }
+    }
+}
+
+/// Whether this version reads a store with this in its format row.
+pub(super) fn known_format(format: &[u8]) -> Result<(), StoreError> {
+    if format == FORMAT {
+        Ok(())
+    } else {
+        Err(StoreError::UnknownFormat(String::from_utf8_lossy(format).into()))
     }
 }
 
@@ -377,6 +372,12 @@ fn verified_records(
     } else {
         Err(StoreError::Damaged { what: format!("the list of keys of key set {keyset}") })
     }
+}
+
+fn keyset_name(stored: &[u8]) -> Result<KeysetName, StoreError> {
+    let name = String::from_utf8_lossy(stored).into_owned();
+    let damaged = StoreError::Damaged { what: format!("the head of {name:?}") };
+    KeysetName::try_from(name).map_err(|_| damaged)
 }
 
 fn head_key(keyset: &KeysetName) -> Vec<u8> {

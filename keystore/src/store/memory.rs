@@ -34,6 +34,8 @@ pub enum CommitFault {
     FailButPersist,
     /// Nothing is written and the caller is told that nobody knows.
     FailUnknown,
+    /// The same, and from then on nothing is read or written until the store is told otherwise.
+    FailAndFallSilent,
 }
 
 impl MemoryStore {
@@ -135,6 +137,10 @@ impl authenticated::Rows for Rows {
         match content.commit_faults.pop_front() {
             Some(CommitFault::FailBefore) => Err(StoreError::Unavailable(told)),
             Some(CommitFault::FailUnknown) => Err(StoreError::Unknown(told)),
+            Some(CommitFault::FailAndFallSilent) => {
+                content.fails = true;
+                Err(StoreError::Unknown(told))
+            }
             Some(CommitFault::FailButPersist) => {
                 content.put(rows);
                 Err(StoreError::Unknown(told))

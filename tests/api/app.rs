@@ -1,0 +1,354 @@
+//! [`TestApp`]: the whole daemon on sockets of its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::header::{HeaderMap, HeaderName};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use jwksd::api::{Key, KeyState, Keyset, Problem, RotateResponse, TokenResponse};
+use jwksd::client::{Client, ClientError};
+use jwksd::clock::{Clock, ManualClock};
+use jwksd::config::{Config, Listen};
+use jwksd::server::{self, Daemon, Foundation, Sockets};
+use jwksd_keystore::seal::MasterKeys;
+use jwksd_keystore::store::{MemoryRows, MemoryStore};
+use jwksd_keystore::time::Time;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+/// When the tests begin: 2026-11-22T03:00:00Z.
+pub(crate) const START: Time = Time::from_millis(1_795_316_400_000);
+
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
+
+/// A + max(A, V) + S of the default configuration.
+pub(crate) const PUBLISH_AHEAD: Duration = Duration::from_secs(300 + 86_400 + 60);
+
+/// The key sets of most tests: one that rotates each month, quick to make keys for.
+pub(crate) const KEYSETS: &str = r#"
+[keysets.default]
+algorithm = "ES256"
+rotate = "0 3 1 * *"
+issuer = "http://127.0.0.1:8080"
+audience = "api.example.com"
+max_token_ttl = "1h"
+"#;
+
+/// The caller of most tests, who may do everything.
+pub(crate) const CALLERS: &str = r#"
+[[callers]]
+name = "local"
+uid = "self"
+grants = [{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", "operate"] }]
+"#;
+
+pub(crate) struct TestApp {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) rows: MemoryRows,
+    pub(crate) daemon: Running,
+    dir: tempfile::TempDir,
+    master_keys: Arc<MasterKeys>,
+}
+
+/// The daemon, with its listeners driven.
+pub(crate) struct Running {
+    pub(crate) administration: Arc<jwksd::administration::Administration>,
+    handles: Vec<actix_web::dev::ServerHandle>,
+    rotator: Option<std::thread::JoinHandle<()>>,
+    public: Listen,
+    internal: Listen,
+    admin: Listen,
+    files: Option<Box<dyn std::any::Any>>,
+}
+
+/// An answer of the public listener.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl TestApp {
+    /// The daemon with the usual key set and caller.
+    pub(crate) async fn start() -> Self {
+        Self::with(KEYSETS, CALLERS).await
+    }
+
+    /// The daemon with these key sets and callers.
+    pub(crate) async fn with(keysets: &str, callers: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(START));
+        let rows = MemoryRows::default();
+        let master_keys =
+            Arc::new(MasterKeys::parse(&MasterKeys::generate_file().unwrap()).unwrap());
+        write_config(dir.path(), keysets, callers);
+        let daemon = Running::start(dir.path(), &clock, &rows, &master_keys).await.unwrap();
+        Self { clock, rows, daemon, dir, master_keys }
+    }
+
+    /// Writes the configuration anew, without telling the daemon.
+    pub(crate) fn configure(&self, keysets: &str, callers: &str) {
+        write_config(self.dir.path(), keysets, callers);
+    }
+
+    /// Stops the daemon, lets `down` pass, and starts it on the same store.
+    pub(crate) async fn restart_after(&mut self, down: Duration) {
+        self.daemon.stop().await;
+        self.clock.advance(down);
+        self.daemon = Running::start(self.dir.path(), &self.clock, &self.rows, &self.master_keys)
+            .await
+            .unwrap();
+    }
+
+    /// Stops the daemon and tries to start it; returns why it does not.
+    pub(crate) async fn restart_fails(&mut self) -> String {
+        self.daemon.stop().await;
+        let started = Running::start(self.dir.path(), &self.clock, &self.rows, &self.master_keys);
+        started.await.err().expect("it starts")
+    }
+
+    /// Lets time pass and the rotator do what is due at the end.
+    pub(crate) async fn advance(&self, span: Duration) {
+        self.clock.advance(span);
+        self.settle().await;
+    }
+
+    pub(crate) async fn settle(&self) {
+        let administration = self.daemon.administration.clone();
+        tokio::task::spawn_blocking(move || administration.rotator.settle()).await.unwrap();
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.clock.wall()
+    }
+
+    pub(crate) fn audit_path(&self) -> PathBuf {
+        self.dir.path().join("audit.jsonl")
+    }
+
+    /// The audit's lines.
+    pub(crate) fn audit(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.audit_path()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    // --- the internal listener
+
+    pub(crate) async fn sign(&self, keyset: &str) -> TokenResponse {
+        self.try_sign(keyset, json!({"claims": {"sub": "123"}, "ttl": "15m"})).await.unwrap()
+    }
+
+    pub(crate) async fn try_sign(
+        &self,
+        keyset: &str,
+        body: Value,
+    ) -> Result<TokenResponse, Problem> {
+        let path = format!("/v1/keysets/{keyset}/tokens");
+        problem_of(Client::new(self.daemon.internal.clone(), None).post(&path, &body).await)
+    }
+
+    /// A request of raw bytes to the internal listener.
+    pub(crate) async fn post_bytes(&self, path: &str, body: Vec<u8>) -> Answer {
+        let Listen::Unix(socket) = &self.daemon.internal else { panic!("not a socket") };
+        let stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+        send(stream, Method::POST, path, &[], body).await
+    }
+
+    // --- the admin listener
+
+    pub(crate) async fn admin_get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
+        problem_of(Client::new(self.daemon.admin.clone(), None).get(path).await)
+    }
+
+    pub(crate) async fn admin_post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: impl Serialize,
+    ) -> Result<T, Problem> {
+        problem_of(Client::new(self.daemon.admin.clone(), None).post(path, &body).await)
+    }
+
+    pub(crate) async fn show(&self, keyset: &str) -> Keyset {
+        self.admin_get(&format!("/v1/keysets/{keyset}")).await.unwrap()
+    }
+
+    /// The kid of the only key in a state.
+    pub(crate) async fn kid(&self, state: KeyState) -> String {
+        self.key(state).await.kid.to_string()
+    }
+
+    pub(crate) async fn key(&self, state: KeyState) -> Key {
+        let keys = self.show("default").await.keys;
+        let mut matching = keys.into_iter().filter(|key| key.state == state);
+        let key = matching.next().unwrap_or_else(|| panic!("no key is {state:?}"));
+        assert!(matching.next().is_none(), "several keys are {state:?}");
+        key
+    }
+
+    pub(crate) async fn rotate(&self, body: Value) -> Result<RotateResponse, Problem> {
+        let answer = self.admin_post("/v1/keysets/default/rotate", body).await;
+        self.settle().await;
+        answer
+    }
+
+    pub(crate) async fn revoke<T: DeserializeOwned>(&self, kid: &str) -> Result<T, Problem> {
+        let path = format!("/v1/keysets/default/keys/{kid}/revoke");
+        let answer = self.admin_post(&path, json!({"reason": "stolen"})).await;
+        self.settle().await;
+        answer
+    }
+
+    // --- the public listener
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.fetch(Method::GET, path, &[]).await
+    }
+
+    pub(crate) async fn fetch(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+    ) -> Answer {
+        let Listen::Tcp(address) = &self.daemon.public else { panic!("not an address") };
+        let stream = TcpStream::connect(address).await.unwrap();
+        send(stream, method, path, headers, Vec::new()).await
+    }
+
+    /// The kids in the served set of the default key set.
+    pub(crate) async fn served_kids(&self) -> Vec<String> {
+        let set = self.get("/.well-known/jwks.json").await.json();
+        let keys = set["keys"].as_array().unwrap();
+        keys.iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+impl Running {
+    async fn start(
+        dir: &Path,
+        clock: &Arc<ManualClock>,
+        rows: &MemoryRows,
+        master_keys: &Arc<MasterKeys>,
+    ) -> Result<Self, String> {
+        let config_path = dir.join("config.toml");
+        let config = Config::load(&config_path, clock.wall()).map_err(|error| error.to_string())?;
+        let sockets = Sockets::bind(&config).map_err(|error| error.to_string())?;
+        let store = MemoryStore::open(rows.clone(), master_keys.clone())
+            .map_err(|error| error.to_string())?;
+        let foundation = Foundation {
+            config,
+            config_path,
+            clock: clock.clone(),
+            store: Arc::new(store),
+            master_keys: master_keys.clone(),
+            sockets,
+        };
+        let daemon: Daemon = server::start(foundation).map_err(|error| error.to_string())?;
+        let administration = daemon.administration.clone();
+        let places = daemon.places.clone();
+        let handles = daemon.handles();
+        let (servers, rotator, files) = daemon.into_parts();
+        servers.into_iter().for_each(|server| drop(actix_web::rt::spawn(server)));
+        // As many as a start of the thread pool takes; the sockets accept from now on.
+        tokio::task::yield_now().await;
+        let first = |places: Vec<Listen>| places.into_iter().next().unwrap();
+        Ok(Self {
+            administration,
+            handles,
+            rotator: Some(rotator),
+            public: first(places.public),
+            internal: first(places.internal),
+            admin: first(places.admin),
+            files: Some(Box::new(files)),
+        })
+    }
+
+    async fn stop(&mut self) {
+        for handle in self.handles.drain(..) {
+            handle.stop(false).await;
+        }
+        self.administration.rotator.stop();
+        self.files = None;
+        if let Some(rotator) = self.rotator.take() {
+            tokio::task::spawn_blocking(move || rotator.join()).await.unwrap().unwrap();
+        }
+    }
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub(crate) fn problem(&self) -> Problem {
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(self.header("cache-control"), "no-store");
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+fn write_config(dir: &Path, keysets: &str, callers: &str) {
+    let dir_text = dir.display();
+    let text = format!(
+        r#"
+        [store]
+        path = "{dir_text}/store"
+        master_key = "{dir_text}/master.key"
+        [audit]
+        path = "{dir_text}/audit.jsonl"
+        [public]
+        listen = "127.0.0.1:0"
+        base_url = "http://127.0.0.1:8080"
+        root = "default"
+        [internal]
+        listen = "unix:{dir_text}/sign.sock"
+        [admin]
+        listen = "unix:{dir_text}/admin.sock"
+        {keysets}
+        {callers}
+        "#
+    );
+    std::fs::write(dir.join("config.toml"), text).unwrap();
+}
+
+fn problem_of<T>(answer: Result<T, ClientError>) -> Result<T, Problem> {
+    answer.map_err(|error| match error {
+        ClientError::Problem(problem) => *problem,
+        other => panic!("{other}"),
+    })
+}
+
+async fn send<S>(
+    stream: S,
+    method: Method,
+    path: &str,
+    headers: &[(HeaderName, &str)],
+    body: Vec<u8>,
+) -> Answer
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let mut request = Request::builder().method(method).uri(path).header("host", "test");
+    for (name, value) in headers {
+        request = request.header(name, *value);
+    }
+    let request = request.body(Full::new(Bytes::from(body))).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes().to_vec();
+    Answer { status: parts.status, headers: parts.headers, body }
+}

@@ -1,0 +1,144 @@
+//! A store that fails: nothing takes effect before it is durable, revocation excepted.
+
+use jwksd::api::{Code, KeyState, RevokeResponse, Status};
+use jwksd_keystore::store::CommitFault;
+use serde_json::{Value, json};
+
+use crate::app::{DAY, HOUR, PUBLISH_AHEAD, TestApp};
+use crate::token::verifies;
+
+#[actix_web::test]
+async fn a_rotation_that_fails_changes_nothing() {
+    let app = TestApp::start().await;
+    let before = app.show("default").await;
+    let active = app.kid(KeyState::Active).await;
+    app.rows.fail_next([CommitFault::FailBefore]);
+    let problem = app.rotate(json!({"expect_active": active})).await.unwrap_err();
+    assert_eq!((problem.status, problem.code), (503, Code::StoreUnavailable));
+    assert_eq!(app.show("default").await, before);
+}
+
+#[actix_web::test]
+async fn a_rotation_of_unknown_outcome_is_made_once() {
+    for fault in [CommitFault::FailButPersist, CommitFault::FailUnknown] {
+        let app = TestApp::start().await;
+        let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+        app.rows.fail_next([fault]);
+        let answer = app.rotate(json!({"expect_active": active, "now": true})).await.unwrap();
+        assert_eq!(answer.to.as_str(), standby, "{fault:?}");
+        assert_eq!(app.sign("default").await.kid.as_str(), standby, "{fault:?}");
+        assert_eq!(app.kid(KeyState::VerifyOnly).await, active, "{fault:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_torn_load_is_not_taken_for_damage() {
+    let app = TestApp::start().await;
+    let active = app.kid(KeyState::Active).await;
+    app.rows.tear_next_load();
+    let answer = app.rotate(json!({"expect_active": active, "now": true})).await.unwrap();
+    assert_eq!(app.sign("default").await.kid, answer.to);
+}
+
+#[actix_web::test]
+async fn a_scheduled_rotation_needs_no_store() {
+    let app = TestApp::start().await;
+    let standby = app.kid(KeyState::Pending).await;
+    app.rows.set_failing(true);
+    app.advance(9 * DAY).await;
+    let token = app.sign("default").await;
+    assert_eq!(token.kid.as_str(), standby);
+    assert!(verifies(&app, &token.token).await);
+    assert_eq!(app.get("/readyz").await.status, 503);
+    app.rows.set_failing(false);
+    app.advance(HOUR).await;
+    assert_eq!(app.get("/readyz").await.status, 200);
+    // What was due is made up for: the old key has ended, and a new standby is there.
+    assert_eq!(app.kid(KeyState::Active).await, standby);
+    app.key(KeyState::Pending).await;
+    app.key(KeyState::VerifyOnly).await;
+}
+
+#[actix_web::test]
+async fn a_revocation_takes_effect_at_once_even_if_the_store_fails() {
+    let app = TestApp::start().await;
+    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    app.rows.set_failing(true);
+    let problem = app.revoke::<Value>(&active).await.unwrap_err();
+    assert_eq!((problem.status, problem.code), (503, Code::NotDurable));
+    assert_eq!(app.sign("default").await.kid.as_str(), standby);
+    assert!(!app.served_kids().await.contains(&active));
+    assert_eq!(app.get("/readyz").await.status, 503);
+    // Nothing else is done to the set before; then it becomes durable by itself.
+    let problem = app.rotate(json!({"expect_active": standby})).await.unwrap_err();
+    assert_eq!(problem.code, Code::RevocationPending);
+    app.rows.set_failing(false);
+    app.advance(HOUR).await;
+    assert_eq!(app.kid(KeyState::Revoked).await, active);
+    assert_eq!(app.sign("default").await.kid.as_str(), standby);
+    let status: Status = app.admin_get("/v1/status").await.unwrap();
+    assert!(status.ready, "{:?}", status.problems);
+}
+
+#[actix_web::test]
+async fn two_revocations_without_a_store_leave_neither_key() {
+    let app = TestApp::start().await;
+    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    app.rows.set_failing(true);
+    for kid in [&active, &standby] {
+        assert_eq!(app.revoke::<Value>(kid).await.unwrap_err().code, Code::NotDurable);
+    }
+    // No key is left that could be used without making one durable first.
+    let body = json!({"claims": {}, "ttl": 60});
+    assert_eq!(app.try_sign("default", body).await.unwrap_err().code, Code::NoActiveKey);
+    assert_eq!(app.get("/jwks.json").await.status, 503);
+    app.rows.set_failing(false);
+    app.advance(HOUR).await;
+    let kids = app.served_kids().await;
+    assert!(!kids.contains(&active) && !kids.contains(&standby));
+    assert!(kids.contains(&app.sign("default").await.kid.to_string()));
+}
+
+#[actix_web::test]
+async fn a_revocation_of_unknown_outcome_is_durable_in_the_end() {
+    for fault in [CommitFault::FailButPersist, CommitFault::FailUnknown] {
+        let mut app = TestApp::start().await;
+        let active = app.kid(KeyState::Active).await;
+        app.rows.fail_next([fault]);
+        let answer: RevokeResponse = app.revoke(&active).await.unwrap();
+        assert_eq!(answer.revoked[0].as_str(), active, "{fault:?}");
+        app.restart_after(HOUR).await;
+        assert!(!app.served_kids().await.contains(&active), "{fault:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_commit_in_doubt_lets_no_key_begin_to_sign() {
+    let app = TestApp::start().await;
+    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    app.rotate(json!({"expect_active": active})).await.unwrap();
+    // A commit ends in doubt, then the store is silent past the activation.
+    app.rows.fail_next([CommitFault::FailAndFallSilent]);
+    let problem = app.rotate(json!({"expect_active": active, "at": "2027-01-01T00:00:00Z"}));
+    assert_eq!(problem.await.unwrap_err().code, Code::StoreUnavailable);
+    app.advance(PUBLISH_AHEAD + HOUR).await;
+    assert_eq!(app.sign("default").await.kid.as_str(), active);
+    app.rows.set_failing(false);
+    // What was served meanwhile is not known for certain, so none of it counts.
+    app.advance(HOUR).await;
+    assert_eq!(app.sign("default").await.kid.as_str(), active);
+    app.advance(PUBLISH_AHEAD).await;
+    assert_eq!(app.sign("default").await.kid.as_str(), standby);
+}
+
+#[actix_web::test]
+async fn a_store_that_was_changed_is_not_opened() {
+    let mut app = TestApp::start().await;
+    let old = app.rows.snapshot();
+    let active = app.kid(KeyState::Active).await;
+    let _: RevokeResponse = app.revoke(&active).await.unwrap();
+    // The revoked key's record is put back.
+    app.rows.put_back(&old, b"r/");
+    let error = app.restart_fails().await;
+    assert!(error.contains("damaged, or was changed"), "{error}");
+}

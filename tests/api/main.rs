@@ -1,0 +1,16 @@
+//! The real application from outside: its listeners, with a manual clock and a store that can
+//! fail. Nothing here sleeps.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod admin;
+mod app;
+mod faults;
+mod internal;
+mod lifetime;
+mod public;
+mod token;

@@ -1,0 +1,155 @@
+//! `jwksd check`: a configuration that is wrong is refused with the place and the reason.
+
+use crate::place::Place;
+
+/// Changes the good configuration, and expects these words of `check`.
+#[track_caller]
+fn refused(from: &str, to: &str, words: &[&str]) {
+    let place = Place::with(from, to);
+    place.run(&["check"]).fails(1, words);
+    assert!(!place.has("data"), "check made something");
+}
+
+#[test]
+fn a_good_configuration_is_shown_with_its_waits_and_next_rotations() {
+    let place = Place::new();
+    let said = place.run(&["check"]).ok();
+    for words in [
+        "key set default (ES256)",
+        "1d6m",
+        "jwks_max_age 5m + max(jwks_max_age 5m, verifier_cache 1d) + clock_skew 1m",
+        "max_token_ttl 1h + clock_skew 1m",
+        "-01T03:00:00Z",
+        "config.toml is good",
+    ] {
+        assert!(said.contains(words), "{words:?} is not in {said}");
+    }
+    let report = place.run(&["check", "--json"]).json();
+    assert_eq!(report["keysets"][0]["next_rotations"].as_array().unwrap().len(), 3);
+    assert_eq!(report["warnings"].as_array().unwrap().len(), 0);
+    assert!(!place.has("data"), "check made something");
+}
+
+#[test]
+fn the_configuration_that_is_shipped_is_good() {
+    let place = Place::new();
+    place.write("config.toml", include_str!("../../config.toml"));
+    let said = place.run(&["check"]).ok();
+    assert!(!said.contains("warning"), "{said}");
+}
+
+#[test]
+fn a_configuration_that_is_not_there_is_named() {
+    Place::new().run(&["--config", "nowhere.toml", "check"]).fails(1, &["nowhere.toml"]);
+}
+
+#[test]
+fn wrong_toml_is_shown_with_line_and_caret() {
+    let words = ["config.toml", "line 9, column 8", "root = default", "^^^^^^^"];
+    refused(r#"root = "default""#, "root = default", &words);
+}
+
+#[test]
+fn an_unknown_field_is_named_with_a_caret() {
+    let words = ["max_ttl = \"1h\"\n   | ^^^^^^^", "unknown field `max_ttl`", "`max_token_ttl`"];
+    refused("max_token_ttl", "max_ttl", &words);
+}
+
+#[test]
+fn a_duration_without_a_unit_is_refused_with_a_caret() {
+    let words = ["^^^^^^", "not a duration", "1h30m"];
+    refused(r#"max_token_ttl = "1h""#, r#"max_token_ttl = "3600""#, &words);
+}
+
+#[test]
+fn durations_that_contradict_each_other_are_named() {
+    let skew = "max_token_ttl = \"1h\"\nclock_skew = \"20m\"";
+    refused("max_token_ttl = \"1h\"", skew, &["keysets.default", "clock_skew (20m)", "10m"]);
+    let zero = "max_token_ttl = \"0s\"";
+    refused("max_token_ttl = \"1h\"", zero, &["keysets.default", "max_token_ttl", "zero"]);
+    let long = "max_token_ttl = \"300d\"";
+    refused(
+        "max_token_ttl = \"1h\"",
+        long,
+        &["keysets.default", "max_token_ttl 300d", "28d", "12 keys"],
+    );
+}
+
+#[test]
+fn a_schedule_that_is_too_dense_is_refused_with_the_arithmetic() {
+    let words = [
+        "keysets.default",
+        "\"0 3 * * *\" in UTC",
+        "1d later",
+        "1d6m (jwks_max_age 5m + max(jwks_max_age 5m, verifier_cache 1d) + clock_skew 1m) + 1h",
+    ];
+    refused("0 3 1 * *", "0 3 * * *", &words);
+}
+
+#[test]
+fn a_week_day_as_a_number_is_refused() {
+    refused("0 3 1 * *", "0 3 * * 1", &["keysets.default.rotate", "by name", "the number 1"]);
+}
+
+#[test]
+fn an_unknown_time_zone_is_named_at_its_place() {
+    let words = ["keysets.default.time_zone", "Mars/Base", "Europe/Berlin"];
+    refused(r#"time_zone = "UTC""#, r#"time_zone = "Mars/Base""#, &words);
+}
+
+#[test]
+fn an_unknown_time_zone_is_refused_even_where_nothing_is_scheduled() {
+    let to = "rotate = \"manual\"\ntime_zone = \"Mars/Base\"";
+    refused(r#"rotate = "manual""#, to, &["keysets.second.time_zone", "Mars/Base"]);
+}
+
+#[test]
+fn a_root_that_is_not_a_key_set_is_named() {
+    refused(r#"root = "default""#, r#"root = "other""#, &["public.root", "[keysets.other]"]);
+}
+
+#[test]
+fn two_key_sets_with_one_issuer_are_refused() {
+    let words = ["keysets.second.issuer", "default has the same issuer", "discovery = false"];
+    refused("8080/second", "8080", &words);
+}
+
+#[test]
+fn a_listener_for_callers_beyond_this_machine_is_refused_since_there_is_no_tls_yet() {
+    let words = ["internal.listen", "0.0.0.0:9999", "no TLS yet"];
+    refused("unix:data/sign.sock", "0.0.0.0:9999", &words);
+    let words = ["admin.listen", "[::]:9999", "no TLS yet"];
+    refused("unix:data/admin.sock", "[::]:9999", &words);
+}
+
+#[test]
+fn a_caller_with_two_identities_is_named() {
+    let words = ["callers.local", "exactly one of uid, gid and token_sha256"];
+    refused(r#"uid = "self""#, "uid = \"self\"\ngid = 0", &words);
+    refused(r#"uid = "self""#, "", &words);
+}
+
+#[test]
+fn a_token_digest_that_is_none_is_named() {
+    let words = ["callers.local", "64 hexadecimal digits", "jwksd callers token"];
+    refused(r#"uid = "self""#, r#"token_sha256 = "abc""#, &words);
+}
+
+#[test]
+fn a_sign_is_not_a_hexadecimal_digit() {
+    let digest = format!("token_sha256 = \"{}\"", "+a".repeat(32));
+    refused(r#"uid = "self""#, &digest, &["callers.local", "64 hexadecimal digits"]);
+}
+
+#[test]
+fn operate_on_one_key_set_is_refused_since_it_is_store_wide() {
+    let words = ["callers.local.grants", "\"operate\"", "keyset = \"*\""];
+    refused(r#"keyset = "*""#, r#"keyset = "default""#, &words);
+}
+
+#[test]
+fn serve_refuses_what_check_refuses_and_makes_nothing() {
+    let place = Place::with(r#"root = "default""#, r#"root = "other""#);
+    place.run_serve(&["serve", "--init"]).fails(1, &["public.root", "[keysets.other]"]);
+    assert!(!place.has("data"));
+}

@@ -1,0 +1,16 @@
+//! The daemon and its command line from outside: the real binary in a folder of its own, with real
+//! sockets, signals and exit codes. What the rules decide is tested where the rules are.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+mod callers;
+mod check;
+mod daemon;
+mod keys;
+mod notify;
+mod output;
+mod place;
+mod refusals;
+mod reload;
+mod signals;
+mod start;

@@ -1,0 +1,73 @@
+//! The first start and every later one.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::daemon::Signal;
+use crate::keys::active;
+use crate::place::Place;
+
+#[test]
+fn a_first_start_makes_a_master_key_for_its_owner_alone() {
+    let place = Place::new();
+    let _daemon = place.start();
+    let mode = |name| fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("data/master.key"), 0o600);
+    assert_eq!(mode("data"), 0o700);
+    assert_eq!(mode("data/audit.jsonl"), 0o600);
+    assert_eq!(mode("data/sign.sock"), 0o600);
+    assert_eq!(mode("data/admin.sock"), 0o600);
+}
+
+#[test]
+fn a_start_says_where_it_listens_what_signs_and_when_it_rotates() {
+    let place = Place::new();
+    let daemon = place.start();
+    let said = daemon.said();
+    assert_ne!(daemon.address("public"), "127.0.0.1:0");
+    assert_eq!(daemon.address("internal"), "unix:data/sign.sock");
+    assert_eq!(daemon.address("admin"), "unix:data/admin.sock");
+    assert!(said.contains("made the master key data/master.key"), "{said}");
+    assert!(said.contains("http://127.0.0.1:8080/.well-known/jwks.json"), "{said}");
+
+    let line = |keyset: &str| said.lines().find(|line| line.contains(keyset)).unwrap();
+    let default = format!("default (ES256)  active {}", active(&place, "default"));
+    assert!(line("default (").contains(&default), "{said}");
+    assert!(line("default (").contains("-01T03:00:00Z"), "{said}");
+    let second = format!("second (EdDSA)  active {}", active(&place, "second"));
+    assert!(line("second (").contains(&second), "{said}");
+    assert!(line("second (").contains("next rotation when asked"), "{said}");
+}
+
+#[test]
+fn a_later_start_with_init_keeps_the_keys() {
+    let place = Place::new();
+    let daemon = place.start();
+    let (kids, master_key) = (daemon.published(), place.read("data/master.key"));
+    daemon.end(Signal::TERM);
+
+    let daemon = place.start();
+    assert_eq!(daemon.published(), kids);
+    assert_eq!(place.read("data/master.key"), master_key);
+    assert!(!daemon.said().contains("made"), "{}", daemon.said());
+}
+
+#[test]
+fn init_makes_what_serve_then_opens() {
+    let place = Place::new();
+    let said = place.run(&["init"]).ok();
+    assert!(said.contains("Keep a copy of the master key apart from the store"), "{said}");
+    let master_key = place.read("data/master.key");
+    place.start_as(place.command(&["serve"]));
+    assert_eq!(place.read("data/master.key"), master_key);
+}
+
+#[test]
+fn a_second_init_is_refused_and_changes_nothing() {
+    let place = Place::new();
+    place.run(&["init"]).ok();
+    let (files, master_key) = (place.files("data"), place.read("data/master.key"));
+    place.run(&["init"]).fails(1, &["data/master.key", "data/store", "nothing was made"]);
+    assert_eq!(place.files("data"), files);
+    assert_eq!(place.read("data/master.key"), master_key);
+}
