@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jwksd_keystore::facts::Facts;
 use jwksd_keystore::id::{KeyId, KeysetName, Revision};
-use jwksd_keystore::lifecycle::{Answer, Keyset, Number, RotateAt};
+use jwksd_keystore::lifecycle::{Answer, Keyset, Number, Refusal, RotateAt};
 use jwksd_keystore::store::{Store, StoreError};
 use jwksd_keystore::time::Time;
 
@@ -20,6 +20,9 @@ use crate::health::Health;
 use crate::policy::Action;
 use crate::rotator::{Actor, Command, Handle, Outcome, ReloadError, StepError};
 use crate::view;
+
+/// The longest reason of a revocation, in characters.
+const LONGEST_REASON: usize = 500;
 
 /// What admins may ask for.
 pub struct Administration {
@@ -54,6 +57,9 @@ pub enum AdminError {
     /// Both `now` and `at`.
     #[error("give either now or at")]
     NowAndAt,
+    /// A reason that says nothing, or too much.
+    #[error("give a reason of 1 to {LONGEST_REASON} characters")]
+    Reason,
     /// `at` is no instant.
     #[error("{0:?} is not an instant: write it like 2026-11-22T03:00:00Z")]
     NotAnInstant(String),
@@ -142,6 +148,7 @@ impl Administration {
         kid: &KeyId,
         request: api::RevokeRequest,
     ) -> Result<api::RevokeResponse, AdminError> {
+        check_reason(&request.reason)?;
         let detail = Some(request.reason.as_str());
         let permit = self.permit(asker, Action::Revoke, "revoke", keyset, Some(kid), detail)?;
         let command = Command::Revoke { kid: kid.clone(), reason: request.reason };
@@ -159,6 +166,7 @@ impl Administration {
         keyset: &KeysetName,
         request: api::RevokeAllRequest,
     ) -> Result<api::RevokeResponse, AdminError> {
+        check_reason(&request.reason)?;
         let detail = Some(request.reason.as_str());
         let permit = self.permit(asker, Action::Revoke, "revoke-all", keyset, None, detail)?;
         let expect = match request.expect_active {
@@ -212,6 +220,8 @@ impl Administration {
         let config = Config::load(&self.config_path, self.clock.now().wall)?;
         let needs_restart = self.started_with.needs_restart(&config);
         let changed = self.rotator.reload(config)?;
+        // Not before a key set that came with it can sign.
+        self.rotator.settle();
         Ok(api::ReloadResponse { changed, needs_restart })
     }
 
@@ -266,10 +276,16 @@ impl Administration {
 
     /// The kid that must be given so that a retry does nothing twice.
     fn expected(&self, keyset: &KeysetName, expect: Option<&KeyId>) -> Result<KeyId, AdminError> {
-        match expect {
-            Some(kid) => Ok(kid.clone()),
-            None => Err(AdminError::ExpectActive(self.active(keyset)?)),
+        if let Some(kid) = expect {
+            return Ok(kid.clone());
         }
+        let is_configured = self.custody.config().keysets.contains_key(keyset);
+        let refusal = match self.active(keyset)? {
+            Some(kid) if is_configured => return Err(AdminError::ExpectActive(Some(kid))),
+            None if is_configured => Refusal::NoSigner,
+            _ => Refusal::NotConfigured,
+        };
+        Err(StepError::Refused { refusal, active: None }.into())
     }
 
     fn active(&self, keyset: &KeysetName) -> Result<Option<KeyId>, AdminError> {
@@ -289,6 +305,11 @@ impl Administration {
         let now = self.clock.now().lifecycle;
         Ok(view::of_keyset(keyset, configured, &loaded, &tombstones, now))
     }
+}
+
+fn check_reason(reason: &str) -> Result<(), AdminError> {
+    let is_told = !reason.trim().is_empty() && reason.chars().count() <= LONGEST_REASON;
+    if is_told { Ok(()) } else { Err(AdminError::Reason) }
 }
 
 fn actor(asker: &Asker) -> Actor {

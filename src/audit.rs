@@ -276,6 +276,7 @@ fn ends_within_a_line(path: &Path) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn as_text<S: serde::Serializer>(time: &Time, out: S) -> Result<S::Ok, S::Error> {
     out.collect_str(time)
 }

@@ -123,11 +123,11 @@ impl<'a> CallerClaims<'a> {
         match added.audiences {
             _ if self.raw("aud").is_some() => {}
             [] => {}
-            [one] => payload.push_str(&format!(r#","aud":{}"#, Value::from(one.as_str()))),
-            many => payload.push_str(&format!(r#","aud":{}"#, Value::from(many))),
+            [one] => payload.extend([r#","aud":"#, &Value::from(one.as_str()).to_string()]),
+            many => payload.extend([r#","aud":"#, &Value::from(many).to_string()]),
         }
         for (name, value) in added.forced.iter().filter(|(name, _)| self.raw(name).is_none()) {
-            payload.push_str(&format!(",{}:{value}", Value::from(name.as_str())));
+            payload.extend([",", &Value::from(name.as_str()).to_string(), ":", &value.to_string()]);
         }
         if !self.inner.is_empty() {
             payload.push(',');

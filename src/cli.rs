@@ -139,11 +139,14 @@ fn client(places: &[Listen]) -> anyhow::Result<Client> {
     Ok(Client::new(place.clone(), token))
 }
 
+/// The listener is on TCP and there is no bearer token to show.
+#[derive(Debug, thiserror::Error)]
+#[error("the listener is on TCP: put a caller's bearer token into {TOKEN_VARIABLE}")]
+struct NoToken;
+
 #[expect(clippy::disallowed_methods, reason = "the command line may read its environment")]
-fn token() -> anyhow::Result<String> {
-    std::env::var(TOKEN_VARIABLE).with_context(|| {
-        format!("the listener is on TCP: put a caller's bearer token into {TOKEN_VARIABLE}")
-    })
+fn token() -> Result<String, NoToken> {
+    std::env::var(TOKEN_VARIABLE).map_err(|_| NoToken)
 }
 
 /// Runs a request of the client.
@@ -153,6 +156,9 @@ fn ask<T>(request: impl Future<Output = Result<T, ClientError>>) -> anyhow::Resu
 }
 
 fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<NoToken>() {
+        return ExitCode::from(3);
+    }
     let code = match error.downcast_ref::<ClientError>() {
         Some(ClientError::Problem(problem)) => exit_code_of(problem.code),
         Some(ClientError::Unreachable { .. } | ClientError::Lost { .. }) => 6,

@@ -38,7 +38,7 @@ pub enum ClientError {
         reason: String,
     },
     /// The daemon said no.
-    #[error("{}: {}", .0.title, .0.detail)]
+    #[error("{}", .0.in_one_line())]
     Problem(Box<Problem>),
     /// The answer is not one of jwksd.
     #[error("{place} does not answer as jwksd does: {reason}")]

@@ -27,6 +27,7 @@ pub enum Bound {
 pub struct SocketFile {
     path: PathBuf,
     inode: Option<u64>,
+    made_folder: Option<PathBuf>,
 }
 
 /// Who may open a Unix socket.
@@ -59,9 +60,7 @@ pub struct BindError {
 pub fn bind(place: &Listen, access: Access) -> Result<Bound, BindError> {
     let bound = match place {
         Listen::Tcp(address) => bind_tcp(address).map(Bound::Tcp),
-        Listen::Unix(path) => {
-            bind_unix(path, access).map(|listener| Bound::Unix(listener, SocketFile::new(path)))
-        }
+        Listen::Unix(path) => bind_unix(path, access),
     };
     bound.map_err(|error| BindError { place: place.clone(), error })
 }
@@ -82,7 +81,7 @@ impl Bound {
 
 impl SocketFile {
     fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), inode: inode(path) }
+        Self { path: path.to_owned(), inode: None, made_folder: None }
     }
 }
 
@@ -91,6 +90,10 @@ impl Drop for SocketFile {
         if self.inode.is_some() && self.inode == inode(&self.path) {
             // It may have been removed already.
             let _ = fs::remove_file(&self.path);
+        }
+        if let Some(folder) = &self.made_folder {
+            // It stays where anything else was put into it.
+            let _ = fs::remove_dir(folder);
         }
     }
 }
@@ -105,19 +108,22 @@ fn bind_tcp(address: &str) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-fn bind_unix(path: &Path, access: Access) -> io::Result<UnixListener> {
+fn bind_unix(path: &Path, access: Access) -> io::Result<Bound> {
+    let mut file = SocketFile::new(path);
     remove_stale(path)?;
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        if !folder.exists() {
-            fs::create_dir_all(folder)?;
-            fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-        }
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
+        && !folder.exists()
+    {
+        fs::create_dir_all(folder)?;
+        file.made_folder = Some(folder.to_owned());
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
     }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     // On Linux the file gets the mode of the socket, so it is closed to others from the start.
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    file.inode = inode(path);
     let mode = match access {
         Access::Owner => 0o600,
         Access::Group(group) => {
@@ -131,7 +137,7 @@ fn bind_unix(path: &Path, access: Access) -> io::Result<UnixListener> {
     };
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     rustix::net::listen(&socket, BACKLOG)?;
-    Ok(UnixListener::from(socket))
+    Ok(Bound::Unix(UnixListener::from(socket), file))
 }
 
 fn remove_stale(path: &Path) -> io::Result<()> {

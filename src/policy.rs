@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn lifetime_type_and_forced_claims_are_checked() {
         let mut narrow = grant(exactly("shop"), &[Action::SignToken]);
-        narrow.max_ttl = Some(Duration::from_secs(60));
+        narrow.max_ttl = Some(Duration::from_mins(1));
         narrow.token_types = Some(vec!["at+jwt".into()]);
         narrow.force = vec![("tenant".into(), json!(7))];
         let caller = caller(vec![narrow]);
@@ -314,7 +314,7 @@ mod tests {
         assert_eq!(sign(60, "at+jwt", json!({"tenant": 7})), Ok(()));
         assert_eq!(
             sign(61, "at+jwt", json!({})),
-            Err(Refusal::Ttl { max: Duration::from_secs(60) })
+            Err(Refusal::Ttl { max: Duration::from_mins(1) })
         );
         assert_eq!(sign(60, "JWT", json!({})), Err(Refusal::TokenType("JWT".into())));
         let refused = Err(Refusal::ForcedClaim("tenant".into()));
@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn one_grant_must_allow_the_token_in_full() {
         let mut short = grant(exactly("shop"), &[Action::SignToken]);
-        short.max_ttl = Some(Duration::from_secs(60));
+        short.max_ttl = Some(Duration::from_mins(1));
         let mut other = grant(exactly("shop"), &[Action::SignToken]);
         other.audiences = Some(vec!["b".into()]);
         let caller = caller(vec![short, other]);

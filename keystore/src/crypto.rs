@@ -201,6 +201,17 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
+/// Bytes in hexadecimal, as digests are written.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 /// Whether two byte strings are equal, in time that does not tell where they differ.
 #[must_use]
 pub fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {

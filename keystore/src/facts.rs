@@ -299,7 +299,7 @@ pub(crate) mod tests {
     #[test]
     fn publish_ahead_covers_a_stale_copy_in_a_shared_cache() {
         let waits = facts("0 3 1 * *").waits();
-        assert_eq!(waits.publish_ahead(), Duration::from_secs(300 + 86_400 + 60));
+        assert_eq!(waits.publish_ahead(), Duration::from_mins(5 + 24 * 60 + 1));
         assert_eq!(
             waits.to_string(),
             "1d6m (jwks_max_age 5m + max(jwks_max_age 5m, verifier_cache 1d) + clock_skew 1m)"

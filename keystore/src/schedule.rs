@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime, Timelike, Utc};
 use jiff::Timestamp;
@@ -27,7 +28,9 @@ pub enum Rotation {
 
 /// A cron expression in a time zone. Two are equal when both texts are.
 #[derive(Clone)]
-pub struct Schedule {
+pub struct Schedule(Arc<Parsed>);
+
+struct Parsed {
     text: String,
     zone_name: String,
     cron: cron::Schedule,
@@ -88,21 +91,21 @@ impl Schedule {
         }
         let cron = cron::Schedule::from_str(&with_seconds)
             .map_err(|error| ScheduleError::Syntax(error.to_string()))?;
-        let zone =
-            TimeZone::get(zone_name).map_err(|_| ScheduleError::Zone(zone_name.to_owned()))?;
-        Ok(Self { text: fields.join(" "), zone_name: zone_name.to_owned(), cron, zone })
+        let zone = zone_of(zone_name)?;
+        let (text, zone_name) = (fields.join(" "), zone_name.to_owned());
+        Ok(Self(Arc::new(Parsed { text, zone_name, cron, zone })))
     }
 
     /// The expression as written, with single spaces.
     #[must_use]
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// The IANA name of the time zone.
     #[must_use]
     pub fn zone_name(&self) -> &str {
-        &self.zone_name
+        &self.0.zone_name
     }
 
     /// The first fire strictly after `after`; `None` when there is none before the year 2100.
@@ -117,7 +120,8 @@ impl Schedule {
         // civil times before the present one can lie ahead.
         let from = self.civil_at(after.before(std::time::Duration::from_hours(24)));
         let mut last = after;
-        self.cron
+        self.0
+            .cron
             .after_owned(from.and_utc())
             .map_while(|fire: chrono::DateTime<Utc>| self.instant_of(fire.naive_utc()))
             .filter(move |&fire| {
@@ -128,7 +132,7 @@ impl Schedule {
     }
 
     fn civil_at(&self, time: Time) -> NaiveDateTime {
-        let local = timestamp(time).to_zoned(self.zone.clone()).datetime();
+        let local = timestamp(time).to_zoned(self.0.zone.clone()).datetime();
         let date = NaiveDate::from_ymd_opt(
             i32::from(local.year()),
             u32::from(local.month().unsigned_abs()),
@@ -151,14 +155,14 @@ impl Schedule {
             .to_datetime(civil::Time::midnight())
             .checked_add(jiff::Span::new().seconds(seconds))
             .ok()?;
-        let ambiguous = self.zone.to_ambiguous_timestamp(local);
+        let ambiguous = self.0.zone.to_ambiguous_timestamp(local);
         let instant = match ambiguous.offset() {
             AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => {
                 ambiguous.earlier().ok()?
             }
             AmbiguousOffset::Gap { .. } => {
                 let beyond = ambiguous.later().ok()?;
-                self.zone.preceding(beyond).next()?.timestamp()
+                self.0.zone.preceding(beyond).next()?.timestamp()
             }
         };
         u64::try_from(instant.as_millisecond()).ok().map(Time::from_millis)
@@ -176,6 +180,19 @@ impl Rotation {
     }
 }
 
+/// Checks that `zone_name` is in the IANA database.
+///
+/// # Errors
+///
+/// [`ScheduleError::Zone`].
+pub fn check_zone(zone_name: &str) -> Result<(), ScheduleError> {
+    zone_of(zone_name).map(|_| ())
+}
+
+fn zone_of(zone_name: &str) -> Result<TimeZone, ScheduleError> {
+    TimeZone::get(zone_name).map_err(|_| ScheduleError::Zone(zone_name.to_owned()))
+}
+
 fn timestamp(time: Time) -> Timestamp {
     i64::try_from(time.as_millis())
         .ok()
@@ -185,7 +202,7 @@ fn timestamp(time: Time) -> Timestamp {
 
 impl PartialEq for Schedule {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text && self.zone_name == other.zone_name
+        self.0.text == other.0.text && self.0.zone_name == other.0.zone_name
     }
 }
 
@@ -199,7 +216,7 @@ impl fmt::Debug for Schedule {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\" in {}", self.text, self.zone_name)
+        write!(f, "\"{}\" in {}", self.0.text, self.0.zone_name)
     }
 }
 
@@ -228,9 +245,10 @@ impl From<Rotation> for RotationText {
     fn from(rotation: Rotation) -> Self {
         match rotation {
             Rotation::Manual => Self::Manual,
-            Rotation::Scheduled(schedule) => {
-                Self::Scheduled { cron: schedule.text, time_zone: schedule.zone_name }
-            }
+            Rotation::Scheduled(schedule) => Self::Scheduled {
+                cron: schedule.text().to_owned(),
+                time_zone: schedule.zone_name().to_owned(),
+            },
         }
     }
 }

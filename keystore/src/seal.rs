@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::algorithm::Algorithm;
-use crate::crypto::{self, CryptoError, DerivedKeys, NONCE_BYTES};
+use crate::crypto::{self, CryptoError, DerivedKeys, NONCE_BYTES, hex};
 use crate::id::{KeyId, KeysetName, Revision};
 use crate::jwk::base64url;
 use crate::key::Secret;
@@ -239,16 +239,6 @@ fn length_prefixed(fields: &[&[u8]]) -> Vec<u8> {
         out.extend_from_slice(field);
     }
     out
-}
-
-/// Bytes in hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! times included: injecting a public key would be forging tokens. A key that leaves the living
 //! leaves a **tombstone** for ever, and its kid and thumbprint are never taken again.
 //!
-//! [`Store`] is the contract. [`SledStore`] and [`MemoryStore`] keep it; both are the same code
+//! [`Store`] is the contract. [`SledStore`] and `MemoryStore` keep it; both are the same code
 //! over rows of bytes, `authenticated`, and pass the same tests, `conformance`.
 
 mod authenticated;
@@ -219,20 +219,6 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether what is stored cannot be trusted or read, so that going on would be wrong.
-    #[must_use]
-    pub const fn is_fatal(&self) -> bool {
-        match self {
-            Self::Damaged { .. } | Self::OtherMasterKey { .. } | Self::UnknownFormat(_) => true,
-            Self::Missing(_)
-            | Self::Locked(_)
-            | Self::Conflict
-            | Self::Used
-            | Self::Unknown(_)
-            | Self::Unavailable(_) => false,
-        }
-    }
-
     pub(crate) fn of_seal(error: SealError, what: impl FnOnce() -> String) -> Self {
         match error {
             SealError::OtherMasterKey { id } => Self::OtherMasterKey { id },

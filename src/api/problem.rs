@@ -87,6 +87,38 @@ impl Problem {
             request_id: None,
         }
     }
+
+    /// The problem for people: the title too, where the detail does not say it all.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        match self.code {
+            Code::UnknownKeyset
+            | Code::UnknownKey
+            | Code::NotConfigured
+            | Code::NoActiveKey
+            | Code::ActiveChanged
+            | Code::TooEarly
+            | Code::WrongState
+            | Code::StoreUnavailable
+            | Code::AuditUnavailable
+            | Code::Internal => self.detail.clone(),
+            Code::NotFound
+            | Code::MethodNotAllowed
+            | Code::InvalidRequest
+            | Code::BodyTooLarge
+            | Code::InvalidClaims
+            | Code::InvalidTtl
+            | Code::InvalidTyp
+            | Code::UnknownCaller
+            | Code::NotAllowed
+            | Code::ExpectActiveRequired
+            | Code::NotDurable
+            | Code::NotRecorded
+            | Code::RevocationPending
+            | Code::InvalidConfig
+            | Code::Stopping => format!("{}: {}", self.title, self.detail),
+        }
+    }
 }
 
 impl Code {

@@ -15,12 +15,13 @@ pub(super) enum Command {
     /// Make a bearer token for a caller; only its digest goes into the configuration
     Token {
         /// The caller's name
+        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
         name: String,
     },
 }
 
 #[derive(Serialize)]
-struct Token<'a> {
+struct Made<'a> {
     name: &'a str,
     token: &'a str,
     token_sha256: String,
@@ -30,9 +31,8 @@ pub(super) fn run(command: &Command, out: &Out) -> anyhow::Result<ExitCode> {
     let Command::Token { name } = command;
     let random = crypto::random::<32>()?;
     let token = Zeroizing::new(format!("jwksd_{}", BASE64_URL_SAFE_NO_PAD.encode(random.as_ref())));
-    let digest = crypto::sha256(token.as_bytes());
-    let token_sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let made = Token { name, token: &token, token_sha256 };
+    let token_sha256 = crypto::hex(&crypto::sha256(token.as_bytes()));
+    let made = Made { name, token: &token, token_sha256 };
     out.print(&made, |made| {
         format!(
             "{}\n\nThis is shown once. Give it to the caller, and put this into the \

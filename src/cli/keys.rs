@@ -80,12 +80,12 @@ pub(super) fn run(client: &Client, command: &Command, out: &Out) -> anyhow::Resu
         }
         Command::Show { keyset } => out.print(&show(client, keyset)?, show_text)?,
         Command::Rotate { keyset, now, at, expect_active } => {
+            // Read once and reused by retries, so that a lost answer does not make two rotations.
             let expect_active = match expect_active {
-                Some(kid) => kid.clone(),
-                None => active(client, keyset)?,
+                Some(kid) => Some(kid.clone()),
+                None => show(client, keyset)?.active,
             };
-            let request =
-                RotateRequest { expect_active: Some(expect_active), now: *now, at: at.clone() };
+            let request = RotateRequest { expect_active, now: *now, at: at.clone() };
             let answer: RotateResponse =
                 act(client, &format!("/v1/keysets/{keyset}/rotate"), &request)?;
             out.print(&answer, rotate_text)?;
@@ -114,12 +114,6 @@ pub(super) fn run(client: &Client, command: &Command, out: &Out) -> anyhow::Resu
 
 fn show(client: &Client, keyset: &KeysetName) -> anyhow::Result<Keyset> {
     ask(client.get(&format!("/v1/keysets/{keyset}")))
-}
-
-/// The kid that signs now. Read once and reused by retries, so that a lost answer does not make
-/// two rotations.
-fn active(client: &Client, keyset: &KeysetName) -> anyhow::Result<KeyId> {
-    show(client, keyset)?.active.with_context(|| format!("the key set {keyset} has no active key"))
 }
 
 fn act<T: DeserializeOwned>(

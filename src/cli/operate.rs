@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use jwksd::api::{ReloadResponse, Status};
 use jwksd::client::Client;
+use jwksd_keystore::id::KeysetName;
 
 use super::{Out, ask};
 
 pub(super) fn reload(client: &Client, out: &Out) -> anyhow::Result<ExitCode> {
     let answer: ReloadResponse = ask(client.post("/v1/reload", &serde_json::json!({})))?;
     out.print(&answer, |answer| {
-        let changed: Vec<&str> = answer.changed.iter().map(|name| name.as_str()).collect();
+        let changed: Vec<&str> = answer.changed.iter().map(KeysetName::as_str).collect();
         let mut text = if changed.is_empty() {
             "reloaded; no key set changed its facts\n".to_owned()
         } else {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jwksd_keystore::algorithm::{Algorithm, RsaBits};
 use jwksd_keystore::facts::{Facts, FirstKey, KeyTypes};
 use jwksd_keystore::id::KeysetName;
-use jwksd_keystore::schedule::{Rotation, Schedule};
+use jwksd_keystore::schedule::{Rotation, Schedule, check_zone};
 use jwksd_keystore::time::Time;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -248,6 +248,7 @@ impl RawPublic {
 impl RawKeyset {
     fn check(self, place: &str, now: Time) -> Result<Keyset, Wrong> {
         let at = |key: &str| format!("{place}.{key}");
+        check_zone(&self.time_zone).map_err(|error| wrong(at("time_zone"), error))?;
         let facts = Facts {
             algorithm: self.algorithm(place)?,
             rotate: self.rotation().map_err(|error| wrong(at("rotate"), error))?,
@@ -460,7 +461,7 @@ fn gid_of(id: &Id) -> Result<u32, ValueError> {
 
 fn digest_of(text: &str) -> Result<[u8; 32], ValueError> {
     let mut digest = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(ValueError::Digest);
     }
     for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks(2)) {

@@ -65,11 +65,14 @@ pub fn of_admin(error: &AdminError) -> Problem {
     let code = match error {
         AdminError::Denied(denied) => return of_denial(denied),
         AdminError::Step(error) => return of_step(error),
-        AdminError::Store(error) => return of_store(error),
-        AdminError::Reload(ReloadError::Store(error)) => return of_store(error),
+        AdminError::Store(error) | AdminError::Reload(ReloadError::Store(error)) => {
+            return of_store(error);
+        }
         AdminError::UnknownKeyset(_) => Code::UnknownKeyset,
         AdminError::ExpectActive(_) => Code::ExpectActiveRequired,
-        AdminError::NowAndAt | AdminError::NotAnInstant(_) => Code::InvalidRequest,
+        AdminError::NowAndAt | AdminError::NotAnInstant(_) | AdminError::Reason => {
+            Code::InvalidRequest
+        }
         AdminError::NotRecorded => Code::NotRecorded,
         AdminError::Config(_) | AdminError::Reload(ReloadError::Refused { .. }) => {
             Code::InvalidConfig
@@ -84,7 +87,10 @@ fn of_denial(denied: &Denied) -> Problem {
         Denied::Refused(refusal) => Problem::new(Code::NotAllowed, refusal.to_string()),
         Denied::Audit(error) => {
             tracing::error!(%error, "refused, since the audit cannot record it");
-            Problem::new(Code::AuditUnavailable, "the daemon's log has the cause")
+            Problem::new(
+                Code::AuditUnavailable,
+                "the audit is not available, so nothing was done; the daemon's log has the cause",
+            )
         }
     }
 }
@@ -135,7 +141,10 @@ fn of_store(error: &StoreError) -> Problem {
         | StoreError::Unknown(_)
         | StoreError::Unavailable(_) => {
             tracing::error!(%error, "the store is not available");
-            Problem::new(Code::StoreUnavailable, "the daemon's log has the cause")
+            Problem::new(
+                Code::StoreUnavailable,
+                "the store is not available; the daemon's log has the cause",
+            )
         }
         StoreError::Used
         | StoreError::Damaged { .. }
@@ -146,5 +155,5 @@ fn of_store(error: &StoreError) -> Problem {
 
 fn internal(error: &dyn std::error::Error) -> Problem {
     tracing::error!(%error, "a request failed");
-    Problem::new(Code::Internal, "the daemon's log has the cause")
+    Problem::new(Code::Internal, "the daemon failed; its log has the cause")
 }

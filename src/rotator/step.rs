@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jwksd_keystore::id::{KeyId, KeysetName};
+use jwksd_keystore::id::{KeyId, KeysetName, Revision};
 use jwksd_keystore::lifecycle::{
     self, Answer, Departure, Intent, Keyset, Now, Number, Plan, Refusal, Step,
 };
@@ -60,6 +60,10 @@ impl Rotator {
     ) -> Result<Option<Time>, StepError> {
         self.with_retries(|rotator| {
             let loaded = rotator.load(keyset)?;
+            let was_committed = loaded.revision != Revision::default();
+            if !was_committed && !rotator.facts.contains_key(keyset) {
+                return Ok(None);
+            }
             let now = rotator.parts.clock.now();
             let plan = rotator.plan(keyset, &loaded, intent, now)?;
             if plan.steps.is_empty() {
@@ -206,7 +210,7 @@ impl Rotator {
         now: Time,
     ) -> Result<Resolved, StepError> {
         let living = |kid: &KeyId| loaded.record_of(kid).map(|record| record.life.number);
-        if loaded.revision == jwksd_keystore::id::Revision::default() {
+        if loaded.revision == Revision::default() {
             return Err(StepError::UnknownKeyset(keyset.clone()));
         }
         match command {
@@ -388,7 +392,9 @@ impl Rotator {
         if !missing.is_empty() {
             if !self.ordered.contains_key(keyset) {
                 self.ordered.insert(keyset.clone(), missing.len());
-                missing.iter().for_each(|algorithm| self.keygen.order(keyset, *algorithm));
+                for algorithm in missing {
+                    self.keygen.order(keyset, algorithm);
+                }
             }
             return Err(StepError::NeedsKey);
         }
@@ -478,7 +484,9 @@ impl Command {
 /// `made` are left out.
 fn after(loaded: &Loaded, steps: &[Step], mut made: HashMap<Number, Record>) -> Loaded {
     let mut set = loaded.keyset();
-    steps.iter().for_each(|step| set.apply(step));
+    for step in steps {
+        set.apply(step);
+    }
     let living = loaded.records.iter().cloned().chain(steps.iter().filter_map(|step| match step {
         Step::Create(life) => made.remove(&life.number),
         _ => None,
@@ -531,11 +539,11 @@ fn changes(
             | Step::End { .. } => {}
         }
     }
-    let changed = after
+    let altered = after
         .records
         .iter()
         .filter(|record| before.record(record.life.number).is_none_or(|old| old != *record));
-    changes.extend(changed.map(|record| Change::Put(Box::new(record.clone()))));
+    changes.extend(altered.map(|record| Change::Put(Box::new(record.clone()))));
     changes
 }
 

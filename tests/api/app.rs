@@ -29,7 +29,7 @@ pub(crate) const HOUR: Duration = Duration::from_hours(1);
 pub(crate) const DAY: Duration = Duration::from_hours(24);
 
 /// A + max(A, V) + S of the default configuration.
-pub(crate) const PUBLISH_AHEAD: Duration = Duration::from_secs(300 + 86_400 + 60);
+pub(crate) const PUBLISH_AHEAD: Duration = Duration::from_mins(5 + 24 * 60 + 1);
 
 /// The key sets of most tests: one that rotates each month, quick to make keys for.
 pub(crate) const KEYSETS: &str = r#"
@@ -255,7 +255,9 @@ impl Running {
         let places = daemon.places.clone();
         let handles = daemon.handles();
         let (servers, rotator, files) = daemon.into_parts();
-        servers.into_iter().for_each(|server| drop(actix_web::rt::spawn(server)));
+        for server in servers {
+            actix_web::rt::spawn(server);
+        }
         // As many as a start of the thread pool takes; the sockets accept from now on.
         tokio::task::yield_now().await;
         let first = |places: Vec<Listen>| places.into_iter().next().unwrap();

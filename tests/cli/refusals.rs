@@ -90,16 +90,16 @@ fn a_store_that_another_process_has_open_is_named_and_left_alone() {
 }
 
 #[test]
-fn another_master_key_is_an_error_that_says_so_and_the_store_is_untouched() {
+fn another_master_key_is_an_error_that_says_so_and_the_store_opens_again_with_the_right_one() {
     let (place, stranger) = (Place::new(), Place::new());
     let kid = begin(&place);
     stranger.run(&["init"]).ok();
-    let (key, db) = (place.read("data/master.key"), fs::read(place.path("data/store/db")).unwrap());
+    let (key, audit) = (place.read("data/master.key"), place.read("data/audit.jsonl"));
 
     place.write("data/master.key", &stranger.read("data/master.key"));
     let refused = place.run_serve(&["serve", "--init"]);
     refused.fails(1, &["master key", "which is not the one given"]);
-    assert_eq!(fs::read(place.path("data/store/db")).unwrap(), db);
+    assert_eq!(place.read("data/audit.jsonl"), audit);
 
     place.write("data/master.key", &key);
     let _daemon = place.start();

@@ -34,12 +34,15 @@ const SEEN_ROW: &[u8] = b"seen";
 /// A key and what is or shall be stored under it.
 pub(super) type Row = (Vec<u8>, Option<Vec<u8>>);
 
+/// Keys and what is stored under them.
+pub(super) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Rows of bytes with one atomic, durable, conditional write.
 pub(super) trait Rows: Send + Sync {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// All rows whose key begins with `prefix`, in the order of their keys.
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn scan(&self, prefix: &[u8]) -> Result<Pairs, StoreError>;
 
     /// Writes all of `rows` durably if every row of `expected` still is as it says; else changes
     /// nothing and returns the index of the first that is not.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::authenticated::{self, Authenticated, Row};
+use super::authenticated::{self, Authenticated, Pairs, Row};
 use super::{Change, Loaded, Store, StoreError, Tombstone};
 use crate::id::{KeyId, KeysetName, Revision};
 use crate::seal::MasterKeys;
@@ -119,7 +119,7 @@ impl authenticated::Rows for Rows {
         Ok(old.unwrap_or(&content.rows).get(key).cloned())
     }
 
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, prefix: &[u8]) -> Result<Pairs, StoreError> {
         let mut content = self.content();
         content.available()?;
         content.tear_next_scan = false;

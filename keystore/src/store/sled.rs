@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sled::transaction::{ConflictableTransactionError, TransactionError};
 
-use super::authenticated::{Authenticated, FORMAT_ROW, Row, Rows, known_format};
+use super::authenticated::{Authenticated, FORMAT_ROW, Pairs, Row, Rows, known_format};
 use super::high_water::{HighWater, checked_number, tagged_number};
 use super::{Change, Loaded, Store, StoreError, Tombstone};
 use crate::id::{KeyId, KeysetName, Revision};
@@ -164,7 +164,7 @@ impl Rows for SledRows {
         Ok(value.map(|bytes| bytes.to_vec()))
     }
 
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, prefix: &[u8]) -> Result<Pairs, StoreError> {
         self.trusted()?;
         self.rows
             .scan_prefix(prefix)
@@ -330,6 +330,33 @@ pub(super) mod tests {
 
     const LATEST_FILE: &str = "latest";
 
+    type Opening = Result<SledStore, StoreError>;
+
+    /// Opens a store that this process has just closed: sled's threads hold the lock for a moment
+    /// longer.
+    #[expect(clippy::needless_pass_by_value, reason = "as the function that it stands for")]
+    pub(in crate::store) fn open_when_free(path: &Path, keys: Arc<MasterKeys>) -> Opening {
+        when_free(|| SledStore::open(path, keys.clone()))
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "as the function that it stands for")]
+    fn create_when_free(path: &Path, keys: Arc<MasterKeys>) -> Opening {
+        when_free(|| SledStore::create(path, keys.clone()))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "sled does not tell when it lets go of its lock")]
+    fn when_free(open: impl Fn() -> Opening) -> Opening {
+        for _ in 0..1000 {
+            match open() {
+                Err(StoreError::Locked(_)) => {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+                opened => return opened,
+            }
+        }
+        open()
+    }
+
     fn new_store() -> (TempDir, Arc<MasterKeys>, SledStore) {
         let (dir, keys) = (tempfile::tempdir().unwrap(), Arc::new(master_keys()));
         let store = SledStore::create(dir.path(), keys.clone()).unwrap();
@@ -337,7 +364,7 @@ pub(super) mod tests {
     }
 
     fn refusal(path: &Path, keys: &Arc<MasterKeys>) -> Option<StoreError> {
-        SledStore::open(path, keys.clone()).err()
+        open_when_free(path, keys.clone()).err()
     }
 
     fn older(commits: u64, acknowledged: u64) -> StoreError {
@@ -366,7 +393,7 @@ pub(super) mod tests {
     fn a_missing_store_is_not_made_by_opening_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store");
-        let opened = SledStore::open(&path, Arc::new(master_keys()));
+        let opened = open_when_free(&path, Arc::new(master_keys()));
         assert_eq!(opened.err(), Some(StoreError::Missing(path.clone())));
         assert!(!path.exists());
     }
@@ -387,9 +414,9 @@ pub(super) mod tests {
         let store = SledStore::create(dir.path(), right.clone()).unwrap();
         store.record_seen(Time::from_millis(1)).unwrap();
         drop(store);
-        let opened = SledStore::open(dir.path(), Arc::new(master_keys()));
+        let opened = open_when_free(dir.path(), Arc::new(master_keys()));
         assert_eq!(opened.err(), Some(StoreError::OtherMasterKey { id: right.sealing_id() }));
-        assert!(SledStore::open(dir.path(), right).is_ok());
+        assert!(open_when_free(dir.path(), right).is_ok());
     }
 
     #[test]
@@ -476,7 +503,7 @@ pub(super) mod tests {
         let first = torn.iter().zip(&before).position(|(new, old)| new != old).unwrap();
         torn[first + 20] ^= 1;
         fs::write(&latest, torn).unwrap();
-        let store = SledStore::open(dir.path(), keys).unwrap();
+        let store = open_when_free(dir.path(), keys).unwrap();
         assert_eq!(store.seen(), Ok(Time::from_millis(1)));
         assert_eq!(store.numbers(), (2, 2));
     }
@@ -491,11 +518,11 @@ pub(super) mod tests {
         }
         drop(store);
         fs::write(&latest, before).unwrap();
-        let store = SledStore::open(dir.path(), keys.clone()).unwrap();
+        let store = open_when_free(dir.path(), keys.clone()).unwrap();
         assert_eq!((store.numbers(), store.seen()), ((4, 4), Ok(Time::from_millis(3))));
         store.record_seen(Time::from_millis(4)).unwrap();
         drop(store);
-        assert_eq!(SledStore::open(dir.path(), keys).unwrap().numbers(), (5, 5));
+        assert_eq!(open_when_free(dir.path(), keys).unwrap().numbers(), (5, 5));
     }
 
     #[test]
@@ -526,7 +553,7 @@ pub(super) mod tests {
         store.record_seen(Time::from_millis(1)).unwrap();
         drop(store);
         copy_files(dir.path(), copy.path());
-        let store = SledStore::open(dir.path(), keys.clone()).unwrap();
+        let store = open_when_free(dir.path(), keys.clone()).unwrap();
         store.record_seen(Time::from_millis(2)).unwrap();
         drop(store);
         let latest = fs::read(dir.path().join(LATEST_FILE)).unwrap();
@@ -536,7 +563,7 @@ pub(super) mod tests {
         assert_eq!(refusal(dir.path(), &keys), Some(older(2, 3)));
         // What nothing in the directory can tell.
         copy_files(copy.path(), dir.path());
-        let store = SledStore::open(dir.path(), keys).unwrap();
+        let store = open_when_free(dir.path(), keys).unwrap();
         assert_eq!(store.seen(), Ok(Time::from_millis(1)));
     }
 
@@ -578,7 +605,7 @@ pub(super) mod tests {
             },
         ];
         for (index, interrupted) in interrupted.into_iter().enumerate() {
-            for end in [SledStore::open, SledStore::create] {
+            for end in [open_when_free, create_when_free] {
                 let dir = tempfile::tempdir().unwrap();
                 interrupted(dir.path());
                 assert!(SledStore::exists(dir.path()));
@@ -608,7 +635,7 @@ pub(super) mod tests {
         let newer = (b"format".to_vec(), Some(b"2".to_vec()));
         store.rows().write(&[], &[newer]).unwrap().unwrap();
         drop(store);
-        let opened = SledStore::open(dir.path(), keys.clone());
+        let opened = open_when_free(dir.path(), keys.clone());
         let unknown = Some(StoreError::UnknownFormat("2".into()));
         assert_eq!(opened.err(), unknown);
         // It need not count as this version does.
