@@ -1,6 +1,6 @@
 //! The only writer of the store: load, plan, carry out, commit, publish.
 //!
-//! One thread does it all, one [`step`] at a time, for time and admins alike. It sleeps until the
+//! One thread does it all, one step at a time, for time and admins alike. It sleeps until the
 //! next change of any key set, and never polls. Key pairs are made by another thread; whoever needs
 //! one is taken up again when it is there. Admins overtake whatever time asks for.
 
