@@ -476,24 +476,32 @@ impl Rotator {
         match made.pair {
             Ok(pair) => {
                 self.stock.entry(keyset.clone()).or_default().push((made.algorithm, pair));
+                if !self.ordered.contains_key(&keyset) {
+                    self.tick(&keyset);
+                    self.take_up_parked(&keyset);
+                }
             }
             Err(error) => {
-                tracing::error!(%keyset, %error, "no key pair could be made");
-                self.parts.health.report(format!("key set {keyset}"), error.to_string());
+                self.retry_later(&keyset, &StepError::NoKeyPair(error));
+                for request in self.unpark(&keyset) {
+                    answer(&request, Err(StepError::NoKeyPair(error)));
+                }
             }
         }
-        if self.ordered.contains_key(&keyset) {
-            return;
-        }
-        self.tick(&keyset);
-        let (now_possible, parked) =
-            std::mem::take(&mut self.parked).into_iter().partition(|r| r.keyset == keyset);
-        self.parked = parked;
-        for request in now_possible {
+    }
+
+    fn take_up_parked(&mut self, keyset: &KeysetName) {
+        for request in self.unpark(keyset) {
             self.command(request);
         }
-        let now = self.now();
-        self.due.set(&keyset, Some(now));
+    }
+
+    fn unpark(&mut self, keyset: &KeysetName) -> Vec<Request> {
+        let (unparked, parked) = std::mem::take(&mut self.parked)
+            .into_iter()
+            .partition(|request| request.keyset == *keyset);
+        self.parked = parked;
+        unparked
     }
 
     fn reload(&mut self, config: &Config) -> Result<Vec<KeysetName>, ReloadError> {

@@ -116,7 +116,9 @@ fn of_step(error: &StepError) -> Problem {
         }
         StepError::RevocationPending => Code::RevocationPending,
         StepError::Stopping => Code::Stopping,
-        StepError::NeedsKey | StepError::Record(_) => return internal(error),
+        StepError::NeedsKey | StepError::NoKeyPair(_) | StepError::Record(_) => {
+            return internal(error);
+        }
     };
     Problem::new(code, error.to_string())
 }

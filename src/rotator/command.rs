@@ -1,5 +1,6 @@
 //! What can be asked of the rotator, and what it answers.
 
+use jwksd_keystore::crypto::CryptoError;
 use jwksd_keystore::id::{KeyId, KeysetName, Revision};
 use jwksd_keystore::lifecycle::{Answer, Keyset, Number, Refusal, RotateAt};
 use jwksd_keystore::store::{Loaded, RecordError, StoreError};
@@ -94,6 +95,9 @@ pub enum StepError {
     /// A key pair has to be made first.
     #[error("a key pair has to be made first")]
     NeedsKey,
+    /// None could be made.
+    #[error(transparent)]
+    NoKeyPair(CryptoError),
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -70,6 +70,8 @@ impl Rotator {
                 if !rotator.published.contains_key(keyset) {
                     rotator.publish(keyset, loaded.clone());
                 }
+                // A pair that a changed plan left over: no secret stays without a purpose.
+                rotator.stock.remove(keyset);
                 rotator.warm(keyset, now.lifecycle);
                 return Ok(next_due(&loaded.keyset(), now.lifecycle));
             }

@@ -93,6 +93,12 @@ impl TestApp {
         Self { clock, rows, daemon, dir, master_keys }
     }
 
+    /// A second daemon on the same folder, store and clock, for whoever drives it.
+    pub(crate) async fn hand_over(mut self) -> (Daemon, Self) {
+        self.daemon.stop().await;
+        (daemon(self.dir.path(), &self.clock, &self.rows, &self.master_keys).unwrap(), self)
+    }
+
     /// Writes the configuration anew, without telling the daemon.
     pub(crate) fn configure(&self, keysets: &str, callers: &str) {
         write_config(self.dir.path(), keysets, callers);
@@ -237,20 +243,7 @@ impl Running {
         rows: &MemoryRows,
         master_keys: &Arc<MasterKeys>,
     ) -> Result<Self, String> {
-        let config_path = dir.join("config.toml");
-        let config = Config::load(&config_path, clock.wall()).map_err(|error| error.to_string())?;
-        let sockets = Sockets::bind(&config).map_err(|error| error.to_string())?;
-        let store = MemoryStore::open(rows.clone(), master_keys.clone())
-            .map_err(|error| error.to_string())?;
-        let foundation = Foundation {
-            config,
-            config_path,
-            clock: clock.clone(),
-            store: Arc::new(store),
-            master_keys: master_keys.clone(),
-            sockets,
-        };
-        let daemon: Daemon = server::start(foundation).map_err(|error| error.to_string())?;
+        let daemon = daemon(dir, clock, rows, master_keys)?;
         let administration = daemon.administration.clone();
         let places = daemon.places.clone();
         let handles = daemon.handles();
@@ -298,6 +291,29 @@ impl Answer {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
+}
+
+/// Starts a daemon whose listeners nobody drives yet.
+fn daemon(
+    dir: &Path,
+    clock: &Arc<ManualClock>,
+    rows: &MemoryRows,
+    master_keys: &Arc<MasterKeys>,
+) -> Result<Daemon, String> {
+    let config_path = dir.join("config.toml");
+    let config = Config::load(&config_path, clock.wall()).map_err(|error| error.to_string())?;
+    let sockets = Sockets::bind(&config).map_err(|error| error.to_string())?;
+    let store =
+        MemoryStore::open(rows.clone(), master_keys.clone()).map_err(|error| error.to_string())?;
+    let foundation = Foundation {
+        config,
+        config_path,
+        clock: clock.clone(),
+        store: Arc::new(store),
+        master_keys: master_keys.clone(),
+        sockets,
+    };
+    server::start(foundation).map_err(|error| error.to_string())
 }
 
 fn write_config(dir: &Path, keysets: &str, callers: &str) {

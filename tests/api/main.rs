@@ -13,4 +13,5 @@ mod faults;
 mod internal;
 mod lifetime;
 mod public;
+mod supervision;
 mod token;
