@@ -4,9 +4,11 @@
 //! next change of any key set, and never polls. Key pairs are made by another thread; whoever needs
 //! one is taken up again when it is there. Admins overtake whatever time asks for.
 
+mod changes;
 mod command;
 mod due;
 mod keygen;
+mod publication;
 mod step;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};

@@ -16,6 +16,7 @@
 
 #[cfg(test)]
 mod histories;
+mod plan;
 mod planner;
 
 use std::fmt;
@@ -27,6 +28,7 @@ use crate::algorithm::Algorithm;
 use crate::facts::Facts;
 use crate::time::{Time, millis};
 
+pub use plan::{Answer, Intent, Now, Plan, Refusal, RotateAt, Step};
 pub use planner::plan;
 
 /// The serial number of a key in its set. Numbers are never used again.
@@ -190,197 +192,6 @@ pub struct Keyset {
     pub facts: Option<Facts>,
     /// See [`FormerMaxAge`].
     pub former_max_age: FormerMaxAge,
-}
-
-/// The instants that a plan is made at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// Lifecycle time: chooses keys, never goes back.
-    pub lifecycle: Time,
-    /// The wall clock: what `iat` and `exp` are made from.
-    pub wall: Time,
-}
-
-impl Now {
-    /// The later of the two clocks: no token issued until now expires later than its lifetime
-    /// after this.
-    #[must_use]
-    pub fn latest(self) -> Time {
-        self.lifecycle.max(self.wall)
-    }
-}
-
-/// What someone wants of a key set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Intent {
-    /// Whatever time and configuration ask for.
-    Tick,
-    /// Only not to count the time in which the daemon did not serve the set, or not all of its
-    /// keys. What else is to be done waits for a tick, after the ring is live: ending keys here
-    /// could end one that a ring in doubt still signs with.
-    Unserved {
-        /// The last instant at which it is known to have served.
-        from: Time,
-        /// When it served again.
-        to: Time,
-    },
-    /// Let the standby sign.
-    Rotate {
-        /// The key that the asker saw sign, so that a retry does not rotate twice.
-        expect: Number,
-        /// When.
-        when: RotateAt,
-    },
-    /// Take a key out at once.
-    Revoke(Number),
-    /// Take all keys out at once and start with a fresh one.
-    RevokeAll {
-        /// The key that the asker saw sign, so that a retry does not revoke the fresh key.
-        expect: Number,
-    },
-    /// Take a verify-only key out before its time.
-    Retire(Number),
-}
-
-/// When an admin wants a rotation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RotateAt {
-    /// As soon as every verifier has seen the standby.
-    Waited,
-    /// At an instant, not before the standby has waited.
-    At(Time),
-    /// At once, whoever has not seen the standby.
-    Now,
-}
-
-/// One thing to do to a key set. The steps of a plan take effect together or not at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Put these facts in force.
-    Adopt {
-        /// The facts.
-        facts: Facts,
-        /// What remains of a longer max-age.
-        former_max_age: FormerMaxAge,
-    },
-    /// Make and publish a key.
-    Create(Life),
-    /// Decide when a key activates.
-    Plan {
-        /// The key.
-        number: Number,
-        /// When; `None` takes a decision back.
-        activates: Option<Time>,
-        /// Who decided.
-        by: PlannedBy,
-    },
-    /// Do not count time in which the key was not served.
-    Unserved {
-        /// The key.
-        number: Number,
-        /// From when its wait counts now.
-        served_from: Time,
-        /// Whether its activation had passed.
-        may_have_signed: bool,
-    },
-    /// Let a key's tokens live longer.
-    Extend {
-        /// The key.
-        number: Number,
-        /// The longest lifetime.
-        longest_ttl: Duration,
-    },
-    /// Stop a key for good and erase its secret.
-    End {
-        /// The key.
-        number: Number,
-        /// When.
-        ended: Time,
-        /// When it leaves the set.
-        retires: Time,
-    },
-    /// Take a key out of the set for ever and leave a tombstone.
-    Bury {
-        /// The key.
-        number: Number,
-        /// Why.
-        departure: Departure,
-    },
-}
-
-/// What was decided for an intent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// What to do, in order. Empty where nothing is to be done.
-    pub steps: Vec<Step>,
-    /// What to tell whoever asked.
-    pub answer: Answer,
-}
-
-/// What to tell whoever asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Nothing in particular.
-    Done,
-    /// The standby's activation is decided.
-    Rotation {
-        /// The key that signs until then.
-        from: Number,
-        /// The key that signs from then on.
-        to: Number,
-        /// When.
-        activates: Time,
-        /// Until when verifiers may refuse the new key, where it did not wait.
-        refused_until: Option<Time>,
-    },
-    /// An earlier try of the same already took effect.
-    AlreadyRotated {
-        /// The key that signs now.
-        active: Number,
-    },
-}
-
-/// Why an intent was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The key set is not in the configuration.
-    #[error("the key set is not in the configuration; it only serves its last keys")]
-    NotConfigured,
-    /// The set waits for its first key.
-    #[error("the key set has no active key")]
-    NoSigner,
-    /// Another key is active than the one expected.
-    #[error("another key is active than the one expected")]
-    ActiveChanged {
-        /// The key that is.
-        active: Number,
-    },
-    /// The asked time is before the standby has waited.
-    #[error("verifiers may not have seen the standby before {earliest}")]
-    TooEarly {
-        /// The earliest time that is safe.
-        earliest: Time,
-    },
-    /// No such key among the living.
-    #[error("no such key")]
-    NoSuchKey,
-    /// The active key cannot be retired.
-    #[error("the key is active: rotate first, or revoke it")]
-    RetireActive,
-    /// A pending key cannot be retired.
-    #[error("the key has not signed yet: it is the standby; revoke it to have it replaced")]
-    RetirePending,
-    /// The set would publish keys of different `kty`.
-    #[error(
-        "the living keys of the set are {living} and the new algorithm needs {wanted}: make a new \
-         key set, or set mixed_kty = true"
-    )]
-    KeyTypeChanged {
-        /// The `kty` there is.
-        living: &'static str,
-        /// The `kty` that the new algorithm needs.
-        wanted: &'static str,
-    },
 }
 
 impl Keyset {

@@ -2,19 +2,16 @@
 //! outcome, publish. Time and admins share it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
 
 use jwksd_keystore::id::{KeyId, KeysetName, Revision};
-use jwksd_keystore::lifecycle::{
-    self, Answer, Departure, Intent, Keyset, Now, Number, Plan, Refusal, Step,
-};
-use jwksd_keystore::ring::{Ring, Signing};
-use jwksd_keystore::store::{Change, Head, Loaded, Record, StoreError, Tombstone};
+use jwksd_keystore::lifecycle::{self, Answer, Intent, Now, Number, Plan, Refusal, Step};
+use jwksd_keystore::store::{Change, Loaded, Record, StoreError, Tombstone};
 use jwksd_keystore::time::Time;
 
+use super::changes::{after, changes, describe, gone, next_due};
 use super::command::kids_of;
-use super::{Actor, Command, Gone, Outcome, Rotator, StepError, WARM_AHEAD};
+use super::publication::LATE;
+use super::{Actor, Command, Gone, Outcome, Rotator, StepError};
 use crate::audit::{Decision, Line};
 
 /// How often a step is planned anew after a conflict or an unknown outcome.
@@ -22,9 +19,6 @@ const TRIES: usize = 3;
 
 /// The caller in the audit when nobody asked.
 const NOBODY: &str = "jwksd";
-
-/// From which delay between commit and publication on a key's wait is counted anew.
-const LATE: Duration = Duration::from_secs(1);
 
 /// What a command comes to, given what is stored.
 enum Resolved {
@@ -116,30 +110,6 @@ impl Rotator {
         })
     }
 
-    /// A revocation takes effect in memory at once, whatever the store can do: on the set as it
-    /// is published, earlier revocations that are not durable yet included.
-    pub(super) fn take_effect_in_memory(&mut self, keyset: &KeysetName, command: &Command) {
-        let Some(published) = self.published.get(keyset).cloned() else {
-            return;
-        };
-        let number = |kid: &KeyId| published.record_of(kid).map(|record| record.life.number);
-        let intent = match command {
-            Command::Revoke { kid, .. } => number(kid).map(Intent::Revoke),
-            Command::RevokeAll { expect, .. } => {
-                let expect = expect.as_ref().map_or(Some(Number::NONE), number);
-                expect.map(|expect| Intent::RevokeAll { expect })
-            }
-            Command::Rotate { .. } | Command::Retire { .. } => None,
-        };
-        let now = self.parts.clock.now();
-        let plan = intent.map(|intent| self.plan(keyset, &published, &intent, now));
-        if let Some(Ok(plan)) = plan
-            && !plan.steps.is_empty()
-        {
-            self.publish(keyset, after(&published, &plan.steps, HashMap::new()));
-        }
-    }
-
     fn with_retries<T>(
         &mut self,
         mut attempt: impl FnMut(&mut Self) -> Result<T, StepError>,
@@ -192,7 +162,7 @@ impl Rotator {
         Ok(loaded)
     }
 
-    fn plan(
+    pub(super) fn plan(
         &self,
         keyset: &KeysetName,
         loaded: &Loaded,
@@ -414,53 +384,6 @@ impl Rotator {
         }
         Ok(made)
     }
-
-    /// Publishes the ring of `loaded`.
-    fn publish(&mut self, keyset: &KeysetName, loaded: Loaded) {
-        let signing = if self.facts.contains_key(keyset) { Signing::On } else { Signing::Off };
-        let previous = self.parts.rings.ring(keyset);
-        let ring = Ring::new(
-            keyset,
-            &loaded.records,
-            loaded.head.facts.as_ref(),
-            signing,
-            &self.parts.master_keys,
-            previous.as_deref(),
-        )
-        .frozen_at(self.in_doubt.get(keyset).copied());
-        self.parts.rings.publish(keyset, Arc::new(ring));
-        self.published.insert(keyset.clone(), loaded);
-        let now = self.now();
-        self.warm(keyset, now);
-    }
-
-    /// Publishes a ring again, after what it depends on besides the store has changed.
-    pub(super) fn republish(&mut self, keyset: &KeysetName) {
-        if let Some(loaded) = self.published.get(keyset).cloned() {
-            self.publish(keyset, loaded);
-        }
-    }
-
-    /// Opens secrets before a request would have to.
-    fn warm(&self, keyset: &KeysetName, now: Time) {
-        let Some(ring) = self.parts.rings.ring(keyset) else {
-            return;
-        };
-        if let Err(error) = ring.warm(now, now + WARM_AHEAD) {
-            tracing::error!(%keyset, %error, "a secret does not open");
-            self.parts.health.report(format!("secret of key set {keyset}"), error.to_string());
-        }
-    }
-
-    /// A key that was published long after the moment its record says has to wait that much
-    /// longer: what counts is time in which it was served.
-    fn count_late_publication(&mut self, keyset: &KeysetName, recorded: Time) {
-        let served = self.now();
-        if served.since(recorded) > LATE {
-            let intent = Intent::Unserved { from: recorded, to: served };
-            self.intents.insert(keyset.clone(), intent);
-        }
-    }
 }
 
 impl Command {
@@ -480,88 +403,6 @@ impl Command {
             Self::Rotate { .. } | Self::Retire { .. } => None,
         }
     }
-}
-
-/// The set as it will be stored after `steps`. Keys that are to be created and are not among
-/// `made` are left out.
-fn after(loaded: &Loaded, steps: &[Step], mut made: HashMap<Number, Record>) -> Loaded {
-    let mut set = loaded.keyset();
-    for step in steps {
-        set.apply(step);
-    }
-    let living = loaded.records.iter().cloned().chain(steps.iter().filter_map(|step| match step {
-        Step::Create(life) => made.remove(&life.number),
-        _ => None,
-    }));
-    let records = living
-        .filter_map(|mut record| {
-            record.life = set.life(record.life.number)?.clone();
-            if record.life.ended.is_some() {
-                record.secret = None;
-            }
-            Some(record)
-        })
-        .collect();
-    Loaded {
-        revision: loaded.revision.next(),
-        head: Head {
-            facts: set.facts,
-            former_max_age: set.former_max_age,
-            next_number: set.next_number,
-        },
-        records,
-    }
-}
-
-/// What to write to get from `before` to `after`.
-fn changes(
-    before: &Loaded,
-    after: &Loaded,
-    steps: &[Step],
-    reason: Option<&str>,
-    now: Time,
-) -> Vec<Change> {
-    let mut changes = Vec::new();
-    for step in steps {
-        match step {
-            Step::Adopt { facts, former_max_age } => changes.push(Change::Adopt {
-                facts: Box::new(facts.clone()),
-                former_max_age: *former_max_age,
-            }),
-            Step::Bury { number, departure } => {
-                if let Some(record) = before.record(*number) {
-                    let tombstone = record.tombstone(*departure, now, reason);
-                    changes.push(Change::Bury(Box::new(tombstone)));
-                }
-            }
-            Step::Create(_)
-            | Step::Plan { .. }
-            | Step::Unserved { .. }
-            | Step::Extend { .. }
-            | Step::End { .. } => {}
-        }
-    }
-    let altered = after
-        .records
-        .iter()
-        .filter(|record| before.record(record.life.number).is_none_or(|old| old != *record));
-    changes.extend(altered.map(|record| Change::Put(Box::new(record.clone()))));
-    changes
-}
-
-/// The keys that leave the living by an admin's command.
-fn gone(before: &Loaded, steps: &[Step]) -> Vec<Gone> {
-    let admins = [Departure::Revoked, Departure::RetiredEarly];
-    steps
-        .iter()
-        .filter_map(|step| match step {
-            Step::Bury { number, departure } if admins.contains(departure) => {
-                before.record(*number)
-            }
-            _ => None,
-        })
-        .map(|record| Gone { kid: record.kid.clone(), retires: record.life.retires })
-        .collect()
 }
 
 fn outcome(
@@ -596,46 +437,4 @@ fn refused(loaded: &Loaded, refusal: Refusal) -> StepError {
         _ => None,
     };
     StepError::Refused { refusal, active }
-}
-
-/// When time next asks something of the set: the next change, or a moment before an activation.
-fn next_due(set: &Keyset, now: Time) -> Option<Time> {
-    let next = lifecycle::next_change(set, now);
-    let warm = set
-        .pending_at(now)
-        .filter_map(|life| life.activates)
-        .map(|activates| activates.before(WARM_AHEAD))
-        .filter(|&time| time > now)
-        .min();
-    next.into_iter().chain(warm).min()
-}
-
-/// The steps of a plan in words, for the audit and the log.
-fn describe(before: &Loaded, after: &Loaded, steps: &[Step]) -> String {
-    let kid = |number: &Number| {
-        let record = before.record(*number).or_else(|| after.record(*number));
-        record.map_or_else(|| format!("key {number}"), |record| record.kid.to_string())
-    };
-    let describe = |step: &Step| match step {
-        Step::Adopt { .. } => "put changed facts in force".to_owned(),
-        Step::Create(life) => format!("create and publish {}", kid(&life.number)),
-        Step::Plan { number, activates: Some(at), .. } => {
-            format!("{} activates at {at}", kid(number))
-        }
-        Step::Plan { number, activates: None, .. } => {
-            format!("{} activates when asked", kid(number))
-        }
-        Step::Unserved { number, .. } => format!("{} waits longer", kid(number)),
-        Step::Extend { number, .. } => format!("tokens of {} may live longer", kid(number)),
-        Step::End { number, retires, .. } => {
-            format!("{} ended, its secret is erased, it retires at {retires}", kid(number))
-        }
-        Step::Bury { number, departure } => match departure {
-            Departure::Retired => format!("{} retired", kid(number)),
-            Departure::RetiredEarly => format!("{} retired early", kid(number)),
-            Departure::Revoked => format!("{} revoked", kid(number)),
-            Departure::Replaced => format!("{} replaced before it signed", kid(number)),
-        },
-    };
-    steps.iter().map(describe).collect::<Vec<_>>().join("; ")
 }

@@ -168,16 +168,33 @@ impl<R: Rows> Authenticated<R> {
     }
 }
 
-impl<R: Rows> Store for Authenticated<R> {
+/// A store that is an [`Authenticated`] one inside.
+pub(super) trait Wraps: Send + Sync {
+    /// Its rows.
+    type Rows: Rows;
+
+    /// What is inside.
+    fn wrapped(&self) -> &Authenticated<Self::Rows>;
+}
+
+impl<R: Rows> Wraps for Authenticated<R> {
+    type Rows = R;
+
+    fn wrapped(&self) -> &Self {
+        self
+    }
+}
+
+impl<W: Wraps> Store for W {
     fn keysets(&self) -> Result<Vec<KeysetName>, StoreError> {
         let of_head = |(key, _): (Vec<u8>, _)| keyset_name(&key[2..]);
         let of_record = |(key, _): (Vec<u8>, _)| {
             let name = key[2..].split(|byte| *byte == b'/').next();
             keyset_name(name.unwrap_or_default())
         };
-        let heads = self.rows.scan(b"h/")?.into_iter().map(of_head);
+        let heads = self.wrapped().rows.scan(b"h/")?.into_iter().map(of_head);
         // A set that lost its head is one too: loading it tells so.
-        let records = self.rows.scan(b"r/")?.into_iter().map(of_record);
+        let records = self.wrapped().rows.scan(b"r/")?.into_iter().map(of_record);
         let names: BTreeSet<_> = heads.chain(records).collect::<Result<_, _>>()?;
         Ok(names.into_iter().collect())
     }
@@ -185,7 +202,7 @@ impl<R: Rows> Store for Authenticated<R> {
     fn load(&self, keyset: &KeysetName) -> Result<Loaded, StoreError> {
         const TRIES: usize = 5;
         for _ in 0..TRIES {
-            if let Some(loaded) = self.try_load(keyset)? {
+            if let Some(loaded) = self.wrapped().try_load(keyset)? {
                 return Ok(loaded);
             }
         }
@@ -200,7 +217,7 @@ impl<R: Rows> Store for Authenticated<R> {
         seen: Time,
     ) -> Result<Revision, StoreError> {
         loop {
-            if let Some(revision) = self.try_commit(keyset, expected, changes, seen)? {
+            if let Some(revision) = self.wrapped().try_commit(keyset, expected, changes, seen)? {
                 return Ok(revision);
             }
         }
@@ -208,28 +225,30 @@ impl<R: Rows> Store for Authenticated<R> {
 
     fn tombstone(&self, keyset: &KeysetName, kid: &KeyId) -> Result<Option<Tombstone>, StoreError> {
         let key = tombstone_key(keyset, kid);
-        let value = self.rows.get(&key)?;
-        value.map(|value| self.parse_tombstone(keyset, &key, &value)).transpose()
+        let value = self.wrapped().rows.get(&key)?;
+        value.map(|value| self.wrapped().parse_tombstone(keyset, &key, &value)).transpose()
     }
 
     fn tombstones(&self, keyset: &KeysetName) -> Result<Vec<Tombstone>, StoreError> {
-        let rows = self.rows.scan(format!("t/{keyset}/").as_bytes())?;
+        let rows = self.wrapped().rows.scan(format!("t/{keyset}/").as_bytes())?;
         let mut tombstones = rows
             .iter()
-            .map(|(key, value)| self.parse_tombstone(keyset, key, value))
+            .map(|(key, value)| self.wrapped().parse_tombstone(keyset, key, value))
             .collect::<Result<Vec<_>, _>>()?;
         tombstones.sort_by_key(|tombstone| tombstone.life.number);
         Ok(tombstones)
     }
 
     fn seen(&self) -> Result<Time, StoreError> {
-        Ok(self.stored_seen()?.0)
+        Ok(self.wrapped().stored_seen()?.0)
     }
 
     fn record_seen(&self, now: Time) -> Result<(), StoreError> {
         loop {
-            let (seen, stored) = self.stored_seen()?;
-            if now <= seen || self.rows.write(&[stored], &[self.seen_row(now)])?.is_ok() {
+            let (seen, stored) = self.wrapped().stored_seen()?;
+            if now <= seen
+                || self.wrapped().rows.write(&[stored], &[self.wrapped().seen_row(now)])?.is_ok()
+            {
                 return Ok(());
             }
         }

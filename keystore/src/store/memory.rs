@@ -3,11 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::authenticated::{self, Authenticated, Pairs, Row};
-use super::{Change, Loaded, Store, StoreError, Tombstone};
-use crate::id::{KeyId, KeysetName, Revision};
+use super::StoreError;
+use super::authenticated::{self, Authenticated, Pairs, Row, Wraps};
 use crate::seal::MasterKeys;
-use crate::time::Time;
 
 /// A [`Store`] in memory. Clones of its [`Rows`] outlive it, as a disk outlives a process.
 pub struct MemoryStore(Authenticated<Rows>);
@@ -153,38 +151,10 @@ impl authenticated::Rows for Rows {
     }
 }
 
-impl Store for MemoryStore {
-    fn keysets(&self) -> Result<Vec<KeysetName>, StoreError> {
-        self.0.keysets()
-    }
+impl Wraps for MemoryStore {
+    type Rows = Rows;
 
-    fn load(&self, keyset: &KeysetName) -> Result<Loaded, StoreError> {
-        self.0.load(keyset)
-    }
-
-    fn commit(
-        &self,
-        keyset: &KeysetName,
-        expected: Revision,
-        changes: &[Change],
-        seen: Time,
-    ) -> Result<Revision, StoreError> {
-        self.0.commit(keyset, expected, changes, seen)
-    }
-
-    fn tombstone(&self, keyset: &KeysetName, kid: &KeyId) -> Result<Option<Tombstone>, StoreError> {
-        self.0.tombstone(keyset, kid)
-    }
-
-    fn tombstones(&self, keyset: &KeysetName) -> Result<Vec<Tombstone>, StoreError> {
-        self.0.tombstones(keyset)
-    }
-
-    fn seen(&self) -> Result<Time, StoreError> {
-        self.0.seen()
-    }
-
-    fn record_seen(&self, now: Time) -> Result<(), StoreError> {
-        self.0.record_seen(now)
+    fn wrapped(&self) -> &Authenticated<Rows> {
+        &self.0
     }
 }

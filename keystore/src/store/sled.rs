@@ -31,12 +31,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sled::transaction::{ConflictableTransactionError, TransactionError};
 
-use super::authenticated::{Authenticated, FORMAT_ROW, Pairs, Row, Rows, known_format};
+use super::StoreError;
+use super::authenticated::{Authenticated, FORMAT_ROW, Pairs, Row, Rows, Wraps, known_format};
 use super::high_water::{HighWater, checked_number, tagged_number};
-use super::{Change, Loaded, Store, StoreError, Tombstone};
-use crate::id::{KeyId, KeysetName, Revision};
 use crate::seal::MasterKeys;
-use crate::time::Time;
 
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -49,7 +47,7 @@ const COMMITS_ROW: &[u8] = b"commits";
 /// A [`Store`] in a directory on disk, which it locks against other processes.
 pub struct SledStore(Authenticated<SledRows>);
 
-struct SledRows {
+pub(super) struct SledRows {
     log: File,
     latest: Mutex<HighWater>,
     master_keys: Arc<MasterKeys>,
@@ -203,42 +201,6 @@ impl Rows for SledRows {
     }
 }
 
-impl Store for SledStore {
-    fn keysets(&self) -> Result<Vec<KeysetName>, StoreError> {
-        self.0.keysets()
-    }
-
-    fn load(&self, keyset: &KeysetName) -> Result<Loaded, StoreError> {
-        self.0.load(keyset)
-    }
-
-    fn commit(
-        &self,
-        keyset: &KeysetName,
-        expected: Revision,
-        changes: &[Change],
-        seen: Time,
-    ) -> Result<Revision, StoreError> {
-        self.0.commit(keyset, expected, changes, seen)
-    }
-
-    fn tombstone(&self, keyset: &KeysetName, kid: &KeyId) -> Result<Option<Tombstone>, StoreError> {
-        self.0.tombstone(keyset, kid)
-    }
-
-    fn tombstones(&self, keyset: &KeysetName) -> Result<Vec<Tombstone>, StoreError> {
-        self.0.tombstones(keyset)
-    }
-
-    fn seen(&self) -> Result<Time, StoreError> {
-        self.0.seen()
-    }
-
-    fn record_seen(&self, now: Time) -> Result<(), StoreError> {
-        self.0.record_seen(now)
-    }
-}
-
 /// Whether nothing at `path` says that there is or was a store.
 fn is_absent(path: &Path) -> Result<bool, StoreError> {
     // A directory that cannot be looked into is not one without a store.
@@ -267,6 +229,14 @@ fn not_older(commits: u64, latest: &HighWater) -> Result<(), StoreError> {
         return Err(StoreError::Damaged { what });
     }
     Ok(())
+}
+
+impl Wraps for SledStore {
+    type Rows = SledRows;
+
+    fn wrapped(&self) -> &Authenticated<SledRows> {
+        &self.0
+    }
 }
 
 /// Syncs every file below `path`, every directory, and the directory that holds `path`.
@@ -311,7 +281,10 @@ pub(super) mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::id::Revision;
     use crate::seal::tests::master_keys;
+    use crate::store::Store;
+    use crate::time::Time;
 
     impl SledStore {
         /// The rows, for tests that damage them.
