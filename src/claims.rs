@@ -13,8 +13,13 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::policy::Claim;
+
 /// Claims that only the daemon sets.
 pub const OWN_CLAIMS: [&str; 4] = ["iss", "iat", "exp", "jti"];
+
+/// Claims that verifiers act on (RFC 7519, section 4.1).
+const REGISTERED_CLAIMS: [&str; 7] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
 
 /// The claims that a caller gave: a JSON object, checked and kept as it was written.
 #[derive(Debug)]
@@ -47,12 +52,16 @@ pub enum ClaimsError {
     /// Not an object, not JSON, or not Unicode.
     #[error("claims must be a JSON object: {0}")]
     NotAnObject(String),
-    /// A name stands twice in one object.
-    #[error("the name {0:?} stands twice in one object of the claims")]
+    /// A name stands twice in one object, or differs from another only in the case of letters.
+    #[error("the name {0:?} stands twice in one object of the claims, if case is not regarded")]
     Duplicate(String),
     /// Only the daemon sets it.
     #[error("the daemon sets {0:?} itself")]
     Owned(&'static str),
+    /// It differs from a name that counts only in the case of letters, and some parsers (Go's
+    /// `encoding/json` into a struct) take one for the other.
+    #[error("the name {0:?} can be taken for {1:?}: some parsers do not tell them apart")]
+    Lookalike(String, &'static str),
     /// A registered claim is not of the type that RFC 7519 gives it.
     #[error("the claim {name:?} must be {wanted} (RFC 7519, section {section})")]
     Type {
@@ -84,6 +93,17 @@ impl<'a> CallerClaims<'a> {
         let claims = Self { inner: inner.trim(), members };
         claims.check_registered()?;
         Ok(claims)
+    }
+
+    /// What the caller says of a claim.
+    #[must_use]
+    pub fn claim(&self, name: &str) -> Claim {
+        let is_like = |(member, _): &(Cow<'_, str>, _)| folded(member) == folded(name);
+        match self.value(name) {
+            Some(value) => Claim::Value(value),
+            None if self.members.iter().any(|member| is_like(member)) => Claim::Lookalike,
+            None => Claim::Absent,
+        }
     }
 
     /// The value of a claim.
@@ -142,6 +162,12 @@ impl<'a> CallerClaims<'a> {
     }
 
     fn check_registered(&self) -> Result<(), ClaimsError> {
+        for name in REGISTERED_CLAIMS {
+            let is_like = |member: &str| member != name && folded(member) == name;
+            if let Some((member, _)) = self.members.iter().find(|(member, _)| is_like(member)) {
+                return Err(ClaimsError::Lookalike(member.to_string(), name));
+            }
+        }
         if let Some(owned) = OWN_CLAIMS.into_iter().find(|name| self.raw(name).is_some()) {
             return Err(ClaimsError::Owned(owned));
         }
@@ -189,6 +215,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
 #[derive(Deserialize)]
 struct BorrowedName<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A name as a parser sees it that does not regard case. Two characters beyond ASCII fold to ASCII
+/// letters: the long s, and the sign for kelvin, whose lower case is k.
+fn folded(name: &str) -> String {
+    name.chars().flat_map(char::to_lowercase).map(|c| if c == 'ſ' { 's' } else { c }).collect()
+}
 
 /// Walks through all of the text and refuses duplicate names and text that is not Unicode.
 fn check_unambiguous(text: &str) -> Result<(), ClaimsError> {
@@ -254,11 +286,10 @@ impl<'de> Visitor<'de> for Unambiguous<'_> {
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
         let mut names = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
-            if names.contains(&name) {
+            if !names.insert(folded(&name)) {
                 *self.duplicate = Some(name);
                 return Err(M::Error::custom("duplicate name"));
             }
-            names.insert(name);
             map.next_value_seed(Unambiguous { duplicate: self.duplicate })?;
         }
         Ok(())
@@ -325,6 +356,26 @@ mod tests {
         assert_eq!(error(r#"{"a":1,"a":2}"#), ClaimsError::Duplicate("a".into()));
         assert_eq!(error(r#"{"a":1,"\u0061":2}"#), ClaimsError::Duplicate("a".into()));
         assert_eq!(error(r#"{"a":[{"b":{"c":1,"c":1}}]}"#), ClaimsError::Duplicate("c".into()));
+    }
+
+    #[test]
+    fn names_that_differ_only_in_case_are_not_told_apart() {
+        for (claims, like) in [
+            (r#"{"EXP":99999999999}"#, "exp"),
+            (r#"{"Iss":"x"}"#, "iss"),
+            (r#"{"Aud":"x"}"#, "aud"),
+            (r#"{"\u017fub":"x"}"#, "sub"),
+            (r#"{"NBF":1}"#, "nbf"),
+        ] {
+            assert!(
+                matches!(error(claims), ClaimsError::Lookalike(_, of) if of == like),
+                "{claims}"
+            );
+        }
+        assert_eq!(error(r#"{"role":1,"Role":2}"#), ClaimsError::Duplicate("Role".into()));
+        assert_eq!(error(r#"{"a":{"b":1,"B":2}}"#), ClaimsError::Duplicate("B".into()));
+        let raw = raw(r#"{"Tenant":"t2"}"#);
+        assert_eq!(CallerClaims::parse(&raw).unwrap().claim("tenant"), Claim::Lookalike);
     }
 
     #[test]

@@ -197,6 +197,12 @@ pub enum ValueError {
     /// Not a name or a pattern.
     #[error("must be a key set's name, \"*\", or the beginning of names with * at the end")]
     Pattern,
+    /// A value that JSON does not have.
+    #[error("the forced claim {0:?} is not JSON: there are no dates and no infinite numbers")]
+    NotJson(String),
+    /// A socket has one group.
+    #[error("the caller {0} has another gid, and a socket has one group: put them into one")]
+    OtherGroup(String),
     /// A claim that the daemon sets cannot be forced.
     #[error("the daemon sets or checks {0:?} itself; it cannot be forced")]
     ForcedClaim(String),

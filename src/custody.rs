@@ -210,7 +210,7 @@ impl Custody {
         let jti = BASE64_URL_SAFE_NO_PAD.encode(crypto::random::<16>()?.as_ref());
 
         let token =
-            FinalToken { audiences: &audiences, ttl, typ, claims: &|name| claims.value(name) };
+            FinalToken { audiences: &audiences, ttl, typ, claims: &|name| claims.claim(name) };
         let subject = claims.subject();
         let record = TokenRecord {
             now: now.wall,

@@ -4,10 +4,11 @@ use std::fs;
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::config::Listen;
@@ -148,9 +149,20 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         let message = "there is a file that is not a socket";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
     }
-    match UnixStream::connect(path) {
-        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
-        Err(_) => fs::remove_file(path),
+    // Without blocking: a full backlog is a listener too.
+    let probe = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )?;
+    match rustix::net::connect(&probe, &SocketAddrUnix::new(path)?) {
+        Err(Errno::CONNREFUSED) => fs::remove_file(path),
+        Err(Errno::NOENT) => Ok(()),
+        Ok(()) | Err(Errno::AGAIN) => {
+            Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"))
+        }
+        Err(other) => Err(other.into()),
     }
 }
 
@@ -196,6 +208,15 @@ mod tests {
         let _second = bind(&place, Access::Owner).unwrap();
         drop(first);
         assert!(dir.path().join("s").exists());
+    }
+
+    #[test]
+    fn a_socket_of_another_kind_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let _other = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        assert!(bind(&Listen::Unix(path.clone()), Access::Owner).is_err());
+        assert!(path.exists());
     }
 
     #[test]

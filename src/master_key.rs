@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jwksd_keystore::crypto::CryptoError;
@@ -40,6 +40,14 @@ pub enum FileError {
         /// Its mode.
         mode: u32,
     },
+    /// Someone else owns it.
+    #[error("the master key {} belongs to uid {owner}, who can read it", path.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
     /// It is not a master key.
     #[error("the master key {}: {error}", path.display())]
     Content {
@@ -65,6 +73,7 @@ pub fn read(path: &Path) -> Result<MasterKeys, FileError> {
         _ => failed(error),
     })?;
     let metadata = file.metadata().map_err(failed)?;
+    check_owner(path, metadata.uid())?;
     check_mode(path, metadata.permissions().mode() & 0o777)?;
     // The file is small; a large one is not a master key, and must not fill the memory.
     let mut text = Zeroizing::new(String::with_capacity(64 * 1024));
@@ -100,12 +109,20 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
+fn check_owner(path: &Path, owner: u32) -> Result<(), FileError> {
+    if owner == 0 || owner == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(FileError::Owner { path: path.to_owned(), owner })
+}
+
 fn check_mode(path: &Path, mode: u32) -> Result<(), FileError> {
     let readable = |who| FileError::Readable { path: path.to_owned(), who, mode };
     if mode & 0o007 != 0 {
         return Err(readable("everyone"));
     }
-    let is_mounted = SECRET_MOUNTS.iter().any(|mount| path.starts_with(mount));
+    let real = fs::canonicalize(path).unwrap_or_default();
+    let is_mounted = SECRET_MOUNTS.iter().any(|mount| real.starts_with(mount));
     if mode & 0o070 != 0 && !is_mounted {
         return Err(readable("its group"));
     }

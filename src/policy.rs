@@ -115,7 +115,18 @@ pub struct FinalToken<'a> {
     /// Its `typ`.
     pub typ: &'a str,
     /// Its other claims by name.
-    pub claims: &'a dyn Fn(&str) -> Option<Value>,
+    pub claims: &'a dyn Fn(&str) -> Claim,
+}
+
+/// What a caller says of a claim.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Claim {
+    /// Nothing.
+    Absent,
+    /// This.
+    Value(Value),
+    /// Something under a name that a careless parser takes for the claim's.
+    Lookalike,
 }
 
 /// Why something was refused. Says nothing that the caller did not ask about.
@@ -201,8 +212,12 @@ impl Grant {
             return Err(Refusal::TokenType(token.typ.to_owned()));
         }
         for (name, forced) in &self.force {
-            if (token.claims)(name).is_some_and(|value| value != *forced) {
-                return Err(Refusal::ForcedClaim(name.clone()));
+            match (token.claims)(name) {
+                Claim::Absent => {}
+                Claim::Value(value) if value == *forced => {}
+                Claim::Value(_) | Claim::Lookalike => {
+                    return Err(Refusal::ForcedClaim(name.clone()));
+                }
             }
         }
         Ok(())
@@ -258,7 +273,7 @@ mod tests {
             audiences: &audiences,
             ttl: Duration::from_secs(ttl),
             typ,
-            claims: &|name| claims.get(name).cloned(),
+            claims: &|name| claims.get(name).cloned().map_or(Claim::Absent, Claim::Value),
         };
         caller.may_sign(&"shop".parse().unwrap(), token).map(|_| ())
     }

@@ -136,7 +136,7 @@ struct RawGrant {
     max_ttl: Option<Span>,
     token_types: Option<Vec<String>>,
     #[serde(default)]
-    force: BTreeMap<String, serde_json::Value>,
+    force: BTreeMap<String, toml::Value>,
 }
 
 /// Only where the daemon listens for callers and admins, whatever else the file says.
@@ -223,6 +223,7 @@ impl Raw {
             keysets,
         };
         check_places(&config)?;
+        check_groups(&config)?;
         Ok(config)
     }
 }
@@ -371,6 +372,23 @@ fn check_places(config: &Config) -> Result<(), Wrong> {
     Ok(())
 }
 
+/// A socket has one group, so the callers by group must be of one.
+fn check_groups(config: &Config) -> Result<(), Wrong> {
+    let mut groups = config.callers.iter().filter_map(|caller| match caller.identity {
+        Identity::Gid(gid) => Some((gid, &caller.name)),
+        Identity::Uid(_) | Identity::TokenSha256(_) => None,
+    });
+    let Some((first, name)) = groups.next() else {
+        return Ok(());
+    };
+    match groups.find(|(gid, _)| *gid != first) {
+        Some((_, other)) => {
+            Err(wrong(format!("callers.{other}"), ValueError::OtherGroup(name.clone())))
+        }
+        None => Ok(()),
+    }
+}
+
 fn check_callers(raw: Vec<RawCaller>) -> Result<Vec<Caller>, Wrong> {
     let mut callers: Vec<Caller> = Vec::new();
     for raw in raw {
@@ -429,14 +447,41 @@ impl RawGrant {
         if let Some(types) = &self.token_types {
             check_types(types)?;
         }
+        let force = self
+            .force
+            .into_iter()
+            .map(|(name, value)| Ok((name.clone(), json_of(&name, value)?)))
+            .collect::<Result<_, ValueError>>()?;
         Ok(Grant {
             keysets,
             actions: self.actions,
             audiences: self.audiences,
             max_ttl: self.max_ttl.map(|span| span.0),
             token_types: self.token_types,
-            force: self.force.into_iter().collect(),
+            force,
         })
+    }
+}
+
+/// A forced claim as JSON, which has no dates and no infinite numbers.
+fn json_of(name: &str, value: toml::Value) -> Result<serde_json::Value, ValueError> {
+    let not_json = || ValueError::NotJson(name.to_owned());
+    match value {
+        toml::Value::String(text) => Ok(text.into()),
+        toml::Value::Integer(number) => Ok(number.into()),
+        toml::Value::Boolean(truth) => Ok(truth.into()),
+        toml::Value::Float(number) => {
+            serde_json::Number::from_f64(number).map(Into::into).ok_or_else(not_json)
+        }
+        toml::Value::Datetime(_) => Err(not_json()),
+        toml::Value::Array(list) => {
+            list.into_iter().map(|value| json_of(name, value)).collect::<Result<_, _>>()
+        }
+        toml::Value::Table(table) => {
+            let member = |(key, value): (String, _)| Ok((key, json_of(name, value)?));
+            let members: Result<serde_json::Map<_, _>, _> = table.into_iter().map(member).collect();
+            members.map(Into::into)
+        }
     }
 }
 

@@ -6,13 +6,15 @@ use actix_web::HttpResponse;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::{self, Data, ServiceConfig};
 
+use super::problem::method_not_allowed;
 use crate::health::Health;
 
 /// `/healthz` and `/readyz`.
 pub fn configure(service: &mut ServiceConfig) {
+    let refused = || web::to(|| async { method_not_allowed("GET, HEAD") });
     service
-        .service(web::resource("/healthz").get(alive))
-        .service(web::resource("/readyz").get(ready));
+        .service(web::resource("/healthz").get(alive).head(alive).default_service(refused()))
+        .service(web::resource("/readyz").get(ready).head(ready).default_service(refused()));
 }
 
 async fn alive() -> HttpResponse {

@@ -21,11 +21,21 @@ impl Due {
             Some(time) => {
                 if self.current.insert(keyset.clone(), time) != Some(time) {
                     self.heap.push(Reverse((time, keyset.clone())));
+                    self.drop_stale();
                 }
             }
             None => {
                 self.current.remove(keyset);
             }
+        }
+    }
+
+    /// Keeps the heap from growing with every change of mind.
+    fn drop_stale(&mut self) {
+        if self.heap.len() > 2 * self.current.len() + 16 {
+            let current =
+                self.current.iter().map(|(keyset, time)| Reverse((*time, keyset.clone())));
+            self.heap = current.collect();
         }
     }
 

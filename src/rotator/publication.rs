@@ -49,9 +49,13 @@ impl Rotator {
         let Some(ring) = self.parts.rings.ring(keyset) else {
             return;
         };
-        if let Err(error) = ring.warm(now, now + WARM_AHEAD) {
-            tracing::error!(%keyset, %error, "a secret does not open");
-            self.parts.health.report(format!("secret of key set {keyset}"), error.to_string());
+        let what = format!("secret of key set {keyset}");
+        match ring.warm(now, now + WARM_AHEAD) {
+            Ok(()) => self.parts.health.clear(&what),
+            Err(error) => {
+                tracing::error!(%keyset, %error, "a secret does not open");
+                self.parts.health.report(what, error.to_string());
+            }
         }
     }
 
