@@ -96,7 +96,7 @@ impl Administration {
         names.extend(config.keysets.keys().cloned());
         names.sort();
         names.dedup();
-        let readable = names.iter().filter(|name| self.custody.may_read(asker, name));
+        let readable = names.iter().filter(|name| self.custody.may(asker, Action::Read, name));
         let keysets = readable.map(|name| self.view(&config, name)).collect::<Result<_, _>>()?;
         Ok(api::KeysetList { keysets })
     }
@@ -129,8 +129,11 @@ impl Administration {
             RotateAt::Now => "now, without the wait".to_owned(),
         };
         let expect = request.expect_active.as_ref();
+        if expect.is_none() && self.custody.may(asker, Action::Rotate, keyset) {
+            return Err(self.expect_active(keyset));
+        }
         let permit = self.permit(asker, Action::Rotate, "rotate", keyset, expect, Some(&detail))?;
-        let expect = self.expected(keyset, expect)?;
+        let expect = expect.cloned().ok_or_else(|| self.expect_active(keyset))?;
         let command = Command::Rotate { expect: expect.clone(), when };
         let outcome = self.rotator.command(permit, keyset, command, actor(asker))?;
         Ok(rotated(keyset, expect, &outcome))
@@ -167,14 +170,15 @@ impl Administration {
         request: api::RevokeAllRequest,
     ) -> Result<api::RevokeResponse, AdminError> {
         check_reason(&request.reason)?;
+        if request.expect_active.is_none()
+            && self.custody.may(asker, Action::Revoke, keyset)
+            && let Some(active) = self.active(keyset)
+        {
+            return Err(AdminError::ExpectActive(Some(active)));
+        }
         let detail = Some(request.reason.as_str());
         let permit = self.permit(asker, Action::Revoke, "revoke-all", keyset, None, detail)?;
-        let expect = match request.expect_active {
-            Some(kid) => Some(kid),
-            None if self.active(keyset)?.is_none() => None,
-            None => return Err(AdminError::ExpectActive(self.active(keyset)?)),
-        };
-        let command = Command::RevokeAll { expect, reason: request.reason };
+        let command = Command::RevokeAll { expect: request.expect_active, reason: request.reason };
         self.carry_out_revocation(asker, permit, keyset, command, None)
     }
 
@@ -208,7 +212,7 @@ impl Administration {
     /// [`AdminError`]; then the old one stays in force as a whole.
     pub fn reload(&self, asker: &Asker) -> Result<api::ReloadResponse, AdminError> {
         self.custody.permit(asker, Action::Operate, "reload", None, None, None)?;
-        self.reload_unasked()
+        self.reload_for(actor(asker))
     }
 
     /// The same for the signal, which needs no grant: whoever can send it owns the process.
@@ -217,9 +221,13 @@ impl Administration {
     ///
     /// As [`Administration::reload`].
     pub fn reload_unasked(&self) -> Result<api::ReloadResponse, AdminError> {
+        self.reload_for(Actor { name: "SIGHUP".to_owned(), request_id: None })
+    }
+
+    fn reload_for(&self, actor: Actor) -> Result<api::ReloadResponse, AdminError> {
         let config = Config::load(&self.config_path, self.clock.now().wall)?;
         let needs_restart = self.started_with.needs_restart(&config);
-        let changed = self.rotator.reload(config)?;
+        let changed = self.rotator.reload(config, actor)?;
         // Not before a key set that came with it can sign.
         self.rotator.settle();
         Ok(api::ReloadResponse { changed, needs_restart })
@@ -274,25 +282,24 @@ impl Administration {
         })
     }
 
-    /// The kid that must be given so that a retry does nothing twice.
-    fn expected(&self, keyset: &KeysetName, expect: Option<&KeyId>) -> Result<KeyId, AdminError> {
-        if let Some(kid) = expect {
-            return Ok(kid.clone());
-        }
+    /// Why nothing is done without `expect_active`: it must be given so that a retry does nothing
+    /// twice.
+    fn expect_active(&self, keyset: &KeysetName) -> AdminError {
         let is_configured = self.custody.config().keysets.contains_key(keyset);
-        let refusal = match self.active(keyset)? {
-            Some(kid) if is_configured => return Err(AdminError::ExpectActive(Some(kid))),
-            None if is_configured => Refusal::NoSigner,
-            _ => Refusal::NotConfigured,
+        let refusal = match (self.custody.ring(keyset), self.active(keyset)) {
+            (_, Some(kid)) => return AdminError::ExpectActive(Some(kid)),
+            (None, None) if !is_configured => return AdminError::UnknownKeyset(keyset.clone()),
+            (_, None) if is_configured => Refusal::NoSigner,
+            (_, None) => Refusal::NotConfigured,
         };
-        Err(StepError::Refused { refusal, active: None }.into())
+        StepError::Refused { refusal, active: None }.into()
     }
 
-    fn active(&self, keyset: &KeysetName) -> Result<Option<KeyId>, AdminError> {
-        let loaded = self.store.load(keyset)?;
-        let signer = loaded.keyset().signer_at(self.clock.now().lifecycle).map(|life| life.number);
-        let record = signer.and_then(|number| loaded.record(number));
-        Ok(record.map(|record| record.kid.clone()))
+    /// The kid that signs, as published: also while the store is not available.
+    fn active(&self, keyset: &KeysetName) -> Option<KeyId> {
+        let ring = self.custody.ring(keyset)?;
+        let signer = ring.signer_at(self.clock.now().lifecycle).ok()?;
+        Some(signer.kid().clone())
     }
 
     fn view(&self, config: &Config, keyset: &KeysetName) -> Result<api::Keyset, AdminError> {

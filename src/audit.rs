@@ -8,8 +8,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -65,7 +65,7 @@ pub struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sub: Option<&'a str>,
     /// The token's audiences.
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    #[serde(skip_serializing_if = "<[String]>::is_empty", serialize_with = "short_list")]
     pub aud: &'a [String],
     /// The token's `exp`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,20 +111,32 @@ pub struct Audit {
 }
 
 struct Shared {
-    file: File,
+    path: PathBuf,
     state: Mutex<State>,
     wake: Condvar,
     failing: AtomicBool,
-    unknown_callers: AtomicU64,
 }
 
-#[derive(Default)]
 struct State {
+    file: Arc<File>,
     unsynced: bool,
     stopping: bool,
+    end: End,
+    /// How many requests of unknown callers are not summed up yet, and when the last came.
+    unknown_callers: u64,
+    last_unknown: Time,
+}
+
+/// What is known of the end of the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It is that of a line.
+    Whole,
     /// The last write stopped within a line.
-    torn: bool,
-    summary_due: Option<Duration>,
+    Torn,
+    /// The kernel may have dropped lines and report success next time: the file is opened anew, and
+    /// says so, before anything else is written.
+    Distrusted,
 }
 
 impl Audit {
@@ -134,14 +146,19 @@ impl Audit {
     ///
     /// When the file cannot be opened for writing.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        let torn = ends_within_a_line(path)?;
+        let file = Arc::new(open_to_append(path)?);
         let shared = Arc::new(Shared {
-            file,
-            state: Mutex::new(State { torn, ..State::default() }),
+            path: path.to_owned(),
+            state: Mutex::new(State {
+                file,
+                unsynced: false,
+                stopping: false,
+                end: end_of(path)?,
+                unknown_callers: 0,
+                last_unknown: Time::EPOCH,
+            }),
             wake: Condvar::new(),
             failing: AtomicBool::new(false),
-            unknown_callers: AtomicU64::new(0),
         });
         let for_thread = shared.clone();
         let syncer = thread::Builder::new()
@@ -158,10 +175,7 @@ impl Audit {
     pub fn record(&self, line: &Line<'_>) -> Result<(), AuditError> {
         let mut state = self.shared.lock();
         self.shared.write(&mut state, line)?;
-        if !state.unsynced {
-            state.unsynced = true;
-            self.shared.wake.notify_one();
-        }
+        self.shared.sync_soon(&mut state);
         Ok(())
     }
 
@@ -171,28 +185,20 @@ impl Audit {
     ///
     /// The line is not known to be on the disk, so what it says must not happen.
     pub fn record_durably(&self, line: &Line<'_>) -> Result<(), AuditError> {
-        self.shared.write(&mut self.shared.lock(), line)?;
-        self.shared.sync()
+        let file = {
+            let mut state = self.shared.lock();
+            self.shared.write(&mut state, line)?;
+            state.file.clone()
+        };
+        self.shared.sync(&file)
     }
 
-    /// Counts a caller that nobody knows.
+    /// Counts a request of a caller that nobody knows.
     pub fn count_unknown_caller(&self, now: Time) {
-        self.shared.unknown_callers.fetch_add(1, Ordering::Relaxed);
-        let now = now.since(Time::EPOCH);
         let mut state = self.shared.lock();
-        let due = *state.summary_due.get_or_insert(now);
-        if now < due {
-            return;
-        }
-        state.summary_due = Some(now + SUMMARY_EVERY);
-        let count = self.shared.unknown_callers.swap(0, Ordering::Relaxed);
-        let reason = format!("{count} requests of unknown callers since the last such line");
-        let time = Time::EPOCH + now;
-        let mut line = Line::new(time, "unknown", "any", Decision::Refused);
-        line.reason = Some(&reason);
-        // A caller without a name is refused whether that can be recorded or not.
-        if self.shared.write(&mut state, &line).is_ok() {
-            state.unsynced = true;
+        state.unknown_callers += 1;
+        state.last_unknown = now;
+        if state.unknown_callers == 1 {
             self.shared.wake.notify_one();
         }
     }
@@ -217,19 +223,38 @@ impl Drop for Audit {
 
 impl Shared {
     fn write(&self, state: &mut State, line: &Line<'_>) -> Result<(), AuditError> {
-        let mut bytes = Vec::with_capacity(256);
-        if state.torn {
-            bytes.push(b'\n');
-        }
-        serde_json::to_writer(&mut bytes, line).map_err(io::Error::from)?;
-        bytes.push(b'\n');
-        let written = (&self.file).write_all(&bytes);
-        state.torn = written.is_err();
+        let written = self.trust_again(state).and_then(|()| append(state, line));
         self.note(written)
     }
 
-    fn sync(&self) -> Result<(), AuditError> {
-        self.note(self.file.sync_data())
+    /// Opens the file anew after a failed sync, and leaves a line about it.
+    fn trust_again(&self, state: &mut State) -> io::Result<()> {
+        if state.end != End::Distrusted {
+            return Ok(());
+        }
+        let file = open_to_append(&self.path)?;
+        file.sync_all()?;
+        let end = end_of(&self.path)?;
+        state.file = Arc::new(file);
+        state.end = end;
+        let mut gap = Line::new(state.last_unknown, "jwksd", "audit", Decision::Failed);
+        gap.reason = Some("a sync failed here: lines before this one may be missing");
+        append(state, &gap).inspect_err(|_| state.end = End::Distrusted)
+    }
+
+    fn sync(&self, file: &File) -> Result<(), AuditError> {
+        let synced = file.sync_data();
+        if synced.is_err() {
+            self.lock().end = End::Distrusted;
+        }
+        self.note(synced)
+    }
+
+    fn sync_soon(&self, state: &mut State) {
+        if !state.unsynced {
+            state.unsynced = true;
+            self.wake.notify_one();
+        }
     }
 
     fn note(&self, outcome: io::Result<()>) -> Result<(), AuditError> {
@@ -242,15 +267,17 @@ impl Shared {
         loop {
             if state.unsynced {
                 // Gather the lines of a moment, so that many share one sync.
-                let moment = SYNC_WITHIN / 2;
-                let waited = self.wake.wait_timeout_while(state, moment, |state| !state.stopping);
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                state = self.wait(state, SYNC_WITHIN / 2);
                 state.unsynced = false;
+                let file = state.file.clone();
                 drop(state);
-                if let Err(error) = self.sync() {
+                if let Err(error) = self.sync(&file) {
                     tracing::error!(%error, "the audit is not on the disk");
                 }
                 state = self.lock();
+            } else if state.unknown_callers > 0 {
+                state = self.wait(state, SUMMARY_EVERY);
+                self.sum_up(&mut state);
             } else if state.stopping {
                 return;
             } else {
@@ -259,26 +286,81 @@ impl Shared {
         }
     }
 
+    /// Waits for a while, or until a line is to be synced, or the end.
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, span: Duration) -> MutexGuard<'a, State> {
+        let is_syncing = state.unsynced;
+        let quiet = |state: &mut State| !state.stopping && state.unsynced == is_syncing;
+        let waited = self.wake.wait_timeout_while(state, span, quiet);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// One line for all unknown callers of a while.
+    fn sum_up(&self, state: &mut State) {
+        let count = std::mem::take(&mut state.unknown_callers);
+        let reason = format!("{count} requests of unknown callers");
+        let mut line = Line::new(state.last_unknown, "unknown", "any", Decision::Refused);
+        line.reason = Some(&reason);
+        // A caller without a name is refused whether that can be recorded or not.
+        if self.write(state, &line).is_ok() {
+            state.unsynced = true;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn ends_within_a_line(path: &Path) -> io::Result<bool> {
+fn append(state: &mut State, line: &Line<'_>) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(256);
+    if state.end == End::Torn {
+        bytes.push(b'\n');
+    }
+    let line = Line { sub: line.sub.map(cut), reason: line.reason.map(cut), ..line.clone() };
+    serde_json::to_writer(&mut bytes, &line)?;
+    bytes.push(b'\n');
+    let written = state.file.as_ref().write_all(&bytes);
+    state.end = if written.is_ok() { End::Whole } else { End::Torn };
+    written
+}
+
+fn open_to_append(path: &Path) -> io::Result<File> {
+    let is_new = !path.exists();
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    if is_new {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(file)
+}
+
+fn end_of(path: &Path) -> io::Result<End> {
     use std::io::{Read, Seek, SeekFrom};
     let mut file = File::open(path)?;
     if file.seek(SeekFrom::End(0))? == 0 {
-        return Ok(false);
+        return Ok(End::Whole);
     }
     file.seek(SeekFrom::End(-1))?;
     let mut last = [0];
     file.read_exact(&mut last)?;
-    Ok(last != *b"\n")
+    Ok(if last == *b"\n" { End::Whole } else { End::Torn })
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn as_text<S: serde::Serializer>(time: &Time, out: S) -> Result<S::Ok, S::Error> {
     out.collect_str(time)
+}
+
+/// What callers send is cut, so that nobody fills the disk with a few requests.
+const LONGEST_TEXT: usize = 1000;
+const LONGEST_LIST: usize = 16;
+
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(LONGEST_TEXT).map_or(text, |(end, _)| &text[..end])
+}
+
+fn short_list<S: serde::Serializer>(list: &[String], out: S) -> Result<S::Ok, S::Error> {
+    out.collect_seq(list.iter().take(LONGEST_LIST).map(|text| cut(text)))
 }
 
 #[cfg(test)]
@@ -333,16 +415,41 @@ mod tests {
     }
 
     #[test]
-    fn unknown_callers_make_at_most_one_line_a_minute() {
+    fn unknown_callers_are_all_counted_in_one_line_a_minute() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
         let audit = Audit::open(&path).unwrap();
-        let start = Time::from_millis(1_795_000_000_000);
-        for second in 0..180 {
-            audit.count_unknown_caller(start + Duration::from_secs(second));
+        for _ in 0..50 {
+            audit.count_unknown_caller(Time::from_millis(1_795_000_000_000));
         }
+        // The minute is cut short by the end of the process.
+        drop(audit);
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().count(), 3);
-        assert!(text.lines().nth(1).unwrap().contains("60 requests"), "{text}");
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.contains("\"50 requests of unknown callers\""), "{text}");
+    }
+
+    #[test]
+    fn after_a_failed_sync_the_file_is_opened_anew_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let audit = Audit::open(&path).unwrap();
+        audit.record(&line("before")).unwrap();
+        audit.shared.lock().end = End::Distrusted;
+        audit.record_durably(&line("after")).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines[1].contains("lines before this one may be missing"), "{text}");
+    }
+
+    #[test]
+    fn what_callers_send_is_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let (long, many) = ("ü".repeat(60_000), vec!["x".repeat(5000); 100]);
+        let line = Line { sub: Some(&long), reason: Some(&long), aud: &many, ..line("shop") };
+        Audit::open(&path).unwrap().record(&line).unwrap();
+        assert!(std::fs::metadata(&path).unwrap().len() < 25_000);
     }
 }

@@ -101,7 +101,7 @@ impl<'a> CallerClaims<'a> {
         let is_like = |(member, _): &(Cow<'_, str>, _)| folded(member) == folded(name);
         match self.value(name) {
             Some(value) => Claim::Value(value),
-            None if self.members.iter().any(|member| is_like(member)) => Claim::Lookalike,
+            None if self.members.iter().any(is_like) => Claim::Lookalike,
             None => Claim::Absent,
         }
     }

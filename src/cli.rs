@@ -27,12 +27,19 @@ use serde::Serialize;
 /// Where the bearer token for a TCP listener is taken from.
 const TOKEN_VARIABLE: &str = "JWKSD_TOKEN";
 
-/// Makes signing keys on a schedule, publishes them as a JWK Set, and signs for internal callers.
-///
-/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 not allowed; 4 no such key set or key; 5 the
-/// state of the keys does not allow it; 6 the daemon or its store is not available.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed
+  2  wrong usage
+  3  not allowed
+  4  no such key set or key
+  5  the state of the keys does not allow it
+  6  the daemon or its store is not available";
+
+/// Makes signing keys on a schedule, publishes them as a JWK Set, and signs for internal callers
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_help = EXIT_CODES)]
 struct Cli {
     /// The configuration file. Paths in it are relative to the working directory.
     #[arg(long, value_name = "FILE", default_value = "config.toml", global = true)]
@@ -73,8 +80,14 @@ pub(crate) fn main() -> ExitCode {
     match run(&cli, &out) {
         Ok(code) => code,
         Err(error) => {
+            let text = match error.downcast_ref() {
+                Some(ClientError::Problem(problem)) if cli.json => {
+                    serde_json::to_string_pretty(problem).unwrap_or_default()
+                }
+                _ => format!("jwksd: {error:#}"),
+            };
             // A closed stderr leaves no way to tell.
-            let _ = writeln!(std::io::stderr(), "jwksd: {error:#}");
+            let _ = writeln!(std::io::stderr(), "{text}");
             exit_code(&error)
         }
     }
@@ -113,7 +126,11 @@ impl Out {
 
 fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot print")
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // Whoever read has read enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.context("cannot print"),
+    }
 }
 
 fn load(path: &Path) -> anyhow::Result<Config> {
@@ -161,6 +178,11 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
     }
     let code = match error.downcast_ref::<ClientError>() {
         Some(ClientError::Problem(problem)) => exit_code_of(problem.code),
+        Some(ClientError::Unreachable { error, .. })
+            if error.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            3
+        }
         Some(ClientError::Unreachable { .. } | ClientError::Lost { .. }) => 6,
         Some(ClientError::Strange { .. }) | None => 1,
     };

@@ -22,7 +22,7 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody is there.
-    #[error("no jwksd answers on {place}: {error}\nis it running? start it with: jwksd serve")]
+    #[error("no jwksd answers on {}: {error}\n{}", absolute(place), hint(error))]
     Unreachable {
         /// Where.
         place: Listen,
@@ -48,6 +48,24 @@ pub enum ClientError {
         /// How.
         reason: String,
     },
+}
+
+fn absolute(place: &Listen) -> Listen {
+    match place {
+        Listen::Tcp(_) => place.clone(),
+        Listen::Unix(path) => {
+            Listen::Unix(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+        }
+    }
+}
+
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            "your user may not open it: see [[callers]] in the configuration and the folder's mode"
+        }
+        _ => "is it running? start it, in its working directory, with: jwksd serve",
+    }
 }
 
 impl Client {

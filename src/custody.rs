@@ -185,6 +185,23 @@ impl Custody {
         keyset: &KeysetName,
         request: &TokenRequest<'_>,
     ) -> Result<SignedToken, TokenError> {
+        let signed = self.sign_permitted(asker, keyset, request);
+        if let Err(error) = &signed
+            && !matches!(error, TokenError::Denied(_))
+        {
+            // What the gate refused, it recorded. That nothing was signed here needs no permit.
+            let (now, id) = (self.clock.now().wall, &asker.request_id);
+            self.gate.note_refusal(&asker.caller, keyset, &error.to_string(), id, now);
+        }
+        signed
+    }
+
+    fn sign_permitted(
+        &self,
+        asker: &Asker,
+        keyset: &KeysetName,
+        request: &TokenRequest<'_>,
+    ) -> Result<SignedToken, TokenError> {
         asker.caller.may(Action::SignToken, keyset).map_err(|refusal| {
             self.record_refusal(asker, Action::SignToken, Some(keyset), refusal)
         })?;
@@ -252,10 +269,10 @@ impl Custody {
         self.gate.act(&asker.caller, act)
     }
 
-    /// Whether a caller may see a key set, without a line in the audit for each set of a list.
+    /// Whether a caller may do something, where nothing is done yet and so nothing is recorded.
     #[must_use]
-    pub fn may_read(&self, asker: &Asker, keyset: &KeysetName) -> bool {
-        asker.caller.may(Action::Read, keyset).is_ok()
+    pub fn may(&self, asker: &Asker, action: Action, keyset: &KeysetName) -> bool {
+        asker.caller.may(action, keyset).is_ok()
     }
 
     fn record_refusal(

@@ -1,7 +1,7 @@
 //! The gate: decide, record, and only then hand out a [`Permit`].
 //!
-//! A permit can be made nowhere else, and what callers may ask for takes one. So nothing is done
-//! that was not decided by [`crate::policy`] and recorded by [`crate::audit`] before.
+//! A permit can be made nowhere else, and the rotator takes commands only with one. So nothing is
+//! done for anyone that was not decided by [`crate::policy`] and recorded by [`crate::audit`] before.
 
 use std::sync::Arc;
 
@@ -151,6 +151,28 @@ impl Gate {
             Ok(()) => Ok(Permit { recorded: Recorded::Yes }),
             Err(_) if act.action == Action::Revoke => Ok(Permit { recorded: Recorded::No }),
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Gate {
+    /// Records that a token could not be had, for a reason that is not the policy's.
+    pub fn note_refusal(
+        &self,
+        caller: &Caller,
+        keyset: &KeysetName,
+        reason: &str,
+        request_id: &str,
+        now: Time,
+    ) {
+        let line = Line {
+            keyset: Some(keyset),
+            reason: Some(reason),
+            request_id: Some(request_id),
+            ..Line::new(now, &caller.name, Action::SignToken.name(), Decision::Refused)
+        };
+        if let Err(error) = self.audit.record(&line) {
+            tracing::error!(%error, "a refusal is not in the audit");
         }
     }
 }

@@ -133,7 +133,7 @@ pub enum Claim {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// No grant names this action on this key set.
-    #[error("no grant of this caller allows {} on this key set", action.name())]
+    #[error("no grant of this caller allows {} on this key set, if there is one", action.name())]
     NoGrant {
         /// What was asked.
         action: Action,

@@ -27,7 +27,7 @@ use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{Loaded, Store, StoreError};
 use jwksd_keystore::time::Time;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, AuditError, Decision, Line};
 use crate::clock::LifecycleClock;
 use crate::config::Config;
 use crate::custody::Custody;
@@ -38,6 +38,7 @@ use crate::rings::Rings;
 pub use command::{Command, Gone, Outcome, StepError};
 use due::Due;
 use keygen::{Keygen, Made};
+use publication::LATE;
 
 /// How often lifecycle time is recorded, so that a start knows for how long nothing was served.
 const SEEN_EVERY: Duration = Duration::from_hours(1);
@@ -114,6 +115,9 @@ pub enum ReloadError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The audit could not record it.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The rotator has stopped.
     #[error("the daemon is stopping")]
     Stopping,
@@ -121,12 +125,15 @@ pub enum ReloadError {
 
 enum Message {
     Command(Request),
-    Reload(Box<Config>, Sender<Result<Vec<KeysetName>, ReloadError>>),
+    Reload(Box<Config>, Actor, Sender<Result<Vec<KeysetName>, ReloadError>>),
     Made(Made),
     Settle(Sender<()>),
+    Serving,
+    NotServing,
     Stop,
 }
 
+#[derive(Clone)]
 struct Request {
     keyset: KeysetName,
     command: Command,
@@ -158,9 +165,9 @@ impl Handle {
     /// # Errors
     ///
     /// [`ReloadError`]; then the old one stays in force as a whole.
-    pub fn reload(&self, config: Config) -> Result<Vec<KeysetName>, ReloadError> {
+    pub fn reload(&self, config: Config, actor: Actor) -> Result<Vec<KeysetName>, ReloadError> {
         let (reply, answer) = mpsc::channel();
-        let message = Message::Reload(Box::new(config), reply);
+        let message = Message::Reload(Box::new(config), actor, reply);
         self.messages.send(message).map_err(|_| ReloadError::Stopping)?;
         answer.recv().map_err(|_| ReloadError::Stopping)?
     }
@@ -174,10 +181,24 @@ impl Handle {
         }
     }
 
+    /// Says that the listeners have begun: time before does not count as served.
+    pub fn serving(&self) {
+        self.tell(Message::Serving);
+    }
+
+    /// Says that the listeners are about to end: time from now on does not count as served.
+    pub fn not_serving(&self) {
+        self.tell(Message::NotServing);
+    }
+
     /// Ends the thread after what it is at.
     pub fn stop(&self) {
-        // An error means that it has ended.
-        let _ = self.messages.send(Message::Stop);
+        self.tell(Message::Stop);
+    }
+
+    fn tell(&self, message: Message) {
+        // An error means that the thread has ended.
+        let _ = self.messages.send(message);
     }
 }
 
@@ -228,7 +249,12 @@ struct Rotator {
     /// Since when it is not known what the store holds of a set: its ring is frozen meanwhile.
     in_doubt: HashMap<KeysetName, Time>,
     settling: Vec<Sender<()>>,
-    seen: Time,
+    /// When lifecycle time is recorded next.
+    seen_due: Time,
+    /// Until when the daemon served before this start, while that time is being made up for.
+    down_since: Option<Time>,
+    /// Since when nothing was served before the listeners began.
+    silent_since: Option<Time>,
 }
 
 impl Rotator {
@@ -250,7 +276,9 @@ impl Rotator {
             revoking: HashMap::new(),
             in_doubt: HashMap::new(),
             settling: Vec::new(),
-            seen: Time::EPOCH,
+            seen_due: Time::EPOCH,
+            down_since: None,
+            silent_since: None,
         }
     }
 
@@ -259,15 +287,34 @@ impl Rotator {
     fn begin(&mut self, down_since: Time) -> Result<(), StartError> {
         let mut names: BTreeSet<KeysetName> = self.facts.keys().cloned().collect();
         names.extend(self.parts.store.keysets()?);
+        let failed =
+            |keyset: &KeysetName, error| StartError::Keyset { keyset: keyset.clone(), error };
+        for keyset in &names {
+            self.admit(keyset).map_err(|error| failed(keyset, error))?;
+        }
         let now = self.now();
+        self.down_since = Some(down_since);
         let intent = Intent::Unserved { from: down_since, to: now };
-        for keyset in names {
-            self.admit(&keyset)
-                .and_then(|()| self.step_of_time(&keyset, &intent))
-                .map_err(|error| StartError::Keyset { keyset: keyset.clone(), error })?;
+        for keyset in &names {
+            self.step_of_time(keyset, &intent).map_err(|error| failed(keyset, error))?;
+            self.due.set(keyset, Some(now));
+        }
+        self.down_since = None;
+        self.silent_since = Some(now);
+        Ok(self.parts.store.record_seen(now)?)
+    }
+
+    /// The listeners have begun: what was made before was not served until now.
+    fn begin_to_serve(&mut self) {
+        let now = self.now();
+        let Some(since) = self.silent_since.take().filter(|since| now.since(*since) > LATE) else {
+            return;
+        };
+        let keysets: Vec<KeysetName> = self.published.keys().cloned().collect();
+        for keyset in keysets {
+            self.intents.insert(keyset.clone(), Intent::Unserved { from: since, to: now });
             self.due.set(&keyset, Some(now));
         }
-        Ok(())
     }
 
     /// The keys there are must allow the configured facts.
@@ -310,15 +357,17 @@ impl Rotator {
     fn handle(&mut self, message: Message) -> std::ops::ControlFlow<()> {
         match message {
             Message::Command(request) => self.command(request),
-            Message::Reload(config, reply) => {
+            Message::Reload(config, actor, reply) => {
                 // An error means that nobody waits any more.
-                let _ = reply.send(self.reload(&config));
+                let _ = reply.send(self.recorded_reload(&config, &actor));
             }
             Message::Made(made) => self.take_delivery(made),
             // Dropped, and with it answered, when nothing is due.
             Message::Settle(reply) => self.settling.push(reply),
+            Message::Serving => self.begin_to_serve(),
+            Message::NotServing => self.record_seen(),
             Message::Stop => {
-                self.record_seen();
+                self.finish_all_revocations();
                 return std::ops::ControlFlow::Break(());
             }
         }
@@ -331,30 +380,37 @@ impl Rotator {
 
     fn until_next(&mut self) -> Duration {
         let now = self.now();
-        let seen = (self.seen + SEEN_EVERY).since(now);
+        let seen = self.seen_due.since(now);
         let next = self.due.next().map_or(seen, |due| due.since(now).min(seen));
         // Never so short that rounding could make it spin.
         next.clamp(Duration::from_millis(1), SEEN_EVERY)
     }
 
     fn record_seen_if_due(&mut self) {
-        if self.now().since(self.seen) >= SEEN_EVERY {
+        if self.now() >= self.seen_due {
             self.record_seen();
         }
     }
 
     fn record_seen(&mut self) {
         let now = self.now();
-        match self.parts.store.record_seen(now) {
+        match self.parts.store.record_seen(self.served_until(now)) {
             Ok(()) => {
-                self.seen = now;
+                self.seen_due = now + SEEN_EVERY;
                 self.parts.health.clear("store");
             }
             Err(error) => {
+                self.seen_due = now + RETRY_LONGEST;
                 tracing::error!(%error, "cannot record lifecycle time");
                 self.parts.health.report("store", error.to_string());
             }
         }
+    }
+
+    /// Until when all that is stored was served for certain: not while a start makes up for the time
+    /// before it, and not while it is not known what is stored of a set.
+    fn served_until(&self, now: Time) -> Time {
+        self.in_doubt.values().copied().chain(self.down_since).chain([now]).min().unwrap_or(now)
     }
 
     /// What time or the configuration asks of one key set.
@@ -423,8 +479,8 @@ impl Rotator {
     /// A revocation is in effect before anything else is tried, and is tried until it is durable.
     fn revoke(&mut self, request: Request) {
         let keyset = request.keyset.clone();
-        self.take_effect_in_memory(&keyset, &request.command);
         self.revoking.entry(keyset.clone()).or_default().push_back(request);
+        self.republish(&keyset);
         self.finish_revocations(&keyset);
     }
 
@@ -434,23 +490,22 @@ impl Rotator {
         if !self.revoking.contains_key(keyset) {
             return true;
         }
-        while let Some(request) = self.revoking.get_mut(keyset).and_then(VecDeque::pop_front) {
+        while let Some(request) = self.revoking.get(keyset).and_then(VecDeque::front).cloned() {
             match self.step_of_command(keyset, &request.command, &request.actor) {
-                Err(StepError::NeedsKey) => {
-                    self.put_back(request);
+                Err(StepError::NeedsKey) => return false,
+                outcome @ (Ok(_)
+                | Err(
+                    StepError::Refused { .. }
+                    | StepError::UnknownKey(_)
+                    | StepError::UnknownKeyset(_),
+                )) => {
+                    answer(&request, outcome);
+                    self.revoking.get_mut(keyset).and_then(VecDeque::pop_front);
+                }
+                Err(error) => {
+                    self.revocations_stay(keyset, &error);
                     return false;
                 }
-                Err(StepError::Store(error)) => {
-                    self.put_back(request);
-                    let error = error.to_string();
-                    self.retry_later(keyset, &StepError::NotDurable(error.clone()));
-                    // Whoever asked is told once; the retries go on without.
-                    for waiting in &self.revoking[keyset] {
-                        answer(waiting, Err(StepError::NotDurable(error.clone())));
-                    }
-                    return false;
-                }
-                outcome => answer(&request, outcome),
             }
         }
         self.revoking.remove(keyset);
@@ -462,9 +517,31 @@ impl Rotator {
         true
     }
 
-    fn put_back(&mut self, revocation: Request) {
-        let keyset = revocation.keyset.clone();
-        self.revoking.entry(keyset).or_default().push_front(revocation);
+    /// The revocations of a set are in effect and stay so; they are tried again. Whoever asked is
+    /// told once.
+    fn revocations_stay(&mut self, keyset: &KeysetName, error: &StepError) {
+        let reason = error.to_string();
+        self.retry_later(keyset, &StepError::NotDurable(reason.clone()));
+        for waiting in self.revoking.get(keyset).into_iter().flatten() {
+            answer(waiting, Err(StepError::NotDurable(reason.clone())));
+        }
+    }
+
+    /// Before the process ends: what is in effect and not durable is tried once more, and said.
+    fn finish_all_revocations(&mut self) {
+        let keysets: Vec<KeysetName> = self.revoking.keys().cloned().collect();
+        for keyset in keysets {
+            if self.finish_revocations(&keyset) {
+                continue;
+            }
+            for lost in self.revoking.get(&keyset).into_iter().flatten() {
+                tracing::error!(
+                    %keyset,
+                    command = ?lost.command,
+                    "a revocation never became durable: do it again after the next start"
+                );
+            }
+        }
     }
 
     fn take_delivery(&mut self, made: Made) {
@@ -482,6 +559,9 @@ impl Rotator {
                     self.tick(&keyset);
                     self.take_up_parked(&keyset);
                 }
+            }
+            Err(error) if self.revoking.contains_key(&keyset) => {
+                self.revocations_stay(&keyset, &StepError::NoKeyPair(error));
             }
             Err(error) => {
                 self.retry_later(&keyset, &StepError::NoKeyPair(error));
@@ -506,6 +586,36 @@ impl Rotator {
         unparked
     }
 
+    /// A reload is in the audit before it takes effect: it changes who may do what.
+    fn recorded_reload(
+        &mut self,
+        config: &Config,
+        actor: &Actor,
+    ) -> Result<Vec<KeysetName>, ReloadError> {
+        let record = |decision, reason: &str| {
+            self.parts.audit.record_durably(&Line {
+                reason: Some(reason),
+                request_id: actor.request_id.as_deref(),
+                ..Line::new(self.parts.clock.now().wall, &actor.name, "reload", decision)
+            })
+        };
+        record(Decision::Intent, "put the configuration in force")?;
+        let outcome = self.reload(config);
+        let (decision, reason) = match &outcome {
+            Ok(changed) => (Decision::Done, format!("facts of {} key sets changed", changed.len())),
+            Err(error) => (Decision::Failed, error.to_string()),
+        };
+        let line = Line {
+            reason: Some(&reason),
+            request_id: actor.request_id.as_deref(),
+            ..Line::new(self.parts.clock.now().wall, &actor.name, "reload", decision)
+        };
+        if self.parts.audit.record_durably(&line).is_err() {
+            tracing::error!("the outcome of a reload is not in the audit: {reason}");
+        }
+        outcome
+    }
+
     fn reload(&mut self, config: &Config) -> Result<Vec<KeysetName>, ReloadError> {
         let facts = facts_of(config);
         for (keyset, facts) in &facts {
@@ -523,8 +633,8 @@ impl Rotator {
         self.parts.clock.tolerate(config.smallest_skew());
         self.parts.custody.put_in_force(config.clone());
         for keyset in &changed {
-            if !self.facts.contains_key(keyset) {
-                // It stops to sign before its keys end.
+            if old.contains_key(keyset) != self.facts.contains_key(keyset) {
+                // It stops to sign before its keys end, or may sign again.
                 self.republish(keyset);
             }
             self.tick(keyset);

@@ -9,6 +9,8 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::web::{self, Data, PayloadConfig, ServiceConfig};
 use actix_web::{App, HttpServer};
 use jwksd_keystore::crypto::CryptoError;
+use jwksd_keystore::facts::FirstKey;
+use jwksd_keystore::id::KeysetName;
 use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{Store, StoreError};
 
@@ -97,6 +99,14 @@ pub enum StartError {
     /// A key set cannot be opened or begun.
     #[error(transparent)]
     Rotator(#[from] rotator::StartError),
+    /// The first key of a set could not be made.
+    #[error("the key set {keyset} has no active key: {why}")]
+    NoFirstKey {
+        /// The key set.
+        keyset: KeysetName,
+        /// What is not well.
+        why: String,
+    },
     /// There is no randomness.
     #[error(transparent)]
     Random(#[from] CryptoError),
@@ -160,6 +170,7 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
     };
     let (handle, thread) = rotator::start(parts, seen)?;
     handle.settle();
+    check_signers(&custody, &clock, &health)?;
     let administration = Arc::new(Administration {
         custody: custody.clone(),
         rotator: handle,
@@ -191,7 +202,25 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
             http::admin::configure(service);
         })?,
     ];
+    administration.rotator.serving();
     Ok(Daemon { custody, administration, health, places, servers, rotator: thread, socket_files })
+}
+
+/// A daemon is ready when every set signs, but those that wait for an import.
+fn check_signers(
+    custody: &Custody,
+    clock: &LifecycleClock,
+    health: &Health,
+) -> Result<(), StartError> {
+    let now = clock.now().lifecycle;
+    for (keyset, settings) in &custody.config().keysets {
+        let signs = custody.ring(keyset).is_some_and(|ring| ring.signer_at(now).is_ok());
+        if !signs && settings.facts.first_key == FirstKey::Generate {
+            let why = health.problems().join("; ");
+            return Err(StartError::NoFirstKey { keyset: keyset.clone(), why });
+        }
+    }
+    Ok(())
 }
 
 /// One listener on its own workers.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::administration::Administration;
@@ -24,28 +24,58 @@ pub enum Ended {
     Signals(std::io::Error),
 }
 
-/// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads the configuration.
+/// The signals of the process, received from the moment this is made.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Receives the signals from now on. To be made before anything takes time, so that a SIGHUP
+    /// during the start does not end the process.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended::Signals`].
+    pub fn receive() -> Result<Self, Ended> {
+        let receive = |kind| signal(kind).map_err(Ended::Signals);
+        Ok(Self {
+            terminate: receive(SignalKind::terminate())?,
+            interrupt: receive(SignalKind::interrupt())?,
+            hangup: receive(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads the configuration; several during a
+/// reload are one more reload.
 ///
 /// # Errors
 ///
 /// [`Ended`] when it ended for any other reason.
-pub async fn run(daemon: Daemon) -> Result<(), Ended> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Ended::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Ended::Signals)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(Ended::Signals)?;
+pub async fn run(daemon: Daemon, mut signals: Signals) -> Result<(), Ended> {
     let administration = daemon.administration.clone();
     let handles = daemon.handles();
     let (servers, rotator, files) = daemon.into_parts();
     let mut listener_ended = watch_listeners(servers);
     let mut rotator_ended = watch_thread(rotator);
+    let (reloads, mut wanted) = mpsc::channel::<()>(1);
+    let reloader = administration.clone();
+    actix_web::rt::spawn(async move {
+        while wanted.recv().await.is_some() {
+            reload(&reloader).await;
+        }
+    });
     notify(&[NotifyState::Ready]);
     let mut watchdog = watchdog();
 
     let ended = loop {
         tokio::select! {
-            _ = terminate.recv() => break Ok(()),
-            _ = interrupt.recv() => break Ok(()),
-            _ = hangup.recv() => reload(&administration).await,
+            _ = signals.terminate.recv() => break Ok(()),
+            _ = signals.interrupt.recv() => break Ok(()),
+            // A full channel means that a reload is about to begin anyway.
+            _ = signals.hangup.recv() => drop(reloads.try_send(())),
             () = watchdog.beat() => notify(&[NotifyState::Watchdog]),
             ended = listener_ended.recv() => break Err(match ended {
                 Some(Err(error)) => Ended::Listener(error),
@@ -57,13 +87,14 @@ pub async fn run(daemon: Daemon) -> Result<(), Ended> {
 
     notify(&[NotifyState::Stopping]);
     tracing::info!("stopping");
+    administration.rotator.not_serving();
     // All at once: each drains for as long as its requests need.
     let stopping: Vec<_> = handles.iter().map(|handle| handle.stop(ended.is_ok())).collect();
     for stopped in stopping {
         stopped.await;
     }
     administration.rotator.stop();
-    // The thread records when it last served; an error means that it has ended already.
+    // The thread may still be at something; an error means that it has ended already.
     let _ = rotator_ended.recv().await;
     drop(files);
     ended

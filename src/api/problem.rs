@@ -1,5 +1,6 @@
 //! Errors as RFC 9457 problem details with a stable `code`.
 
+use jwksd_keystore::id::KeyId;
 use serde::{Deserialize, Serialize};
 
 /// What a program can act on. Codes are never renamed.
@@ -73,6 +74,9 @@ pub struct Problem {
     /// failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// The kid that signs, where that is what was missing or wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<KeyId>,
 }
 
 impl Problem {
@@ -85,6 +89,7 @@ impl Problem {
             title: code.title().to_owned(),
             detail: detail.into(),
             request_id: None,
+            active: None,
         }
     }
 

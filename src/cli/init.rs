@@ -42,9 +42,10 @@ pub(super) fn run(config: &Path) -> anyhow::Result<ExitCode> {
 /// What there is of master key and store. One without the other is an error: making the missing
 /// one would hide that it was lost.
 pub(super) fn presence(config: &Config) -> anyhow::Result<Presence> {
-    let (key, store) = (&config.store.master_key, &config.store.path);
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (key, store) = (absolute(&config.store.master_key), absolute(&config.store.path));
     let has_key = key.try_exists().with_context(|| format!("cannot look at {}", key.display()))?;
-    match (has_key, has_store(store)?) {
+    match (has_key, has_store(&store)?) {
         (true, true) => Ok(Presence::Both),
         (false, false) => Ok(Presence::Neither),
         (true, false) => bail!(

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use jwksd::api::{
-    EventKind, Key, KeyState, Keyset, KeysetList, RetireResponse, RevokeAllRequest, RevokeRequest,
-    RevokeResponse, RotateRequest, RotateResponse,
+    Code, EventKind, Key, KeyState, Keyset, KeysetList, RetireResponse, RevokeAllRequest,
+    RevokeRequest, RevokeResponse, RotateRequest, RotateResponse,
 };
 use jwksd::client::{Client, ClientError};
 use jwksd_keystore::id::{KeyId, KeysetName};
@@ -38,7 +38,7 @@ pub(super) enum Command {
         #[arg(long, conflicts_with = "at")]
         now: bool,
         /// Rotate at this instant, such as 2026-11-22T03:00:00Z
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", value_parser = instant)]
         at: Option<String>,
         /// Only if this kid signs; without it, whichever signs when the command starts
         #[arg(long, value_name = "KID", allow_hyphen_values = true)]
@@ -54,8 +54,8 @@ pub(super) enum Command {
         /// All keys of the set: start with a fresh one
         #[arg(long)]
         all: bool,
-        /// Why; kept with the key and in the audit
-        #[arg(long)]
+        /// Why, in 1 to 500 characters; kept with the key and in the audit
+        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
         reason: String,
     },
     /// Take a key that only verifies out of the JWK Set before its time
@@ -66,6 +66,13 @@ pub(super) enum Command {
         #[arg(allow_hyphen_values = true)]
         kid: KeyId,
     },
+}
+
+fn instant(text: &str) -> Result<String, String> {
+    match text.parse::<jiff::Timestamp>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("write it like 2026-11-22T03:00:00Z".to_owned()),
+    }
 }
 
 pub(super) fn run(client: &Client, command: &Command, out: &Out) -> anyhow::Result<ExitCode> {
@@ -80,14 +87,11 @@ pub(super) fn run(client: &Client, command: &Command, out: &Out) -> anyhow::Resu
         }
         Command::Show { keyset } => out.print(&show(client, keyset)?, show_text)?,
         Command::Rotate { keyset, now, at, expect_active } => {
-            // Read once and reused by retries, so that a lost answer does not make two rotations.
-            let expect_active = match expect_active {
-                Some(kid) => Some(kid.clone()),
-                None => show(client, keyset)?.active,
-            };
-            let request = RotateRequest { expect_active, now: *now, at: at.clone() };
+            let path = format!("/v1/keysets/{keyset}/rotate");
+            let request =
+                |expect_active| RotateRequest { expect_active, now: *now, at: at.clone() };
             let answer: RotateResponse =
-                act(client, &format!("/v1/keysets/{keyset}/rotate"), &request)?;
+                act_on_active(client, &path, expect_active.as_ref(), request)?;
             out.print(&answer, rotate_text)?;
         }
         Command::Revoke { keyset, kid: Some(kid), reason, .. } => {
@@ -97,10 +101,10 @@ pub(super) fn run(client: &Client, command: &Command, out: &Out) -> anyhow::Resu
             out.print(&answer, revoke_text)?;
         }
         Command::Revoke { keyset, kid: None, reason, .. } => {
-            let expect_active = show(client, keyset)?.active;
-            let request = RevokeAllRequest { reason: reason.clone(), expect_active };
-            let answer: RevokeResponse =
-                act(client, &format!("/v1/keysets/{keyset}/revoke-all"), &request)?;
+            let path = format!("/v1/keysets/{keyset}/revoke-all");
+            let request =
+                |expect_active| RevokeAllRequest { reason: reason.clone(), expect_active };
+            let answer: RevokeResponse = act_on_active(client, &path, None, request)?;
             out.print(&answer, revoke_text)?;
         }
         Command::Retire { keyset, kid } => {
@@ -114,6 +118,23 @@ pub(super) fn run(client: &Client, command: &Command, out: &Out) -> anyhow::Resu
 
 fn show(client: &Client, keyset: &KeysetName) -> anyhow::Result<Keyset> {
     ask(client.get(&format!("/v1/keysets/{keyset}")))
+}
+
+/// Acts on the key that signs. Which one that is, the daemon says once, also while its store is not
+/// available; retries reuse it, so that a lost answer does not make two rotations.
+fn act_on_active<R: Serialize, T: DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    expect: Option<&KeyId>,
+    request: impl Fn(Option<KeyId>) -> R,
+) -> anyhow::Result<T> {
+    let answer = act(client, path, &request(expect.cloned()));
+    match answer.as_ref().err().and_then(anyhow::Error::downcast_ref) {
+        Some(ClientError::Problem(problem)) if problem.code == Code::ExpectActiveRequired => {
+            act(client, path, &request(problem.active.clone()))
+        }
+        _ => answer,
+    }
 }
 
 fn act<T: DeserializeOwned>(
@@ -137,10 +158,12 @@ fn is_lost(error: &anyhow::Error) -> bool {
 fn list_text(list: &KeysetList) -> String {
     let row = |keyset: &Keyset, key: &Key| {
         let until = match key.state {
-            KeyState::Pending => key.activates.as_deref().map(|at| format!("activates {at}")),
+            KeyState::Pending => {
+                key.activates.as_deref().map(|at| format!("activates {}", seconds(at)))
+            }
             KeyState::Active => Some(next_rotation(keyset)),
             KeyState::VerifyOnly => {
-                let retires = key.retires.as_deref().map(|at| format!("retires {at}"));
+                let retires = key.retires.as_deref().map(|at| format!("retires {}", seconds(at)));
                 Some(retires.unwrap_or_else(|| "ends in a moment".to_owned()))
             }
             KeyState::Retired | KeyState::Revoked => None,
@@ -172,7 +195,7 @@ fn list_text(list: &KeysetList) -> String {
 
 fn next_rotation(keyset: &Keyset) -> String {
     let next = keyset.next.iter().find(|event| event.event == EventKind::Activates);
-    next.map_or("until asked".to_owned(), |event| format!("until {}", event.at))
+    next.map_or("until asked".to_owned(), |event| format!("until {}", seconds(&event.at)))
 }
 
 fn show_text(keyset: &Keyset) -> String {
@@ -197,21 +220,25 @@ fn show_text(keyset: &Keyset) -> String {
             key.number.to_string(),
             key.kid.to_string(),
             state(key.state).to_owned(),
-            key.published.clone(),
-            or_dash(&key.activates),
-            or_dash(&key.ended),
-            key.left.clone().or_else(|| key.retires.clone()).unwrap_or_else(|| "-".to_owned()),
+            seconds(&key.published),
+            key.activates.as_deref().map_or_else(dash, seconds),
+            key.ended.as_deref().map_or_else(dash, seconds),
+            key.left.as_deref().or(key.retires.as_deref()).map_or_else(dash, seconds),
+            key.reason.clone().unwrap_or_default(),
         ]
     };
     let rows: Vec<Vec<String>> = keyset.keys.iter().map(row).collect();
-    text += &table(&["NO", "KID", "STATE", "PUBLISHED", "ACTIVATES", "ENDED", "LEAVES"], &rows);
+    text += &table(
+        &["NO", "KID", "STATE", "PUBLISHED", "ACTIVATES", "ENDED", "LEAVES", "REASON"],
+        &rows,
+    );
     text += "\nnext\n";
     for event in &keyset.next {
         let what = match event.event {
             EventKind::Activates => "starts to sign",
             EventKind::Retires => "leaves the JWK Set",
         };
-        text += &format!("  {}  {} {what}\n", event.at, event.kid);
+        text += &format!("  {}  {} {what}\n", seconds(&event.at), event.kid);
     }
     if keyset.next.is_empty() {
         text += "  nothing until asked\n";
@@ -259,6 +286,18 @@ fn retire_text(answer: &RetireResponse) -> String {
         text += &format!("warning: good tokens that it signed may be refused until {until}\n");
     }
     text
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+/// An instant without its fraction of a second.
+fn seconds(instant: &str) -> String {
+    match instant.split_once('.') {
+        Some((whole, _)) => format!("{whole}Z"),
+        None => instant.to_owned(),
+    }
 }
 
 const fn state(state: KeyState) -> &'static str {

@@ -11,7 +11,7 @@ use jwksd::api::{EventKind, Keyset};
 use jwksd::clock::{Clock, SystemClock};
 use jwksd::config::Config;
 use jwksd::server::{self, Daemon, Foundation, Places, Sockets};
-use jwksd::supervise;
+use jwksd::supervise::{self, Signals};
 use jwksd::view;
 use tracing_subscriber::EnvFilter;
 
@@ -37,8 +37,8 @@ pub(super) fn run(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
         bail!(
             "there is neither a master key at {} nor a store at {}\n\
              for a first start, run: jwksd serve --init",
-            config.store.master_key.display(),
-            config.store.path.display()
+            std::path::absolute(&config.store.master_key)?.display(),
+            std::path::absolute(&config.store.path)?.display()
         );
     }
     // Before anything is made or opened: a place that is taken must change nothing.
@@ -61,9 +61,10 @@ pub(super) fn run(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
         sockets,
     };
     actix_web::rt::System::new().block_on(async {
+        let signals = Signals::receive()?;
         let daemon = server::start(foundation)?;
         print(&summary(&daemon)?)?;
-        supervise::run(daemon).await?;
+        supervise::run(daemon, signals).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -9,6 +9,7 @@ use jwksd_keystore::store::StoreError;
 
 use crate::administration::AdminError;
 use crate::api::{Code, Problem};
+use crate::audit::AuditError;
 use crate::custody::TokenError;
 use crate::gate::Denied;
 use crate::rotator::{ReloadError, StepError};
@@ -69,7 +70,10 @@ pub fn of_admin(error: &AdminError) -> Problem {
             return of_store(error);
         }
         AdminError::UnknownKeyset(_) => Code::UnknownKeyset,
-        AdminError::ExpectActive(_) => Code::ExpectActiveRequired,
+        AdminError::ExpectActive(active) => {
+            let problem = Problem::new(Code::ExpectActiveRequired, error.to_string());
+            return Problem { active: active.clone(), ..problem };
+        }
         AdminError::NowAndAt | AdminError::NotAnInstant(_) | AdminError::Reason => {
             Code::InvalidRequest
         }
@@ -77,6 +81,7 @@ pub fn of_admin(error: &AdminError) -> Problem {
         AdminError::Config(_) | AdminError::Reload(ReloadError::Refused { .. }) => {
             Code::InvalidConfig
         }
+        AdminError::Reload(ReloadError::Audit(error)) => return unrecorded(error),
         AdminError::Reload(ReloadError::Stopping) => Code::Stopping,
     };
     Problem::new(code, error.to_string())
@@ -85,14 +90,14 @@ pub fn of_admin(error: &AdminError) -> Problem {
 fn of_denial(denied: &Denied) -> Problem {
     match denied {
         Denied::Refused(refusal) => Problem::new(Code::NotAllowed, refusal.to_string()),
-        Denied::Audit(error) => {
-            tracing::error!(%error, "refused, since the audit cannot record it");
-            Problem::new(
-                Code::AuditUnavailable,
-                "the audit is not available, so nothing was done; the daemon's log has the cause",
-            )
-        }
+        Denied::Audit(error) => unrecorded(error),
     }
+}
+
+fn unrecorded(error: &AuditError) -> Problem {
+    tracing::error!(%error, "refused, since the audit cannot record it");
+    let detail = "the audit is not available, so nothing was done; the daemon's log has the cause";
+    Problem::new(Code::AuditUnavailable, detail)
 }
 
 fn of_step(error: &StepError) -> Problem {
@@ -102,7 +107,8 @@ fn of_step(error: &StepError) -> Problem {
                 Some(kid) => format!("{refusal}: {kid} is"),
                 None => refusal.to_string(),
             };
-            return Problem::new(of_refusal(refusal), detail);
+            let problem = Problem::new(of_refusal(refusal), detail);
+            return Problem { active: active.clone(), ..problem };
         }
         StepError::UnknownKey(_) => Code::UnknownKey,
         StepError::UnknownKeyset(_) => Code::UnknownKeyset,
@@ -110,8 +116,8 @@ fn of_step(error: &StepError) -> Problem {
         StepError::Audit => Code::AuditUnavailable,
         StepError::NotDurable(_) => {
             tracing::error!(%error, "a revocation is not durable");
-            let detail = "the key is out of the JWK Set and signs no more; if the daemon is killed \
-                          before the store works again, it may come back";
+            let detail = "the key is out of the JWK Set and signs no more while this process runs; \
+                          should the daemon stop before the store works again, revoke it anew";
             return Problem::new(Code::NotDurable, detail);
         }
         StepError::RevocationPending => Code::RevocationPending,

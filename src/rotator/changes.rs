@@ -117,7 +117,9 @@ pub(super) fn describe(before: &Loaded, after: &Loaded, steps: &[Step]) -> Strin
         Step::Plan { number, activates: None, .. } => {
             format!("{} activates when asked", kid(number))
         }
-        Step::Unserved { number, .. } => format!("{} waits longer", kid(number)),
+        Step::Unserved { number, .. } => {
+            format!("{} was not served for a while and waits longer", kid(number))
+        }
         Step::Extend { number, .. } => format!("tokens of {} may live longer", kid(number)),
         Step::End { number, retires, .. } => {
             format!("{} ended, its secret is erased, it retires at {retires}", kid(number))

@@ -6,20 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jwksd_keystore::id::{KeyId, KeysetName};
-use jwksd_keystore::lifecycle::{Intent, Number};
+use jwksd_keystore::lifecycle::{Intent, Number, PlannedBy};
 use jwksd_keystore::ring::{Ring, Signing};
 use jwksd_keystore::store::Loaded;
 use jwksd_keystore::time::Time;
 
 use super::changes::after;
-use super::{Command, Rotator, WARM_AHEAD};
+use super::{Command, Request, Rotator, WARM_AHEAD};
 
 /// From which delay between commit and publication on a key's wait is counted anew.
 pub(super) const LATE: Duration = Duration::from_secs(1);
 
 impl Rotator {
-    /// Publishes the ring of `loaded`.
+    /// Publishes the ring of `loaded`, with the revocations that are in effect.
     pub(super) fn publish(&mut self, keyset: &KeysetName, loaded: Loaded) {
+        let loaded = self.with_pending_revocations(keyset, loaded);
         let signing = if self.facts.contains_key(keyset) { Signing::On } else { Signing::Off };
         let previous = self.parts.rings.ring(keyset);
         let ring = Ring::new(
@@ -30,7 +31,7 @@ impl Rotator {
             &self.parts.master_keys,
             previous.as_deref(),
         )
-        .frozen_at(self.in_doubt.get(keyset).copied());
+        .frozen_at(self.frozen(keyset, &loaded));
         self.parts.rings.publish(keyset, Arc::new(ring));
         self.published.insert(keyset.clone(), loaded);
         let now = self.now();
@@ -69,14 +70,16 @@ impl Rotator {
         }
     }
 
-    /// A revocation takes effect in memory at once, whatever the store can do: on the set as it
-    /// is published, earlier revocations that are not durable yet included.
-    pub(super) fn take_effect_in_memory(&mut self, keyset: &KeysetName, command: &Command) {
-        let Some(published) = self.published.get(keyset).cloned() else {
-            return;
-        };
-        let number = |kid: &KeyId| published.record_of(kid).map(|record| record.life.number);
-        let intent = match command {
+    /// `loaded` as it is with the revocations that are in effect but not durable yet. Keys that they
+    /// would create are left out: those need a commit first.
+    fn with_pending_revocations(&self, keyset: &KeysetName, loaded: Loaded) -> Loaded {
+        let pending = self.revoking.get(keyset).into_iter().flatten();
+        pending.fold(loaded, |loaded, request| self.with_revocation(request, loaded))
+    }
+
+    fn with_revocation(&self, request: &Request, loaded: Loaded) -> Loaded {
+        let number = |kid: &KeyId| loaded.record_of(kid).map(|record| record.life.number);
+        let intent = match &request.command {
             Command::Revoke { kid, .. } => number(kid).map(Intent::Revoke),
             Command::RevokeAll { expect, .. } => {
                 let expect = expect.as_ref().map_or(Some(Number::NONE), number);
@@ -85,11 +88,19 @@ impl Rotator {
             Command::Rotate { .. } | Command::Retire { .. } => None,
         };
         let now = self.parts.clock.now();
-        let plan = intent.map(|intent| self.plan(keyset, &published, &intent, now));
-        if let Some(Ok(plan)) = plan
-            && !plan.steps.is_empty()
-        {
-            self.publish(keyset, after(&published, &plan.steps, HashMap::new()));
+        match intent.map(|intent| self.plan(&request.keyset, &loaded, &intent, now)) {
+            Some(Ok(plan)) => after(&loaded, &plan.steps, HashMap::new()),
+            // Nothing to take out, or refused: whoever asks is told by the step.
+            Some(Err(_)) | None => loaded,
         }
+    }
+
+    /// At which moment the ring of a set in doubt stands still; not before what a revocation
+    /// promoted.
+    fn frozen(&self, keyset: &KeysetName, loaded: &Loaded) -> Option<Time> {
+        let since = *self.in_doubt.get(keyset)?;
+        let lives = loaded.records.iter().map(|record| &record.life);
+        let promoted = lives.filter(|life| life.planned_by == PlannedBy::Revocation);
+        promoted.filter_map(|life| life.activates).chain([since]).max()
     }
 }

@@ -11,7 +11,7 @@ use jwksd_keystore::time::Time;
 use super::changes::{after, changes, describe, gone, next_due};
 use super::command::kids_of;
 use super::publication::LATE;
-use super::{Actor, Command, Gone, Outcome, Rotator, StepError};
+use super::{Actor, Command, Gone, Outcome, Rotator, SEEN_EVERY, StepError};
 use crate::audit::{Decision, Line};
 
 /// How often a step is planned anew after a conflict or an unknown outcome.
@@ -154,11 +154,7 @@ impl Rotator {
             loaded
         };
         self.in_doubt.remove(keyset);
-        if self.revoking.contains_key(keyset) {
-            self.republish(keyset);
-        } else {
-            self.publish(keyset, loaded.clone());
-        }
+        self.publish(keyset, loaded.clone());
         Ok(loaded)
     }
 
@@ -273,7 +269,11 @@ impl Rotator {
         if recorded.is_err() && !is_revocation {
             return Err(StepError::Audit);
         }
-        let committed = self.parts.store.commit(keyset, loaded.revision, changes, now.lifecycle);
+        let seen = self.served_until(now.lifecycle);
+        let committed = self.parts.store.commit(keyset, loaded.revision, changes, seen);
+        if let Err(error) = &committed {
+            tracing::error!(%keyset, %error, "a commit failed: {summary}");
+        }
         let (decision, detail) = match &committed {
             Ok(_) => (Decision::Done, summary.to_owned()),
             Err(error) => (Decision::Failed, format!("{summary}: {error}")),
@@ -283,7 +283,7 @@ impl Rotator {
         }
         match committed {
             Ok(_) => {
-                self.seen = now.lifecycle;
+                self.seen_due = now.lifecycle + SEEN_EVERY;
                 self.parts.health.clear("store");
                 Ok(())
             }

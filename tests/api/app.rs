@@ -113,6 +113,12 @@ impl TestApp {
             .unwrap();
     }
 
+    /// Stops the daemon and lets `down` pass.
+    pub(crate) async fn daemon_down(&mut self, down: Duration) {
+        self.daemon.stop().await;
+        self.clock.advance(down);
+    }
+
     /// Stops the daemon and tries to start it; returns why it does not.
     pub(crate) async fn restart_fails(&mut self) -> String {
         self.daemon.stop().await;
@@ -266,6 +272,7 @@ impl Running {
     }
 
     async fn stop(&mut self) {
+        self.administration.rotator.not_serving();
         for handle in self.handles.drain(..) {
             handle.stop(false).await;
         }

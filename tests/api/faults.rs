@@ -4,7 +4,7 @@ use jwksd::api::{Code, KeyState, RevokeResponse, Status};
 use jwksd_keystore::store::CommitFault;
 use serde_json::{Value, json};
 
-use crate::app::{DAY, HOUR, PUBLISH_AHEAD, TestApp};
+use crate::app::{CALLERS, DAY, HOUR, KEYSETS, PUBLISH_AHEAD, TestApp};
 use crate::token::verifies;
 
 #[actix_web::test]
@@ -141,4 +141,65 @@ async fn a_store_that_was_changed_is_not_opened() {
     app.rows.put_back(&old, b"r/");
     let error = app.restart_fails().await;
     assert!(error.contains("damaged, or was changed"), "{error}");
+}
+
+#[actix_web::test]
+async fn a_revocation_of_a_set_in_doubt_still_promotes_the_standby() {
+    let app = TestApp::start().await;
+    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    app.rows.fail_next([CommitFault::FailAndFallSilent]);
+    assert!(app.rotate(json!({"expect_active": active})).await.is_err());
+    app.clock.advance(HOUR);
+    assert_eq!(app.revoke::<Value>(&active).await.unwrap_err().code, Code::NotDurable);
+    assert_eq!(app.sign("default").await.kid.as_str(), standby);
+}
+
+#[actix_web::test]
+async fn no_revoked_key_signs_while_the_next_revocation_waits() {
+    let app = TestApp::start().await;
+    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    app.rows.set_failing(true);
+    for kid in [&active, &standby] {
+        assert_eq!(app.revoke::<Value>(kid).await.unwrap_err().code, Code::NotDurable);
+    }
+    app.rows.set_failing(false);
+    // The first becomes durable and would promote the second; the second's commit fails.
+    app.rows.fail_after(1, CommitFault::FailAndFallSilent);
+    app.advance(HOUR).await;
+    let body = json!({"claims": {}, "ttl": 60});
+    let signed = app.try_sign("default", body).await;
+    assert!(!signed.is_ok_and(|token| [&active, &standby].contains(&&token.kid.to_string())));
+    let served = app.get("/jwks.json").await;
+    let served = String::from_utf8_lossy(&served.body).into_owned();
+    assert!(!served.contains(&active) && !served.contains(&standby), "{served}");
+}
+
+#[actix_web::test]
+async fn all_keys_can_be_revoked_while_the_store_fails() {
+    let app = TestApp::start().await;
+    let active = app.kid(KeyState::Active).await;
+    app.rows.set_failing(true);
+    let path = "/v1/keysets/default/revoke-all";
+    let problem = app.admin_post::<Value>(path, json!({"reason": "host"})).await.unwrap_err();
+    assert_eq!(problem.code, Code::ExpectActiveRequired);
+    assert_eq!(problem.active.clone().map(String::from), Some(active));
+    let ask = json!({"reason": "host", "expect_active": problem.active});
+    let problem = app.admin_post::<Value>(path, ask).await.unwrap_err();
+    assert_eq!(problem.code, Code::NotDurable);
+    assert_eq!(app.get("/jwks.json").await.status, 503);
+}
+
+#[actix_web::test]
+async fn downtime_of_all_sets_counts_when_a_start_is_refused_for_one() {
+    let other = KEYSETS.replace("default", "other").replace(":8080\"", ":8080/other\"");
+    let both = format!("{KEYSETS}{other}");
+    let mut app = TestApp::with(&both, CALLERS).await;
+    let active = app.kid(KeyState::Active).await;
+    app.rotate(json!({"expect_active": active})).await.unwrap();
+    app.configure(&format!("{KEYSETS}{}", other.replace("ES256", "EdDSA")), CALLERS);
+    app.daemon_down(2 * DAY).await;
+    assert!(app.restart_fails().await.contains("make a new key set"));
+    app.configure(&both, CALLERS);
+    app.restart_after(HOUR).await;
+    assert_eq!(app.sign("default").await.kid.as_str(), active);
 }

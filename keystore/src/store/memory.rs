@@ -18,6 +18,7 @@ pub struct Rows(Arc<Mutex<Content>>);
 struct Content {
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
     commit_faults: VecDeque<CommitFault>,
+    faults_after: Option<(usize, CommitFault)>,
     tear_next_scan: bool,
     before_last_write: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
     fails: bool,
@@ -59,6 +60,11 @@ impl Rows {
         self.content().commit_faults.extend(faults);
     }
 
+    /// Makes the write after `good` good ones go wrong.
+    pub fn fail_after(&self, good: usize, fault: CommitFault) {
+        self.content().faults_after = Some((good, fault));
+    }
+
     /// Makes every read and write fail, or none, until said otherwise.
     pub fn set_failing(&self, fails: bool) {
         self.content().fails = fails;
@@ -91,6 +97,20 @@ impl Rows {
 impl Content {
     fn available(&self) -> Result<(), StoreError> {
         if self.fails { Err(StoreError::Unavailable("the test said so".into())) } else { Ok(()) }
+    }
+
+    fn next_fault(&mut self) -> Option<CommitFault> {
+        match self.faults_after {
+            Some((0, fault)) => {
+                self.faults_after = None;
+                Some(fault)
+            }
+            Some((good, fault)) => {
+                self.faults_after = Some((good - 1, fault));
+                None
+            }
+            None => self.commit_faults.pop_front(),
+        }
     }
 
     fn first_unexpected(&self, expected: &[Row]) -> Option<usize> {
@@ -132,7 +152,7 @@ impl authenticated::Rows for Rows {
             return Ok(Err(index));
         }
         let told = "the test said so".to_owned();
-        match content.commit_faults.pop_front() {
+        match content.next_fault() {
             Some(CommitFault::FailBefore) => Err(StoreError::Unavailable(told)),
             Some(CommitFault::FailUnknown) => Err(StoreError::Unknown(told)),
             Some(CommitFault::FailAndFallSilent) => {
