@@ -227,10 +227,14 @@ impl Administration {
     fn reload_for(&self, actor: Actor) -> Result<api::ReloadResponse, AdminError> {
         let config = Config::load(&self.config_path, self.clock.now().wall)?;
         let needs_restart = self.started_with.needs_restart(&config);
+        let before = self.custody.config();
         let changed = self.rotator.reload(config, actor)?;
+        let after = self.custody.config();
+        let is_gone = |name: &&KeysetName| !after.keysets.contains_key(*name);
+        let removed = before.keysets.keys().filter(is_gone).cloned().collect();
         // Not before a key set that came with it can sign.
         self.rotator.settle();
-        Ok(api::ReloadResponse { changed, needs_restart })
+        Ok(api::ReloadResponse { changed, removed, needs_restart })
     }
 
     /// Whether all is well.

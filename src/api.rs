@@ -223,6 +223,8 @@ pub struct RetireResponse {
 pub struct ReloadResponse {
     /// The key sets whose facts changed, or that came or went.
     pub changed: Vec<KeysetName>,
+    /// Those of them that are no longer in the configuration: they stopped to sign.
+    pub removed: Vec<KeysetName>,
     /// What was changed in the file but needs a restart.
     pub needs_restart: Vec<String>,
 }

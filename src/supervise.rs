@@ -110,6 +110,7 @@ async fn reload(administration: &Arc<Administration>) {
     match tokio::task::spawn_blocking(move || administration.reload_unasked()).await {
         Ok(Ok(outcome)) => tracing::info!(
             changed = ?outcome.changed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            removed = ?outcome.removed.iter().map(ToString::to_string).collect::<Vec<_>>(),
             needs_restart = ?outcome.needs_restart,
             "reloaded"
         ),

@@ -17,6 +17,12 @@ pub(super) fn reload(client: &Client, out: &Out) -> anyhow::Result<ExitCode> {
         } else {
             format!("reloaded; changed facts of: {}\n", changed.join(", "))
         };
+        for name in &answer.removed {
+            text += &format!(
+                "warning: {name} is no longer in the configuration: it stopped to sign, its active \
+                 key ended, and its JWK Set is served until its last token has expired\n"
+            );
+        }
         for key in &answer.needs_restart {
             text += &format!("warning: {key} was changed and needs a restart\n");
         }
