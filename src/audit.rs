@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::time::Time;
@@ -262,7 +262,9 @@ impl Shared {
         outcome.map_err(AuditError)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "paces a summary; nothing is decided by it")]
     fn sync_until_stopped(&self) {
+        let mut summed_up = Instant::now();
         let mut state = self.lock();
         loop {
             if state.unsynced {
@@ -276,8 +278,13 @@ impl Shared {
                 }
                 state = self.lock();
             } else if state.unknown_callers > 0 {
-                state = self.wait(state, SUMMARY_EVERY);
-                self.sum_up(&mut state);
+                let waited = summed_up.elapsed();
+                if waited >= SUMMARY_EVERY || state.stopping {
+                    self.sum_up(&mut state);
+                    summed_up = Instant::now();
+                } else {
+                    state = self.wait(state, SUMMARY_EVERY.saturating_sub(waited));
+                }
             } else if state.stopping {
                 return;
             } else {
