@@ -113,6 +113,8 @@ pub struct Audit {
 struct Shared {
     path: PathBuf,
     state: Mutex<State>,
+    /// Taken before `state` where both are.
+    syncing: Mutex<()>,
     wake: Condvar,
     failing: AtomicBool,
 }
@@ -157,6 +159,7 @@ impl Audit {
                 unknown_callers: 0,
                 last_unknown: Time::EPOCH,
             }),
+            syncing: Mutex::new(()),
             wake: Condvar::new(),
             failing: AtomicBool::new(false),
         });
@@ -223,12 +226,12 @@ impl Drop for Audit {
 
 impl Shared {
     fn write(&self, state: &mut State, line: &Line<'_>) -> Result<(), AuditError> {
-        let written = self.trust_again(state).and_then(|()| append(state, line));
+        let written = self.trust_again(state, line.time).and_then(|()| append(state, line));
         self.note(written)
     }
 
     /// Opens the file anew after a failed sync, and leaves a line about it.
-    fn trust_again(&self, state: &mut State) -> io::Result<()> {
+    fn trust_again(&self, state: &mut State, now: Time) -> io::Result<()> {
         if state.end != End::Distrusted {
             return Ok(());
         }
@@ -237,15 +240,21 @@ impl Shared {
         let end = end_of(&self.path)?;
         state.file = Arc::new(file);
         state.end = end;
-        let mut gap = Line::new(state.last_unknown, "jwksd", "audit", Decision::Failed);
+        let mut gap = Line::new(now, "jwksd", "audit", Decision::Failed);
         gap.reason = Some("a sync failed here: lines before this one may be missing");
         append(state, &gap).inspect_err(|_| state.end = End::Distrusted)
     }
 
-    fn sync(&self, file: &File) -> Result<(), AuditError> {
-        let synced = file.sync_data();
+    /// Syncs what was written to `file`. One at a time: the kernel tells of a failure only once, and
+    /// everyone whose lines it took must hear of it.
+    fn sync(&self, file: &Arc<File>) -> Result<(), AuditError> {
+        let _turn = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut synced = file.sync_data();
+        let mut state = self.lock();
         if synced.is_err() {
-            self.lock().end = End::Distrusted;
+            state.end = End::Distrusted;
+        } else if state.end == End::Distrusted || !Arc::ptr_eq(&state.file, file) {
+            synced = Err(io::Error::other("an earlier sync failed"));
         }
         self.note(synced)
     }

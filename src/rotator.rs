@@ -20,9 +20,9 @@ use std::time::Duration;
 
 use jwksd_keystore::algorithm::Algorithm;
 use jwksd_keystore::facts::Facts;
-use jwksd_keystore::id::KeysetName;
+use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::key::KeyPair;
-use jwksd_keystore::lifecycle::{Intent, Refusal};
+use jwksd_keystore::lifecycle::{Intent, Number, Refusal};
 use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{Loaded, Store, StoreError};
 use jwksd_keystore::time::Time;
@@ -139,6 +139,8 @@ struct Request {
     command: Command,
     actor: Actor,
     reply: Sender<Result<Outcome, StepError>>,
+    /// Of a revocation in effect: all keys below this number were there when it took effect.
+    covers: Option<Number>,
 }
 
 impl Handle {
@@ -155,7 +157,7 @@ impl Handle {
         actor: Actor,
     ) -> Result<Outcome, StepError> {
         let (reply, answer) = mpsc::channel();
-        let request = Request { keyset: keyset.clone(), command, actor, reply };
+        let request = Request { keyset: keyset.clone(), command, actor, reply, covers: None };
         self.messages.send(Message::Command(request)).map_err(|_| StepError::Stopping)?;
         answer.recv().map_err(|_| StepError::Stopping)?
     }
@@ -365,7 +367,10 @@ impl Rotator {
             // Dropped, and with it answered, when nothing is due.
             Message::Settle(reply) => self.settling.push(reply),
             Message::Serving => self.begin_to_serve(),
-            Message::NotServing => self.record_seen(),
+            Message::NotServing => {
+                self.record_seen();
+                self.silent_since = Some(self.now());
+            }
             Message::Stop => {
                 self.finish_all_revocations();
                 return std::ops::ControlFlow::Break(());
@@ -410,7 +415,13 @@ impl Rotator {
     /// Until when all that is stored was served for certain: not while a start makes up for the time
     /// before it, and not while it is not known what is stored of a set.
     fn served_until(&self, now: Time) -> Time {
-        self.in_doubt.values().copied().chain(self.down_since).chain([now]).min().unwrap_or(now)
+        let unserved = self.intents.values().filter_map(|intent| match intent {
+            Intent::Unserved { from, .. } => Some(*from),
+            _ => None,
+        });
+        let doubtful = self.in_doubt.values().copied();
+        let silent = self.down_since.into_iter().chain(self.silent_since);
+        unserved.chain(doubtful).chain(silent).chain([now]).min().unwrap_or(now)
     }
 
     /// What time or the configuration asks of one key set.
@@ -479,9 +490,29 @@ impl Rotator {
     /// A revocation is in effect before anything else is tried, and is tried until it is durable.
     fn revoke(&mut self, request: Request) {
         let keyset = request.keyset.clone();
+        let before = self.published.get(&keyset).cloned();
         self.revoking.entry(keyset.clone()).or_default().push_back(request);
         self.republish(&keyset);
+        if let (Some(before), Some(after)) = (before, self.published.get(&keyset))
+            && after.records.len() < before.records.len()
+            && let Some(request) = self.revoking.get_mut(&keyset).and_then(VecDeque::back_mut)
+        {
+            request.covers = Some(before.head.next_number);
+        }
         self.finish_revocations(&keyset);
+    }
+
+    /// Time may let another of the revoked keys activate in the store before a revocation of all is
+    /// durable. It is meant as well.
+    fn mean_too(&mut self, keyset: &KeysetName, number: Number, kid: &KeyId) -> bool {
+        let front = self.revoking.get_mut(keyset).and_then(VecDeque::front_mut);
+        let Some(request) = front.filter(|r| r.covers.is_some_and(|covers| number < covers)) else {
+            return false;
+        };
+        let Command::RevokeAll { expect, .. } = &mut request.command else {
+            return false;
+        };
+        expect.replace(kid.clone()).as_ref() != Some(kid)
     }
 
     /// Tries to make the revocations of a key set durable, in their order. Returns whether all
@@ -493,6 +524,10 @@ impl Rotator {
         while let Some(request) = self.revoking.get(keyset).and_then(VecDeque::front).cloned() {
             match self.step_of_command(keyset, &request.command, &request.actor) {
                 Err(StepError::NeedsKey) => return false,
+                Err(StepError::Refused {
+                    refusal: Refusal::ActiveChanged { active: number },
+                    active: Some(kid),
+                }) if self.mean_too(keyset, number, &kid) => {}
                 outcome @ (Ok(_)
                 | Err(
                     StepError::Refused { .. }
@@ -511,7 +546,11 @@ impl Rotator {
         self.revoking.remove(keyset);
         self.failures.remove(keyset);
         self.parts.health.clear(&format!("key set {keyset}"));
-        self.republish(keyset);
+        let is_known = self.published.contains_key(keyset) && !self.in_doubt.contains_key(keyset);
+        match self.parts.store.load(keyset) {
+            Ok(loaded) if is_known => self.publish(keyset, loaded),
+            Ok(_) | Err(_) => self.republish(keyset),
+        }
         let now = self.now();
         self.due.set(keyset, Some(now));
         true
@@ -562,6 +601,9 @@ impl Rotator {
             }
             Err(error) if self.revoking.contains_key(&keyset) => {
                 self.revocations_stay(&keyset, &StepError::NoKeyPair(error));
+                for request in self.unpark(&keyset) {
+                    answer(&request, Err(StepError::RevocationPending));
+                }
             }
             Err(error) => {
                 self.retry_later(&keyset, &StepError::NoKeyPair(error));

@@ -64,6 +64,10 @@ impl Rotator {
                 if !rotator.published.contains_key(keyset) {
                     rotator.publish(keyset, loaded.clone());
                 }
+                if *intent != Intent::Tick {
+                    // What time asks for besides is still to be done.
+                    return Ok(Some(now.lifecycle));
+                }
                 // A pair that a changed plan left over: no secret stays without a purpose.
                 rotator.stock.remove(keyset);
                 rotator.warm(keyset, now.lifecycle);

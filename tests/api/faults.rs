@@ -203,3 +203,21 @@ async fn downtime_of_all_sets_counts_when_a_start_is_refused_for_one() {
     app.restart_after(HOUR).await;
     assert_eq!(app.sign("default").await.kid.as_str(), active);
 }
+
+#[actix_web::test]
+async fn a_revocation_of_all_that_waits_also_means_a_key_that_activates_meanwhile() {
+    let app = TestApp::start().await;
+    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    app.rotate(json!({"expect_active": active})).await.unwrap();
+    app.rows.set_failing(true);
+    let ask = json!({"reason": "host", "expect_active": active});
+    let path = "/v1/keysets/default/revoke-all";
+    let problem = app.admin_post::<Value>(path, ask).await.unwrap_err();
+    assert_eq!(problem.code, Code::NotDurable);
+    app.advance(PUBLISH_AHEAD + HOUR).await;
+    app.rows.set_failing(false);
+    app.advance(HOUR).await;
+    let kids = app.served_kids().await;
+    assert!(!kids.contains(&active) && !kids.contains(&standby));
+    assert!(kids.contains(&app.sign("default").await.kid.to_string()));
+}

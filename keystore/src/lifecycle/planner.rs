@@ -94,7 +94,7 @@ impl Planner {
                 continue;
             }
             let waited = self.waited_under_either(&life, facts);
-            let waits_on = waited > from;
+            let waits_on = waited > from && life.planned_by.waits();
             self.take(Step::Unserved {
                 number: life.number,
                 served_from: life.served_from + missing,

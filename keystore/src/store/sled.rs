@@ -12,7 +12,13 @@
 //!
 //! When a commit fails to reach the disk, the kernel may have dropped what it could not write and
 //! report success the next time, and sled would read back what is in its memory only. So from then
-//! on this process neither writes nor reads: a restart reads what is really there.
+//! on nothing is read or written through what is open: the next operation closes it and opens the
+//! store anew, by the same steps, to go on from what is really there. As long as that fails, every
+//! operation says why and tries again.
+//!
+//! sled takes what it cannot read for the end of its log too, and cuts there. And what it left of a
+//! snapshot, because the disk was full or the process died, it takes for a damaged one for ever. So
+//! before it opens the files unfinished snapshots are removed and the others are read once.
 //!
 //! Nor can sled tell damage from the end of its log, see the module `high_water`. So a store whose
 //! `commits` is below `latest` is not opened. One above it is: the process died before it could
@@ -23,11 +29,14 @@
 //! says so an empty store is one whose making was interrupted, and opening it ends the making.
 //! Later an empty store is one that lost all it had, and without the file nothing is opened.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
+use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
 
 use sled::transaction::{ConflictableTransactionError, TransactionError};
 
@@ -41,6 +50,9 @@ const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 /// What is in the directory of every sled database.
 const LOG_FILE: &str = "db";
 
+/// How long an opening waits for the closing before it.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// How many writes the store has had.
 const COMMITS_ROW: &[u8] = b"commits";
 
@@ -48,13 +60,28 @@ const COMMITS_ROW: &[u8] = b"commits";
 pub struct SledStore(Authenticated<SledRows>);
 
 pub(super) struct SledRows {
+    path: PathBuf,
+    master_keys: Arc<MasterKeys>,
+    // Every operation holds it shared from its first read to its last sync, an opening alone.
+    state: RwLock<State>,
+}
+
+enum State {
+    Open(Opened),
+    /// Closed for this reason, and not open again yet.
+    Closed(String),
+}
+
+/// What is open, until something fails to reach the disk.
+struct Opened {
     log: File,
     latest: Mutex<HighWater>,
     master_keys: Arc<MasterKeys>,
     rows: sled::Tree,
     // Dropped after the tree: it holds the lock.
     _database: sled::Db,
-    sync_failed: AtomicBool,
+    /// The first failure; from then on memory may differ from the disk.
+    failure: OnceLock<String>,
 }
 
 impl SledStore {
@@ -74,7 +101,8 @@ impl SledStore {
         if is_absent(path)? {
             return Err(StoreError::Missing(path.to_owned()));
         }
-        Authenticated::create(SledRows::open(path, master_keys.clone())?, master_keys).map(Self)
+        let rows = SledRows::open(path, master_keys.clone())?;
+        Authenticated::create(rows, master_keys).map(Self)
     }
 
     /// Makes an empty store at `path`, where there is none, and opens it.
@@ -92,12 +120,51 @@ impl SledStore {
 }
 
 impl SledRows {
+    fn open(path: &Path, master_keys: Arc<MasterKeys>) -> Result<Self, StoreError> {
+        let opened = Opened::open(path, master_keys.clone())?;
+        Ok(Self { path: path.to_owned(), master_keys, state: RwLock::new(State::Open(opened)) })
+    }
+
+    /// Runs an operation on what can be trusted, which is opened again if need be.
+    fn on_trusted<T>(
+        &self,
+        operation: impl Fn(&Opened) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        loop {
+            match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
+                State::Open(opened) if opened.failure.get().is_none() => return operation(opened),
+                State::Open(_) | State::Closed(_) => {}
+            }
+            self.open_again()?;
+        }
+    }
+
+    /// Closes what failed and opens what is on disk, unless someone else just did.
+    fn open_again(&self) -> Result<(), StoreError> {
+        // Held throughout, so that no operation is left and nobody else opens.
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let cause = match &*state {
+            State::Open(Opened { failure, .. }) => failure.get().cloned(),
+            State::Closed(cause) => Some(cause.clone()),
+        };
+        let Some(cause) = cause else { return Ok(()) };
+        if let State::Open(opened) = mem::replace(&mut *state, State::Closed(cause.clone())) {
+            close_aside(opened).map_err(|error| unavailable(&error))?;
+        }
+        let opened = Opened::open(&self.path, self.master_keys.clone());
+        *state = State::Open(opened.map_err(|error| not_open_again(error, &cause))?);
+        Ok(())
+    }
+}
+
+impl Opened {
     /// Opens rows that are not older than what was acknowledged; empty ones only if that is nothing.
     fn open(path: &Path, master_keys: Arc<MasterKeys>) -> Result<Self, StoreError> {
         if !has_log(path)? {
             // Opening would make one.
             not_older(0, &HighWater::open(path, master_keys.clone())?)?;
         }
+        prepare(path)?;
         let database = sled::Config::new()
             .path(path)
             .cache_capacity(CACHE_BYTES)
@@ -122,8 +189,21 @@ impl SledRows {
             master_keys,
             rows,
             _database: database,
-            sync_failed: AtomicBool::new(false),
+            failure: OnceLock::new(),
         })
+    }
+
+    /// Closes what failed.
+    ///
+    /// sled syncs its log when it is dropped and panics if that fails, which it does once for each
+    /// descriptor that has not heard of a failure yet; but it leaves the log alone once it met a
+    /// failure itself. So it is given a write to meet it in: of what is there already.
+    fn close(self) {
+        if let Ok(Some(commits)) = self.rows.get(COMMITS_ROW) {
+            let met = self.rows.insert(COMMITS_ROW, commits).and_then(|_| self.rows.flush());
+            // What became of it is read when the store is opened again.
+            drop(met);
+        }
     }
 
     /// Syncs the log and then `latest`, so that the commit with this number can be acknowledged.
@@ -134,36 +214,25 @@ impl SledRows {
             // A later commit took this one along.
             return Ok(());
         }
-        self.trusted().map_err(|error| StoreError::Unknown(error.to_string()))?;
+        if let Some(failure) = self.failure.get() {
+            return Err(StoreError::Unknown(failure.clone()));
+        }
         self.log
             .sync_data()
             .and_then(|()| latest.raise(number))
-            .map_err(|error| self.distrust(&error))
+            .map_err(|error| self.distrust(error.to_string()))
     }
 
-    fn trusted(&self) -> Result<(), StoreError> {
-        if self.sync_failed.load(Ordering::SeqCst) {
-            let reason = "the disk failed to sync before; restart to read what it holds";
-            return Err(StoreError::Unavailable(reason.to_owned()));
-        }
-        Ok(())
+    fn distrust(&self, failure: String) -> StoreError {
+        StoreError::Unknown(self.failure.get_or_init(|| failure).clone())
     }
 
-    fn distrust(&self, error: &dyn std::error::Error) -> StoreError {
-        self.sync_failed.store(true, Ordering::SeqCst);
-        StoreError::Unknown(error.to_string())
-    }
-}
-
-impl Rows for SledRows {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.trusted()?;
         let value = self.rows.get(key).map_err(|error| failed(&error))?;
         Ok(value.map(|bytes| bytes.to_vec()))
     }
 
     fn scan(&self, prefix: &[u8]) -> Result<Pairs, StoreError> {
-        self.trusted()?;
         self.rows
             .scan_prefix(prefix)
             .map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())))
@@ -172,7 +241,6 @@ impl Rows for SledRows {
     }
 
     fn write(&self, expected: &[Row], rows: &[Row]) -> Result<Result<(), usize>, StoreError> {
-        self.trusted()?;
         let written = self.rows.transaction(|transaction| {
             for (index, (key, value)) in expected.iter().enumerate() {
                 if transaction.get(key)?.as_deref() != value.as_deref() {
@@ -196,9 +264,37 @@ impl Rows for SledRows {
         match written {
             Ok(number) => self.make_durable(number).map(Ok),
             Err(TransactionError::Abort(refused)) => refused.map(Err),
-            Err(TransactionError::Storage(error)) => Err(self.distrust(&error)),
+            Err(TransactionError::Storage(error)) => Err(self.distrust(told(&error))),
         }
     }
+}
+
+impl Rows for SledRows {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.on_trusted(|opened| opened.get(key))
+    }
+
+    fn scan(&self, prefix: &[u8]) -> Result<Pairs, StoreError> {
+        self.on_trusted(|opened| opened.scan(prefix))
+    }
+
+    fn write(&self, expected: &[Row], rows: &[Row]) -> Result<Result<(), usize>, StoreError> {
+        self.on_trusted(|opened| opened.write(expected, rows))
+    }
+}
+
+/// Closes what failed in a thread of its own: sled may wait for ever there for a write that it gave
+/// up, and then the lock stays until the process ends. Waits for what is usual.
+fn close_aside(opened: Opened) -> io::Result<()> {
+    let (closing, closed) = mpsc::channel::<()>();
+    let close = move || {
+        opened.close();
+        drop(closing);
+    };
+    thread::Builder::new().name("store-closing".into()).spawn(close)?;
+    // Either way the opening tells whether the lock is free.
+    let _ = closed.recv_timeout(CLOSING);
+    Ok(())
 }
 
 /// Whether nothing at `path` says that there is or was a store.
@@ -239,6 +335,47 @@ impl Wraps for SledStore {
     }
 }
 
+/// Removes what sled would take for damage, and finds what it would take for the end of its log.
+fn prepare(path: &Path) -> Result<(), StoreError> {
+    let log = match File::open(path.join(LOG_FILE)) {
+        Ok(log) => log,
+        // There is nothing yet.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unavailable(&error)),
+    };
+    // The lock that sled takes too: nobody else is at work in there.
+    log.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => StoreError::Locked(path.to_owned()),
+        TryLockError::Error(error) => unavailable(&error),
+    })?;
+    remove_unfinished(path).and_then(|()| read_tree(path)).map_err(|error| unavailable(&error))
+}
+
+/// Removes snapshots that sled did not come to give their name.
+fn remove_unfinished(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads every file below `path`.
+fn read_tree(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            read_tree(&entry.path())?;
+        } else {
+            io::copy(&mut File::open(entry.path())?, &mut io::sink())?;
+        }
+    }
+    Ok(())
+}
+
 /// Syncs every file below `path`, every directory, and the directory that holds `path`.
 fn sync_tree(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
@@ -263,13 +400,38 @@ fn opening_failed(path: &Path, error: &sled::Error) -> StoreError {
     }
 }
 
+/// Why a store that was closed for this reason is not open again.
+fn not_open_again(error: StoreError, cause: &str) -> StoreError {
+    match error {
+        // Mostly by sled's own threads, which hold the lock for a moment longer.
+        StoreError::Locked(_) => {
+            StoreError::Unavailable(format!("the store is being opened again after: {cause}"))
+        }
+        StoreError::Unavailable(now) => StoreError::Unavailable(format!(
+            "the store could not be opened again: {now} (closed after: {cause})"
+        )),
+        other => other,
+    }
+}
+
 fn failed(error: &sled::Error) -> StoreError {
     match error {
         sled::Error::Corruption { .. } => {
             StoreError::Damaged { what: "the file of the store".into() }
         }
-        _ => unavailable(error),
+        _ => StoreError::Unavailable(told(error)),
     }
+}
+
+/// What went wrong. sled quotes what the system told, where people should read it.
+fn told(error: &sled::Error) -> String {
+    let text = match error {
+        sled::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    };
+    let code = text.split_once("Os { code: ").and_then(|(_, rest)| rest.split_once(','));
+    code.and_then(|(code, _)| code.parse().ok())
+        .map_or(text, |code| io::Error::from_raw_os_error(code).to_string())
 }
 
 fn unavailable(error: &dyn std::error::Error) -> StoreError {
@@ -294,12 +456,32 @@ pub(super) mod tests {
 
         /// The number of commits in the store, and the one beside it.
         fn numbers(&self) -> (u64, u64) {
-            let rows = &self.0.rows;
-            let stored = rows.rows.get(COMMITS_ROW).unwrap();
-            let latest = rows.latest.lock().unwrap().number();
-            (commits(stored.as_deref(), &rows.master_keys).unwrap(), latest)
+            self.opened(|opened| {
+                let stored = opened.rows.get(COMMITS_ROW).unwrap();
+                let latest = opened.latest.lock().unwrap().number();
+                (commits(stored.as_deref(), &opened.master_keys).unwrap(), latest)
+            })
+        }
+
+        /// What is open, be it trusted or not.
+        fn opened<T>(&self, tell: impl FnOnce(&Opened) -> T) -> T {
+            match &*self.0.rows.state.read().unwrap() {
+                State::Open(opened) => tell(opened),
+                State::Closed(cause) => panic!("closed after {cause}"),
+            }
+        }
+
+        /// Makes the next sync of the log fail.
+        fn break_log(&mut self) {
+            if let State::Open(opened) = self.0.rows.state.get_mut().unwrap() {
+                // What cannot be synced.
+                opened.log = File::open("/dev/null").unwrap();
+            }
         }
     }
+
+    /// What the system tells of a sync of /dev/null.
+    const NO_SYNC: &str = "Invalid argument (os error 22)";
 
     const LATEST_FILE: &str = "latest";
 
@@ -318,16 +500,17 @@ pub(super) mod tests {
     }
 
     #[expect(clippy::disallowed_methods, reason = "sled does not tell when it lets go of its lock")]
-    fn when_free(open: impl Fn() -> Opening) -> Opening {
+    fn when_free<T>(operation: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let again = "the store is being opened again after: ";
         for _ in 0..1000 {
-            match open() {
-                Err(StoreError::Locked(_)) => {
-                    std::thread::sleep(std::time::Duration::from_millis(5));
-                }
-                opened => return opened,
+            match operation() {
+                Err(StoreError::Locked(_)) => {}
+                Err(StoreError::Unavailable(reason)) if reason.starts_with(again) => {}
+                done => return done,
             }
+            std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        open()
+        operation()
     }
 
     fn new_store() -> (TempDir, Arc<MasterKeys>, SledStore) {
@@ -393,35 +576,217 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn after_a_failed_sync_nothing_is_taken_and_nothing_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut store = SledStore::create(dir.path(), Arc::new(master_keys())).unwrap();
-        let now = Time::from_millis(1);
-        // What cannot be synced.
-        store.0.rows.log = File::open("/dev/null").unwrap();
-        assert!(matches!(store.record_seen(now), Err(StoreError::Unknown(_))));
-        assert!(matches!(store.seen(), Err(StoreError::Unavailable(_))));
-        assert!(matches!(store.keysets(), Err(StoreError::Unavailable(_))));
-        assert!(matches!(store.record_seen(now), Err(StoreError::Unavailable(_))));
+    fn after_a_failed_sync_the_store_is_opened_again_and_goes_on() {
+        let (dir, keys, mut store) = new_store();
+        store.record_seen(Time::from_millis(1)).unwrap();
+        for millis in 2..5 {
+            store.break_log();
+            let unknown = store.record_seen(Time::from_millis(millis));
+            assert_eq!(unknown, Err(StoreError::Unknown(NO_SYNC.into())));
+            // It was written after all.
+            assert_eq!(when_free(|| store.seen()), Ok(Time::from_millis(millis)));
+            assert_eq!(store.numbers(), (millis + 1, millis + 1));
+        }
+        store.record_seen(Time::from_millis(9)).unwrap();
+        drop(store);
+        let store = open_when_free(dir.path(), keys).unwrap();
+        assert_eq!((store.numbers(), store.seen()), ((6, 6), Ok(Time::from_millis(9))));
     }
 
     #[test]
-    fn after_a_failed_write_or_sync_of_the_latest_number_nothing_is_taken_and_nothing_is_told() {
-        // What cannot be written, and what cannot be synced.
-        for target in ["/dev/full", "/dev/null"] {
-            let (dir, _keys, store) = new_store();
-            let now = Time::from_millis(1);
-            let redirect = |to: &Path| store.0.rows.latest.lock().unwrap().redirect(to);
-            redirect(Path::new(target));
-            assert!(matches!(store.record_seen(now), Err(StoreError::Unknown(_))));
-            // Also when the disk says that it is well again.
-            redirect(&dir.path().join(LATEST_FILE));
-            assert!(matches!(store.seen(), Err(StoreError::Unavailable(_))));
-            assert!(matches!(store.record_seen(now), Err(StoreError::Unavailable(_))));
-            // Who wrote before the failure and waited for the sync is told the truth.
-            assert_eq!(store.0.rows.make_durable(1), Ok(()));
-            assert!(matches!(store.0.rows.make_durable(3), Err(StoreError::Unknown(_))));
+    fn what_the_disk_lost_in_a_failed_sync_is_not_read_from_memory() {
+        let (dir, keys, mut store) = new_store();
+        let log = dir.path().join(LOG_FILE);
+        store.record_seen(Time::from_millis(1)).unwrap();
+        let acknowledged = fs::read(&log).unwrap();
+        store.break_log();
+        assert!(matches!(store.record_seen(Time::from_millis(2)), Err(StoreError::Unknown(_))));
+        fs::write(&log, acknowledged).unwrap();
+        assert_eq!(when_free(|| store.seen()), Ok(Time::from_millis(1)));
+        assert_eq!(store.numbers(), (2, 2));
+        store.record_seen(Time::from_millis(3)).unwrap();
+        drop(store);
+        let store = open_when_free(dir.path(), keys).unwrap();
+        assert_eq!((store.numbers(), store.seen()), ((3, 3), Ok(Time::from_millis(3))));
+    }
+
+    #[test]
+    fn as_long_as_the_store_cannot_be_opened_again_it_tells_the_failure_and_what_hinders() {
+        let (dir, _keys, mut store) = new_store();
+        let (latest, aside) = (dir.path().join(LATEST_FILE), dir.path().join("aside"));
+        store.record_seen(Time::from_millis(1)).unwrap();
+        store.break_log();
+        assert!(matches!(store.record_seen(Time::from_millis(2)), Err(StoreError::Unknown(_))));
+        fs::rename(&latest, &aside).unwrap();
+        // What cannot be opened.
+        fs::create_dir(&latest).unwrap();
+        let hindered = "the store could not be opened again: Is a directory (os error 21)";
+        let hindered = StoreError::Unavailable(format!("{hindered} (closed after: {NO_SYNC})"));
+        for _ in 0..3 {
+            assert_eq!(when_free(|| store.seen()), Err(hindered.clone()));
+            let refused = when_free(|| store.record_seen(Time::from_millis(3)));
+            assert_eq!(refused, Err(hindered.clone()));
         }
+        fs::remove_dir(&latest).unwrap();
+        let what = format!("the file {} (it is missing)", latest.display());
+        assert_eq!(when_free(|| store.keysets()), Err(StoreError::Damaged { what }));
+        fs::rename(&aside, &latest).unwrap();
+        assert_eq!(when_free(|| store.seen()), Ok(Time::from_millis(2)));
+        assert_eq!(store.record_seen(Time::from_millis(3)), Ok(()));
+    }
+
+    #[test]
+    fn a_store_that_lost_what_was_acknowledged_is_refused_also_when_opened_again() {
+        let (dir, _keys, mut store) = new_store();
+        let log = dir.path().join(LOG_FILE);
+        let before = fs::read(&log).unwrap();
+        store.record_seen(Time::from_millis(1)).unwrap();
+        store.break_log();
+        assert!(matches!(store.record_seen(Time::from_millis(2)), Err(StoreError::Unknown(_))));
+        fs::write(&log, before).unwrap();
+        for _ in 0..2 {
+            assert_eq!(when_free(|| store.seen()), Err(older(1, 2)));
+            assert_eq!(when_free(|| store.record_seen(Time::from_millis(2))), Err(older(1, 2)));
+        }
+    }
+
+    #[test]
+    fn after_a_failed_write_or_sync_of_the_latest_number_the_store_is_opened_again() {
+        // What cannot be written, and what cannot be synced.
+        let no_space = "No space left on device (os error 28)";
+        for (target, cause) in [("/dev/full", no_space), ("/dev/null", NO_SYNC)] {
+            let (_dir, _keys, store) = new_store();
+            let now = Time::from_millis(1);
+            store.opened(|opened| opened.latest.lock().unwrap().redirect(Path::new(target)));
+            let unknown = StoreError::Unknown(cause.into());
+            assert_eq!(store.record_seen(now), Err(unknown.clone()));
+            // Who wrote before the failure and waited for the sync is told the truth.
+            assert_eq!(store.opened(|opened| opened.make_durable(1)), Ok(()));
+            assert_eq!(store.opened(|opened| opened.make_durable(3)), Err(unknown));
+            assert_eq!(when_free(|| store.seen()), Ok(now));
+            assert_eq!(store.numbers(), (2, 2));
+            assert_eq!(store.record_seen(Time::from_millis(2)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn commits_at_once_survive_failures_in_between() {
+        let (dir, keys, store) = new_store();
+        let names = ["a", "b", "c", "d"];
+        std::thread::scope(|scope| {
+            for name in names {
+                let store = &store;
+                scope.spawn(move || {
+                    let keyset = name.parse().unwrap();
+                    for revision in 0..10 {
+                        let commit = || store.commit(&keyset, Revision(revision), &[], Time::EPOCH);
+                        // Known is only what is found afterwards.
+                        match when_free(commit) {
+                            Err(StoreError::Unknown(_)) | Ok(_) => {}
+                            other => panic!("{other:?}"),
+                        }
+                        let loaded = when_free(|| store.load(&keyset)).unwrap();
+                        assert_eq!(loaded.revision, Revision(revision + 1));
+                        if let State::Open(opened) = &*store.0.rows.state.read().unwrap() {
+                            let _ = opened.distrust("injected".into());
+                        }
+                    }
+                });
+            }
+        });
+        drop(store);
+        let store = open_when_free(dir.path(), keys).unwrap();
+        for name in names {
+            assert_eq!(store.load(&name.parse().unwrap()).unwrap().revision, Revision(10));
+        }
+    }
+
+    #[test]
+    fn an_unfinished_snapshot_is_not_taken_for_damage() {
+        let (dir, keys, store) = new_store();
+        drop(store);
+        for unfinished in [&b""[..], &[7; 100]] {
+            let snapshot = dir.path().join("snap.00000000FFFFFFFF.generating");
+            fs::write(&snapshot, unfinished).unwrap();
+            assert_eq!(refusal(dir.path(), &keys), None);
+            assert!(!snapshot.exists());
+        }
+    }
+
+    #[test]
+    fn the_unfinished_snapshot_of_another_process_is_left_alone() {
+        let (dir, keys, _store) = new_store();
+        let snapshot = dir.path().join("snap.00000000FFFFFFFF.generating");
+        fs::write(&snapshot, "").unwrap();
+        let locked = StoreError::Locked(dir.path().to_owned());
+        assert_eq!(SledStore::open(dir.path(), keys).err(), Some(locked));
+        assert!(snapshot.exists());
+    }
+
+    /// A small disk of its own, where that may be had.
+    struct SmallDisk(TempDir);
+
+    impl SmallDisk {
+        fn mounted() -> Option<Self> {
+            let dir = tempfile::tempdir().unwrap();
+            let mount = ["-t", "tmpfs", "-o", "size=2m", "tmpfs"];
+            let mut command = std::process::Command::new("mount");
+            let output = command.args(mount).arg(dir.path()).output();
+            output.is_ok_and(|output| output.status.success()).then(|| Self(dir))
+        }
+
+        /// Fills all that is free.
+        fn fill(&self) {
+            let mut file = File::create(self.0.path().join("filler")).unwrap();
+            while io::Write::write(&mut file, &[1; 4096]).is_ok() {}
+        }
+
+        fn free(&self) {
+            fs::remove_file(self.0.path().join("filler")).unwrap();
+        }
+    }
+
+    impl Drop for SmallDisk {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).output();
+        }
+    }
+
+    #[test]
+    fn a_store_on_a_full_disk_goes_on_when_there_is_room_again() {
+        let Some(disk) = SmallDisk::mounted() else {
+            // Takes root.
+            return;
+        };
+        let no_space = "No space left on device (os error 28)";
+        let keys = Arc::new(master_keys());
+        let path = disk.0.path().join("store");
+        let store = SledStore::create(&path, keys.clone()).unwrap();
+        let mut seen = 0;
+        for _ in 0..3 {
+            disk.fill();
+            let failed = loop {
+                match store.record_seen(Time::from_millis(seen + 1)) {
+                    Ok(()) => seen += 1,
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(failed, StoreError::Unknown(no_space.into()));
+            let hindered = format!("the store could not be opened again: {no_space}");
+            let hindered = format!("{hindered} (closed after: {no_space})");
+            for _ in 0..3 {
+                let told = when_free(|| store.record_seen(Time::from_millis(seen + 2)));
+                assert_eq!(told, Err(StoreError::Unavailable(hindered.clone())));
+            }
+            disk.free();
+            let found = when_free(|| store.seen()).unwrap().as_millis();
+            assert!((seen..=seen + 2).contains(&found), "{found} of {seen}");
+            seen = found + 1;
+            assert_eq!(store.record_seen(Time::from_millis(seen)), Ok(()));
+        }
+        drop(store);
+        let store = open_when_free(&path, keys).unwrap();
+        assert_eq!(store.seen(), Ok(Time::from_millis(seen)));
     }
 
     #[test]
@@ -543,7 +908,7 @@ pub(super) mod tests {
     #[test]
     fn a_changed_or_removed_number_of_commits_is_damage_and_takes_no_commit() {
         let (dir, keys, store) = new_store();
-        let rows = &store.0.rows.rows;
+        let rows = store.opened(|opened| opened.rows.clone());
         let whole = rows.get(COMMITS_ROW).unwrap().unwrap();
         for index in (0..1).chain(9..whole.len()) {
             let mut changed = whole.to_vec();
@@ -554,7 +919,7 @@ pub(super) mod tests {
             assert_eq!(refused, Err(StoreError::Damaged { what }), "byte {index}");
         }
         rows.remove(COMMITS_ROW).unwrap();
-        drop(store);
+        drop((rows, store));
         assert_eq!(refusal(dir.path(), &keys), Some(older(0, 1)));
     }
 
