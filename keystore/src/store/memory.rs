@@ -7,7 +7,7 @@ use super::StoreError;
 use super::authenticated::{self, Authenticated, Pairs, Row, Wraps};
 use crate::seal::MasterKeys;
 
-/// A [`Store`] in memory. Clones of its [`Rows`] outlive it, as a disk outlives a process.
+/// A [`Store`](super::Store) in memory. Clones of its [`Rows`] outlive it, as a disk outlives a process.
 pub struct MemoryStore(Authenticated<Rows>);
 
 /// The rows of a [`MemoryStore`], shared between its clones.

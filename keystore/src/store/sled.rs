@@ -56,7 +56,7 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// How many writes the store has had.
 const COMMITS_ROW: &[u8] = b"commits";
 
-/// A [`Store`] in a directory on disk, which it locks against other processes.
+/// A [`Store`](super::Store) in a directory on disk, which it locks against other processes.
 pub struct SledStore(Authenticated<SledRows>);
 
 pub(super) struct SledRows {
