@@ -52,8 +52,8 @@ pub enum AdminError {
     #[error("there is no key set {0}")]
     UnknownKeyset(KeysetName),
     /// `expect_active` is missing.
-    #[error("give expect_active, the kid that signs now{}", now_active(.0.as_ref()))]
-    ExpectActive(Option<KeyId>),
+    #[error("give expect_active, the kid that signs now: {0}")]
+    ExpectActive(KeyId),
     /// Both `now` and `at`.
     #[error("give either now or at")]
     NowAndAt,
@@ -78,10 +78,6 @@ pub enum AdminError {
     /// The configuration on disk cannot be put in force.
     #[error(transparent)]
     Reload(#[from] ReloadError),
-}
-
-fn now_active(active: Option<&KeyId>) -> String {
-    active.map_or_else(String::new, |kid| format!(": {kid}"))
 }
 
 impl Administration {
@@ -174,7 +170,7 @@ impl Administration {
             && self.custody.may(asker, Action::Revoke, keyset)
             && let Some(active) = self.active(keyset)
         {
-            return Err(AdminError::ExpectActive(Some(active)));
+            return Err(AdminError::ExpectActive(active));
         }
         let detail = Some(request.reason.as_str());
         let permit = self.permit(asker, Action::Revoke, "revoke-all", keyset, None, detail)?;
@@ -291,7 +287,7 @@ impl Administration {
     fn expect_active(&self, keyset: &KeysetName) -> AdminError {
         let is_configured = self.custody.config().keysets.contains_key(keyset);
         let refusal = match (self.custody.ring(keyset), self.active(keyset)) {
-            (_, Some(kid)) => return AdminError::ExpectActive(Some(kid)),
+            (_, Some(kid)) => return AdminError::ExpectActive(kid),
             (None, None) if !is_configured => return AdminError::UnknownKeyset(keyset.clone()),
             (_, None) if is_configured => Refusal::NoSigner,
             (_, None) => Refusal::NotConfigured,

@@ -202,9 +202,8 @@ impl Custody {
         keyset: &KeysetName,
         request: &TokenRequest<'_>,
     ) -> Result<SignedToken, TokenError> {
-        asker.caller.may(Action::SignToken, keyset).map_err(|refusal| {
-            self.record_refusal(asker, Action::SignToken, Some(keyset), refusal)
-        })?;
+        let may = asker.caller.may(Action::SignToken, keyset);
+        may.map_err(|refusal| self.record_refusal(asker, keyset, refusal))?;
         let config = self.config.load();
         let ring = self.rings.ring(keyset);
         let settings = match (config.keysets.get(keyset), &ring) {
@@ -275,14 +274,9 @@ impl Custody {
         asker.caller.may(action, keyset).is_ok()
     }
 
-    fn record_refusal(
-        &self,
-        asker: &Asker,
-        action: Action,
-        keyset: Option<&KeysetName>,
-        refusal: Refusal,
-    ) -> Denied {
-        match self.permit(asker, action, action.name(), keyset, None, None) {
+    fn record_refusal(&self, asker: &Asker, keyset: &KeysetName, refusal: Refusal) -> Denied {
+        let action = Action::SignToken;
+        match self.permit(asker, action, action.name(), Some(keyset), None, None) {
             Err(denied) => denied,
             // The policy is pure, so it refuses again; and if not, the refusal stands.
             Ok(_permit) => refusal.into(),

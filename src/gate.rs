@@ -153,9 +153,7 @@ impl Gate {
             Err(error) => Err(error.into()),
         }
     }
-}
 
-impl Gate {
     /// Records that a token could not be had, for a reason that is not the policy's.
     pub fn note_refusal(
         &self,

@@ -634,11 +634,12 @@ impl Rotator {
         config: &Config,
         actor: &Actor,
     ) -> Result<Vec<KeysetName>, ReloadError> {
+        let (audit, clock) = (self.parts.audit.clone(), self.parts.clock.clone());
         let record = |decision, reason: &str| {
-            self.parts.audit.record_durably(&Line {
+            audit.record_durably(&Line {
                 reason: Some(reason),
                 request_id: actor.request_id.as_deref(),
-                ..Line::new(self.parts.clock.now().wall, &actor.name, "reload", decision)
+                ..Line::new(clock.now().wall, &actor.name, "reload", decision)
             })
         };
         record(Decision::Intent, "put the configuration in force")?;
@@ -647,12 +648,7 @@ impl Rotator {
             Ok(changed) => (Decision::Done, format!("facts of {} key sets changed", changed.len())),
             Err(error) => (Decision::Failed, error.to_string()),
         };
-        let line = Line {
-            reason: Some(&reason),
-            request_id: actor.request_id.as_deref(),
-            ..Line::new(self.parts.clock.now().wall, &actor.name, "reload", decision)
-        };
-        if self.parts.audit.record_durably(&line).is_err() {
+        if record(decision, &reason).is_err() {
             tracing::error!("the outcome of a reload is not in the audit: {reason}");
         }
         outcome

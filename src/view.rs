@@ -49,7 +49,7 @@ fn living(record: &Record, is_signer: bool, now: Time) -> Key {
         // A newer key signs: it will be ended in a moment.
         State::Active | State::VerifyOnly => KeyState::VerifyOnly,
     };
-    Key { kid: record.kid.clone(), ..of_life(&record.life, record.kid.clone(), state) }
+    of_life(&record.life, record.kid.clone(), state)
 }
 
 fn departed(tombstone: &Tombstone) -> Key {

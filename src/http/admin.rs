@@ -9,6 +9,7 @@ use actix_web::web::{self, Bytes, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use jwksd_keystore::id::{KeyId, KeysetName};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::identity::{RequestIds, identify};
 use super::internal::{parsed, received};
@@ -78,8 +79,7 @@ async fn rotate(
     keyset: Path<String>,
     body: Body,
 ) -> HttpResponse {
-    let wanted = keyset_name(keyset.into_inner())
-        .and_then(|keyset| Ok((keyset, parsed::<RotateRequest>(&received(body)?)?)));
+    let wanted = with_body::<_, RotateRequest>(keyset_name(keyset.into_inner()), body);
     act(&request, admin, &ids, wanted, |admin, asker, (keyset, wanted)| {
         admin.rotate(asker, &keyset, &wanted)
     })
@@ -93,8 +93,7 @@ async fn revoke_all(
     keyset: Path<String>,
     body: Body,
 ) -> HttpResponse {
-    let wanted = keyset_name(keyset.into_inner())
-        .and_then(|keyset| Ok((keyset, parsed::<RevokeAllRequest>(&received(body)?)?)));
+    let wanted = with_body::<_, RevokeAllRequest>(keyset_name(keyset.into_inner()), body);
     act(&request, admin, &ids, wanted, |admin, asker, (keyset, wanted)| {
         admin.revoke_all(asker, &keyset, wanted)
     })
@@ -108,8 +107,7 @@ async fn revoke(
     path: Path<(String, String)>,
     body: Body,
 ) -> HttpResponse {
-    let wanted = key_of(path.into_inner())
-        .and_then(|key| Ok((key, parsed::<RevokeRequest>(&received(body)?)?)));
+    let wanted = with_body::<_, RevokeRequest>(key_of(path.into_inner()), body);
     act(&request, admin, &ids, wanted, |admin, asker, ((keyset, kid), wanted)| {
         admin.revoke(asker, &keyset, &kid, wanted)
     })
@@ -154,6 +152,14 @@ async fn act<W: Send + 'static, T: Serialize + Send + 'static>(
         },
     };
     problem::respond(&Problem { request_id, ..problem })
+}
+
+/// What the path names, with the body as what the path takes.
+fn with_body<N, T: DeserializeOwned>(
+    named: Result<N, Problem>,
+    body: Body,
+) -> Result<(N, T), Problem> {
+    Ok((named?, parsed(&received(body)?)?))
 }
 
 pub(super) fn keyset_name(name: String) -> Result<KeysetName, Problem> {

@@ -72,7 +72,7 @@ pub fn of_admin(error: &AdminError) -> Problem {
         AdminError::UnknownKeyset(_) => Code::UnknownKeyset,
         AdminError::ExpectActive(active) => {
             let problem = Problem::new(Code::ExpectActiveRequired, error.to_string());
-            return Problem { active: active.clone(), ..problem };
+            return Problem { active: Some(active.clone()), ..problem };
         }
         AdminError::NowAndAt | AdminError::NotAnInstant(_) | AdminError::Reason => {
             Code::InvalidRequest

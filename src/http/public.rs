@@ -65,17 +65,14 @@ fn serve_set(request: &HttpRequest, custody: &Custody, keyset: &KeysetName) -> H
         };
     };
     let cache_control = format!("public, max-age={}", served.max_age.as_secs());
-    let mut response = if is_known(request, &served.etag) {
-        HttpResponse::NotModified()
-    } else {
-        HttpResponse::Ok()
-    };
+    let is_known = is_known(request, &served.etag);
+    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response
         .insert_header((ETAG, served.etag.as_str()))
         .insert_header((CACHE_CONTROL, cache_control))
         .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
         .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
-    if is_known(request, &served.etag) {
+    if is_known {
         return response.finish();
     }
     response.content_type("application/jwk-set+json").body(served.body.clone())
