@@ -1,5 +1,6 @@
 //! What the service manager is told.
 
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
@@ -20,7 +21,13 @@ impl Manager {
     /// The next message, which may have several lines.
     fn receive(&self) -> String {
         let mut message = [0; 4096];
-        let length = self.0.recv(&mut message).expect("nothing was sent");
+        // A receive with a time limit is interrupted when the process was stopped for a moment.
+        let length = loop {
+            match self.0.recv(&mut message) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                received => break received.expect("nothing was sent"),
+            }
+        };
         String::from_utf8(message[..length].to_vec()).unwrap()
     }
 }
