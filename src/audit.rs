@@ -2,101 +2,76 @@
 //!
 //! A line is in the kernel's hands before the answer, so that a killed process loses none, and on
 //! the disk within [`SYNC_WITHIN`]. Lines about administration are on the disk before the act.
-//! The token itself is never written. Callers that nobody knows cannot fill the disk: they are
-//! counted, and one line a minute says how many they were.
+//! Each line holds the hash of the one before ([`chain`]); what was on the disk last is known by
+//! the checkpoint beside the file; [`verify`] tells whether anything was changed since. A full file
+//! is renamed, and the next goes on ([`files`]). The token itself is never written.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+pub mod chain;
+mod checkpoint;
+mod file;
+pub mod files;
+mod line;
+mod recovery;
+mod refusals;
+pub mod verify;
+
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use jwksd_keystore::id::{KeyId, KeysetName};
+use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::time::Time;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use self::chain::Mark;
+use self::checkpoint::{Checkpoint, Held};
+use self::file::{AuditFile, Kind};
+pub use self::line::{Decision, Line};
+use self::refusals::{Count, Fate, Refusals};
+use crate::clock::Clock;
 
 /// Within which time a line is on the disk.
 pub const SYNC_WITHIN: Duration = Duration::from_millis(100);
 
-/// How often unknown callers are summed up.
-const SUMMARY_EVERY: Duration = Duration::from_mins(1);
+/// How often what was only counted is summed up, how often lines are marked as ours, and how often
+/// a full file that could not be closed is tried again.
+const EVERY_MINUTE: Duration = Duration::from_mins(1);
 
-/// What was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// How often a failing audit is tried, so that it is well again before anyone asks.
+const TRY_EVERY: Duration = Duration::from_secs(1);
+
+/// What the audit shall do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The file.
+    pub path: PathBuf,
+    /// What becomes of a decision that cannot be recorded.
+    pub on_failure: OnFailure,
+    /// From which size in bytes on a file is full.
+    pub full_size: u64,
+}
+
+/// What becomes of a decision that cannot be recorded. A revocation goes ahead in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Decision {
-    /// Allowed: it is about to happen.
-    Allowed,
-    /// Refused: it does not happen.
-    Refused,
-    /// About to be committed.
-    Intent,
-    /// Committed.
-    Done,
-    /// Not committed, or not known to be.
-    Failed,
+pub enum OnFailure {
+    /// Nothing is signed or done.
+    Refuse,
+    /// It goes ahead; a line says later how many were not recorded.
+    Continue,
 }
 
-/// One line.
-#[derive(Clone, Debug, Serialize)]
-pub struct Line<'a> {
-    /// When, in UTC.
-    #[serde(serialize_with = "as_text")]
-    pub time: Time,
-    /// Who: a caller's name, or `jwksd` for what time or the configuration asked.
-    pub caller: &'a str,
-    /// What.
-    pub action: &'a str,
-    /// Decided how.
-    pub decision: Decision,
-    /// In which key set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub keyset: Option<&'a KeysetName>,
-    /// With or about which key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kid: Option<&'a KeyId>,
-    /// The token's `jti`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jti: Option<&'a str>,
-    /// The token's `sub`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sub: Option<&'a str>,
-    /// The token's audiences.
-    #[serde(skip_serializing_if = "<[String]>::is_empty", serialize_with = "short_list")]
-    pub aud: &'a [String],
-    /// The token's `exp`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exp: Option<u64>,
-    /// Why, or what exactly.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<&'a str>,
-    /// The request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<&'a str>,
-}
-
-impl<'a> Line<'a> {
-    /// A line without details.
-    #[must_use]
-    pub fn new(time: Time, caller: &'a str, action: &'a str, decision: Decision) -> Self {
-        Self {
-            time,
-            caller,
-            action,
-            decision,
-            keyset: None,
-            kid: None,
-            jti: None,
-            sub: None,
-            aud: &[],
-            exp: None,
-            reason: None,
-            request_id: None,
-        }
-    }
+/// Whether the audit has a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It has.
+    Yes,
+    /// It failed, and what was decided must not wait for it.
+    No,
 }
 
 /// A line could not be written: what it says must not happen.
@@ -104,62 +79,72 @@ impl<'a> Line<'a> {
 #[error("cannot write the audit: {0}")]
 pub struct AuditError(#[from] io::Error);
 
-/// The audit file and the thread that syncs it.
+/// The audit and the thread that syncs it.
 pub struct Audit {
     shared: Arc<Shared>,
-    syncer: Option<thread::JoinHandle<()>>,
+    syncer: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 struct Shared {
-    path: PathBuf,
+    settings: Settings,
+    master_keys: Arc<MasterKeys>,
+    clock: Arc<dyn Clock>,
     state: Mutex<State>,
-    /// Taken before `state` where both are.
-    syncing: Mutex<()>,
+    /// Who syncs holds it. Taken before `state` where both are. Absent for a stream, and when closed.
+    checkpoint: Mutex<Option<Checkpoint>>,
     wake: Condvar,
     failing: AtomicBool,
 }
 
 struct State {
-    file: Arc<File>,
+    file: AuditFile,
+    /// How often the file was opened anew because it was not to be trusted.
+    distrusted: u64,
     unsynced: bool,
+    /// Whether lines were written since the last mark.
+    unmarked: bool,
     stopping: bool,
-    end: End,
-    /// How many requests of unknown callers are not summed up yet, and when the last came.
-    unknown_callers: u64,
-    last_unknown: Time,
+    refusals: Refusals,
+    /// How many decisions took effect without a line.
+    unrecorded: u64,
 }
 
-/// What is known of the end of the file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// It is that of a line.
-    Whole,
-    /// The last write stopped within a line.
-    Torn,
-    /// The kernel may have dropped lines and report success next time: the file is opened anew, and
-    /// says so, before anything else is written.
-    Distrusted,
+/// A line that was written, and what makes it durable.
+struct Written {
+    to_sync: Option<Arc<File>>,
+    last: Option<checkpoint::Position>,
+    distrusted: u64,
 }
 
 impl Audit {
-    /// Opens the file to append, makes it with mode 0600 if it is not there.
+    /// Opens the audit to go on after its last line, makes the file with mode 0600 if it is not
+    /// there. Marks are made under the first of `master_keys`.
     ///
     /// # Errors
     ///
-    /// When the file cannot be opened for writing.
-    pub fn open(path: &Path) -> Result<Self, AuditError> {
-        let file = Arc::new(open_to_append(path)?);
+    /// When the file or the checkpoint beside it cannot be opened.
+    pub fn open(
+        settings: Settings,
+        master_keys: Arc<MasterKeys>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, AuditError> {
+        let (checkpoint, held) = open_checkpoint(&settings.path, &master_keys)?;
+        let file = AuditFile::open(&settings.path, master_keys.clone(), held)?;
+        let state = State {
+            file,
+            distrusted: 0,
+            unsynced: false,
+            unmarked: false,
+            stopping: false,
+            refusals: Refusals::default(),
+            unrecorded: 0,
+        };
         let shared = Arc::new(Shared {
-            path: path.to_owned(),
-            state: Mutex::new(State {
-                file,
-                unsynced: false,
-                stopping: false,
-                end: end_of(path)?,
-                unknown_callers: 0,
-                last_unknown: Time::EPOCH,
-            }),
-            syncing: Mutex::new(()),
+            settings,
+            master_keys,
+            clock,
+            state: Mutex::new(state),
+            checkpoint: Mutex::new(checkpoint),
             wake: Condvar::new(),
             failing: AtomicBool::new(false),
         });
@@ -167,19 +152,26 @@ impl Audit {
         let syncer = thread::Builder::new()
             .name("audit-sync".into())
             .spawn(move || for_thread.sync_until_stopped())?;
-        Ok(Self { shared, syncer: Some(syncer) })
+        Ok(Self { shared, syncer: Mutex::new(Some(syncer)) })
     }
 
-    /// Hands a line to the kernel. It is on the disk within [`SYNC_WITHIN`].
+    /// Hands a line to the kernel. It is on the disk within [`SYNC_WITHIN`]. Of the refusals of one
+    /// caller, those beyond a number in a minute are counted, and written as one line.
     ///
     /// # Errors
     ///
     /// The line was not written, so what it says must not happen.
-    pub fn record(&self, line: &Line<'_>) -> Result<(), AuditError> {
+    pub fn record(&self, line: &Line<'_>) -> Result<Recorded, AuditError> {
+        let object = object_of(line)?;
         let mut state = self.shared.lock();
-        self.shared.write(&mut state, line)?;
-        self.shared.sync_soon(&mut state);
-        Ok(())
+        if line.decision == Decision::Refused && self.shared.only_counts(&mut state, line) {
+            return Ok(Recorded::Yes);
+        }
+        let written = self.shared.write(&mut state, &object, line.time).map(|_| ());
+        if written.is_ok() {
+            self.shared.sync_soon(&mut state);
+        }
+        self.shared.settle(state, written)
     }
 
     /// Writes a line and waits until it is on the disk. Not for threads that serve requests.
@@ -187,76 +179,117 @@ impl Audit {
     /// # Errors
     ///
     /// The line is not known to be on the disk, so what it says must not happen.
-    pub fn record_durably(&self, line: &Line<'_>) -> Result<(), AuditError> {
-        let file = {
+    pub fn record_durably(&self, line: &Line<'_>) -> Result<Recorded, AuditError> {
+        let object = object_of(line)?;
+        let written = {
             let mut state = self.shared.lock();
-            self.shared.write(&mut state, line)?;
-            state.file.clone()
+            self.shared.write(&mut state, &object, line.time)
         };
-        self.shared.sync(&file)
+        let synced = written.and_then(|written| self.shared.sync(&written));
+        self.shared.settle(self.shared.lock(), synced)
     }
 
     /// Counts a request of a caller that nobody knows.
     pub fn count_unknown_caller(&self, now: Time) {
         let mut state = self.shared.lock();
-        state.unknown_callers += 1;
-        state.last_unknown = now;
-        if state.unknown_callers == 1 {
+        if !state.refusals.has_counted() {
             self.shared.wake.notify_one();
         }
+        state.refusals.of_unknown(now);
+    }
+
+    /// Writes what is still owed, syncs, and lets others open the audit. Nothing may be recorded
+    /// from here on.
+    pub fn close(&self) {
+        self.shared.lock().stopping = true;
+        self.shared.wake.notify_one();
+        let syncer = self.syncer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(syncer) = syncer {
+            // A syncer that panicked has aborted the process already.
+            let _ = syncer.join();
+        }
+        *self.shared.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Whether the last attempt to write or sync failed.
     #[must_use]
     pub fn is_failing(&self) -> bool {
-        self.shared.failing.load(Ordering::Relaxed)
+        self.shared.is_failing()
+    }
+
+    /// What becomes of decisions while the audit is failing.
+    #[must_use]
+    pub fn on_failure(&self) -> OnFailure {
+        self.shared.settings.on_failure
     }
 }
 
 impl Drop for Audit {
     fn drop(&mut self) {
-        self.shared.lock().stopping = true;
-        self.shared.wake.notify_one();
-        if let Some(syncer) = self.syncer.take() {
-            // A syncer that panicked has aborted the process already.
-            let _ = syncer.join();
-        }
+        self.close();
     }
 }
 
 impl Shared {
-    fn write(&self, state: &mut State, line: &Line<'_>) -> Result<(), AuditError> {
-        let written = self.trust_again(state, line.time).and_then(|()| append(state, line));
-        self.note(written)
-    }
-
-    /// Opens the file anew after a failed sync, and leaves a line about it.
-    fn trust_again(&self, state: &mut State, now: Time) -> io::Result<()> {
-        if state.end != End::Distrusted {
-            return Ok(());
+    /// Whether a refusal is only counted.
+    fn only_counts(&self, state: &mut State, line: &Line<'_>) -> bool {
+        let had_counted = state.refusals.has_counted();
+        let is_counted = state.refusals.of_known(line.caller, line.time) == Fate::Counted;
+        if is_counted && !had_counted {
+            self.wake.notify_one();
         }
-        let file = open_to_append(&self.path)?;
-        file.sync_all()?;
-        let end = end_of(&self.path)?;
-        state.file = Arc::new(file);
-        state.end = end;
-        let mut gap = Line::new(now, "jwksd", "audit", Decision::Failed);
-        gap.reason = Some("a sync failed here: lines before this one may be missing");
-        append(state, &gap).inspect_err(|_| state.end = End::Distrusted)
+        is_counted
     }
 
-    /// Syncs what was written to `file`. One at a time: the kernel tells of a failure only once, and
-    /// everyone whose lines it took must hear of it.
-    fn sync(&self, file: &Arc<File>) -> Result<(), AuditError> {
-        let _turn = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut synced = file.sync_data();
+    /// Hands a line to the kernel, after the lines that are owed.
+    fn write(&self, state: &mut State, object: &[u8], now: Time) -> Result<Written, AuditError> {
+        let written = state.say_unrecorded(now).and_then(|()| state.file.append(object, now));
+        self.note(written)?;
+        state.unmarked = true;
+        Ok(state.written())
+    }
+
+    /// Syncs what was written. One at a time: the kernel tells of a failure only once, and everyone
+    /// whose lines it took must hear of it.
+    fn sync(&self, written: &Written) -> Result<(), AuditError> {
+        let mut checkpoint = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = &written.to_sync else { return Ok(()) };
+        let synced = file.sync_data();
+        self.note(self.trust(written, synced))?;
+        let (Some(checkpoint), Some(last)) = (checkpoint.as_mut(), written.last) else {
+            return Ok(());
+        };
+        self.note(checkpoint.raise(last, &self.master_keys))
+    }
+
+    fn trust(&self, written: &Written, synced: io::Result<()>) -> io::Result<()> {
         let mut state = self.lock();
         if synced.is_err() {
-            state.end = End::Distrusted;
-        } else if state.end == End::Distrusted || !Arc::ptr_eq(&state.file, file) {
-            synced = Err(io::Error::other("an earlier sync failed"));
+            state.distrusted += 1;
+            state.file.distrust();
+        } else if state.distrusted != written.distrusted {
+            return Err(io::Error::other("an earlier sync failed"));
         }
-        self.note(synced)
+        synced
+    }
+
+    /// What an outcome means for what was to be recorded.
+    fn settle(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        outcome: Result<(), AuditError>,
+    ) -> Result<Recorded, AuditError> {
+        match (outcome, self.settings.on_failure) {
+            (Ok(()), _) => Ok(Recorded::Yes),
+            (Err(error), OnFailure::Refuse) => Err(error),
+            (Err(error), OnFailure::Continue) => {
+                if state.unrecorded == 0 {
+                    tracing::error!(%error, "decisions take effect without being recorded");
+                }
+                state.unrecorded += 1;
+                Ok(Recorded::No)
+            }
+        }
     }
 
     fn sync_soon(&self, state: &mut State) {
@@ -267,59 +300,137 @@ impl Shared {
     }
 
     fn note(&self, outcome: io::Result<()>) -> Result<(), AuditError> {
-        self.failing.store(outcome.is_err(), Ordering::Relaxed);
+        let was_failing = self.failing.swap(outcome.is_err(), Ordering::Relaxed);
+        if outcome.is_err() && !was_failing {
+            // The thread tries until it is well again.
+            self.wake.notify_one();
+        }
         outcome.map_err(AuditError)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "paces a summary; nothing is decided by it")]
+    fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
     fn sync_until_stopped(&self) {
-        let mut summed_up = Instant::now();
+        let mut pace = Pace::now();
         let mut state = self.lock();
         loop {
+            let due = pace.due(&state, self.is_failing());
             if state.unsynced {
                 // Gather the lines of a moment, so that many share one sync.
                 state = self.wait(state, SYNC_WITHIN / 2);
-                state.unsynced = false;
-                let file = state.file.clone();
-                drop(state);
-                if let Err(error) = self.sync(&file) {
-                    tracing::error!(%error, "the audit is not on the disk");
+                state = self.sync_gathered(state);
+                state = self.begin_next_if_full(state, &mut pace);
+            } else if due.is_zero() || state.stopping {
+                let is_last = state.stopping;
+                self.do_what_is_due(&mut state, &mut pace);
+                if is_last && !state.unsynced {
+                    return;
                 }
-                state = self.lock();
-            } else if state.unknown_callers > 0 {
-                let waited = summed_up.elapsed();
-                if waited >= SUMMARY_EVERY || state.stopping {
-                    self.sum_up(&mut state);
-                    summed_up = Instant::now();
-                } else {
-                    state = self.wait(state, SUMMARY_EVERY.saturating_sub(waited));
-                }
-            } else if state.stopping {
-                return;
             } else {
-                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.wait(state, due);
             }
         }
     }
 
-    /// Waits for a while, or until a line is to be synced, or the end.
+    /// Waits for a while, or until a line is to be synced, or the audit fails, or the end.
     fn wait<'a>(&self, state: MutexGuard<'a, State>, span: Duration) -> MutexGuard<'a, State> {
-        let is_syncing = state.unsynced;
-        let quiet = |state: &mut State| !state.stopping && state.unsynced == is_syncing;
-        let waited = self.wake.wait_timeout_while(state, span, quiet);
+        let before = (state.unsynced, state.refusals.has_counted(), self.is_failing());
+        let is_quiet = |state: &mut State| {
+            let now = (state.unsynced, state.refusals.has_counted(), self.is_failing());
+            !state.stopping && now == before
+        };
+        let waited = self.wake.wait_timeout_while(state, span, is_quiet);
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// One line for all unknown callers of a while.
-    fn sum_up(&self, state: &mut State) {
-        let count = std::mem::take(&mut state.unknown_callers);
-        let reason = format!("{count} requests of unknown callers");
-        let mut line = Line::new(state.last_unknown, "unknown", "any", Decision::Refused);
-        line.reason = Some(&reason);
-        // A caller without a name is refused whether that can be recorded or not.
-        if self.write(state, &line).is_ok() {
-            state.unsynced = true;
+    fn sync_gathered<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.unsynced = false;
+        let written = state.written();
+        drop(state);
+        if let Err(error) = self.sync(&written) {
+            tracing::error!(%error, "the audit is not on the disk");
         }
+        self.lock()
+    }
+
+    /// What is done now and then: sums up, marks, and tries a failing audit.
+    fn do_what_is_due(&self, state: &mut State, pace: &mut Pace) {
+        let is_last = state.stopping;
+        if self.is_failing() && !is_last {
+            pace.tried();
+            let mended = state.file.mend(self.clock.wall());
+            state.unsynced = self.note(mended).is_ok();
+        }
+        if is_last || pace.is_minute_over() {
+            pace.minute_begins();
+            self.sum_up(state);
+            if state.unmarked && !self.is_failing() {
+                let reason = if is_last { "stopped" } else { "a minute with lines is over" };
+                let marked = state.file.mark(Mark::Checkpoint, reason, self.clock.wall());
+                if self.note(marked).is_ok() {
+                    (state.unmarked, state.unsynced) = (false, true);
+                }
+            }
+        }
+    }
+
+    /// One line for each caller whose refusals were only counted.
+    fn sum_up(&self, state: &mut State) {
+        let now = state.refusals.last();
+        for count in state.refusals.take_counts() {
+            let reason = match &count.caller {
+                None => format!("{} requests of unknown callers", count.refusals),
+                Some(_) => format!("{} refusals more", count.refusals),
+            };
+            let caller = count.caller.as_deref().unwrap_or("unknown");
+            let line =
+                Line { reason: Some(&reason), ..Line::new(now, caller, "any", Decision::Refused) };
+            // What was refused stays refused, whether that can be recorded or not.
+            let written = object_of(&line).and_then(|object| self.write(state, &object, now));
+            match written {
+                Ok(_) => state.unsynced = true,
+                Err(_) => state.refusals.put_back(Count { ..count }),
+            }
+        }
+    }
+
+    /// Begins a new file when this one is full. Everything of the old one, and the names of both,
+    /// are on the disk before any line of the new one counts as synced.
+    fn begin_next_if_full<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        pace: &mut Pace,
+    ) -> MutexGuard<'a, State> {
+        let is_full =
+            state.file.kind() == Kind::Regular && state.file.size() >= self.settings.full_size;
+        if !is_full || !pace.may_begin_next() {
+            return state;
+        }
+        drop(state);
+        if let Err(error) = self.begin_next() {
+            pace.begin_next_failed();
+            tracing::error!(%error, "the audit file is full, and a new one cannot be begun");
+        }
+        self.lock()
+    }
+
+    fn begin_next(&self) -> Result<(), AuditError> {
+        let mut checkpoint = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let (old, written) = {
+            let mut state = self.lock();
+            (state.file.begin_next(self.clock.wall())?, state.written())
+        };
+        let synced = old.sync_all().and_then(|()| {
+            written.to_sync.as_ref().map_or(Ok(()), |file| file.sync_all())?;
+            file::sync_folder(&self.settings.path)
+        });
+        self.note(self.trust(&written, synced))?;
+        if let (Some(checkpoint), Some(last)) = (checkpoint.as_mut(), written.last) {
+            self.note(checkpoint.raise(last, &self.master_keys))?;
+        }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -327,145 +438,90 @@ impl Shared {
     }
 }
 
-fn append(state: &mut State, line: &Line<'_>) -> io::Result<()> {
-    let mut bytes = Vec::with_capacity(256);
-    if state.end == End::Torn {
-        bytes.push(b'\n');
+impl State {
+    fn written(&self) -> Written {
+        Written {
+            to_sync: self.file.to_sync(),
+            last: self.file.last(),
+            distrusted: self.distrusted,
+        }
     }
-    let line = Line { sub: line.sub.map(cut), reason: line.reason.map(cut), ..line.clone() };
-    serde_json::to_writer(&mut bytes, &line)?;
-    bytes.push(b'\n');
-    let written = state.file.as_ref().write_all(&bytes);
-    state.end = if written.is_ok() { End::Whole } else { End::Torn };
-    written
-}
 
-fn open_to_append(path: &Path) -> io::Result<File> {
-    let is_new = !path.exists();
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    if is_new {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    /// Says how many decisions took effect without a line, before the next line.
+    fn say_unrecorded(&mut self, now: Time) -> io::Result<()> {
+        if self.unrecorded == 0 {
+            return Ok(());
+        }
+        let reason = format!("{} decisions took effect unrecorded before this", self.unrecorded);
+        let line =
+            Line { reason: Some(&reason), ..Line::new(now, "jwksd", "audit", Decision::Failed) };
+        self.file.append(&line.object()?, now)?;
+        self.unrecorded = 0;
+        Ok(())
     }
-    Ok(file)
 }
 
-fn end_of(path: &Path) -> io::Result<End> {
-    use std::io::{Read, Seek, SeekFrom};
-    let mut file = File::open(path)?;
-    if file.seek(SeekFrom::End(0))? == 0 {
-        return Ok(End::Whole);
+/// The checkpoint beside a file, and what it held; none beside a stream.
+fn open_checkpoint(audit: &Path, keys: &MasterKeys) -> io::Result<(Option<Checkpoint>, Held)> {
+    if file::kind_of(audit)? == Kind::Stream {
+        return Ok((None, Held::Nothing));
     }
-    file.seek(SeekFrom::End(-1))?;
-    let mut last = [0];
-    file.read_exact(&mut last)?;
-    Ok(if last == *b"\n" { End::Whole } else { End::Torn })
+    let path = checkpoint::path_of(audit);
+    let (checkpoint, held) = Checkpoint::open(&path, keys)?;
+    file::sync_folder(&path)?;
+    if held == Held::Damaged {
+        let path = path.display();
+        tracing::error!("{path} was not written under this master key, or is damaged");
+    }
+    Ok((Some(checkpoint), held))
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn as_text<S: serde::Serializer>(time: &Time, out: S) -> Result<S::Ok, S::Error> {
-    out.collect_str(time)
+fn object_of(line: &Line<'_>) -> Result<Vec<u8>, AuditError> {
+    line.object().map_err(|error| AuditError(error.into()))
 }
 
-/// What callers send is cut, so that nobody fills the disk with a few requests.
-const LONGEST_TEXT: usize = 1000;
-const LONGEST_LIST: usize = 16;
-
-fn cut(text: &str) -> &str {
-    text.char_indices().nth(LONGEST_TEXT).map_or(text, |(end, _)| &text[..end])
+/// When the thread did last what it does now and then. Nothing is decided by it.
+struct Pace {
+    minute: Instant,
+    tried: Instant,
+    begin_next_failed: Option<Instant>,
 }
 
-fn short_list<S: serde::Serializer>(list: &[String], out: S) -> Result<S::Ok, S::Error> {
-    out.collect_seq(list.iter().take(LONGEST_LIST).map(|text| cut(text)))
+#[expect(clippy::disallowed_methods, reason = "paces the thread; nothing is decided by it")]
+impl Pace {
+    fn now() -> Self {
+        let now = Instant::now();
+        Self { minute: now, tried: now, begin_next_failed: None }
+    }
+
+    /// In which time anything is due.
+    fn due(&self, state: &State, is_failing: bool) -> Duration {
+        let in_minute = (state.unmarked || state.refusals.has_counted())
+            .then(|| EVERY_MINUTE.saturating_sub(self.minute.elapsed()));
+        let to_try = is_failing.then(|| TRY_EVERY.saturating_sub(self.tried.elapsed()));
+        in_minute.into_iter().chain(to_try).min().unwrap_or(Duration::MAX)
+    }
+
+    fn is_minute_over(&self) -> bool {
+        self.minute.elapsed() >= EVERY_MINUTE
+    }
+
+    fn minute_begins(&mut self) {
+        self.minute = Instant::now();
+    }
+
+    fn tried(&mut self) {
+        self.tried = Instant::now();
+    }
+
+    fn may_begin_next(&self) -> bool {
+        self.begin_next_failed.is_none_or(|failed| failed.elapsed() >= EVERY_MINUTE)
+    }
+
+    fn begin_next_failed(&mut self) {
+        self.begin_next_failed = Some(Instant::now());
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(caller: &str) -> Line<'_> {
-        Line::new(Time::from_millis(1_795_000_000_000), caller, "sign-token", Decision::Allowed)
-    }
-
-    #[test]
-    fn a_line_is_in_the_file_when_record_returns() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        let audit = Audit::open(&path).unwrap();
-        audit.record(&line("shop")).unwrap();
-        audit.record_durably(&line("a\"\nb")).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let lines: Vec<serde_json::Value> =
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines[0]["caller"], "shop");
-        assert_eq!(lines[0]["time"], "2026-11-18T11:06:40Z");
-        assert_eq!(lines[1]["caller"], "a\"\nb");
-        assert_eq!(lines.len(), 2);
-    }
-
-    #[test]
-    fn a_file_that_ends_within_a_line_is_continued_on_a_new_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        std::fs::write(&path, "{\"torn\":").unwrap();
-        Audit::open(&path).unwrap().record(&line("shop")).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().next(), Some("{\"torn\":"));
-        assert!(serde_json::from_str::<serde_json::Value>(text.lines().nth(1).unwrap()).is_ok());
-    }
-
-    #[test]
-    fn the_file_is_for_the_daemon_alone() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        let _audit = Audit::open(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    }
-
-    #[test]
-    fn a_full_disk_is_an_error_and_shows() {
-        let audit = Audit::open(Path::new("/dev/full")).unwrap();
-        assert!(audit.record(&line("shop")).is_err());
-        assert!(audit.is_failing());
-    }
-
-    #[test]
-    fn unknown_callers_are_all_counted_in_one_line_a_minute() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        let audit = Audit::open(&path).unwrap();
-        for _ in 0..50 {
-            audit.count_unknown_caller(Time::from_millis(1_795_000_000_000));
-        }
-        // The minute is cut short by the end of the process.
-        drop(audit);
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().count(), 1);
-        assert!(text.contains("\"50 requests of unknown callers\""), "{text}");
-    }
-
-    #[test]
-    fn after_a_failed_sync_the_file_is_opened_anew_and_says_so() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        let audit = Audit::open(&path).unwrap();
-        audit.record(&line("before")).unwrap();
-        audit.shared.lock().end = End::Distrusted;
-        audit.record_durably(&line("after")).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 3);
-        assert!(lines[1].contains("lines before this one may be missing"), "{text}");
-    }
-
-    #[test]
-    fn what_callers_send_is_cut() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        let (long, many) = ("ü".repeat(60_000), vec!["x".repeat(5000); 100]);
-        let line = Line { sub: Some(&long), reason: Some(&long), aud: &many, ..line("shop") };
-        Audit::open(&path).unwrap().record(&line).unwrap();
-        assert!(std::fs::metadata(&path).unwrap().len() < 25_000);
-    }
-}
+mod tests;

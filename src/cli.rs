@@ -1,8 +1,9 @@
 //! The command line: what can be asked, and how answers and failures are shown.
 //!
-//! Every command but `init`, `serve`, `check` and `callers token` is a client of the running
-//! daemon: the store is open in one process only.
+//! Every command but `init`, `serve`, `check`, `callers token` and `audit verify` is a client of the
+//! running daemon: the store is open in one process only.
 
+mod audit;
 mod callers;
 mod check;
 mod init;
@@ -71,6 +72,9 @@ enum Command {
     /// Set up callers
     #[command(subcommand)]
     Callers(callers::Command),
+    /// Check the audit
+    #[command(subcommand)]
+    Audit(audit::Command),
 }
 
 /// Parses the command line and does what it says.
@@ -103,6 +107,7 @@ fn run(cli: &Cli, out: &Out) -> anyhow::Result<ExitCode> {
         Command::Keys(command) => keys::run(&admin(&cli.config)?, command, out),
         Command::Sign(args) => sign::run(&internal(&cli.config)?, args, out),
         Command::Callers(command) => callers::run(command, out),
+        Command::Audit(command) => audit::run(&cli.config, command, out),
     }
 }
 

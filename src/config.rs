@@ -17,6 +17,7 @@ use jwksd_keystore::schedule::ScheduleError;
 use jwksd_keystore::time::Time;
 use serde::de::DeserializeOwned;
 
+use crate::audit;
 use crate::listeners::Access;
 use crate::policy::{Action, Caller, Identity};
 
@@ -25,8 +26,8 @@ use crate::policy::{Action, Caller, Identity};
 pub struct Config {
     /// `[store]`
     pub store: Store,
-    /// `[audit] path`
-    pub audit_path: PathBuf,
+    /// `[audit]`
+    pub audit: audit::Settings,
     /// `[public]`
     pub public: Public,
     /// `[internal] listen`
@@ -168,6 +169,9 @@ pub enum ValueError {
          the network in the clear. Use \"unix:path\" or 127.0.0.1"
     )]
     TcpWithoutTls(String),
+    /// No size that a file of the audit can have.
+    #[error("must be from 1 to 1048576: the size in MiB from which on a file is full")]
+    FileSize,
     /// Two listeners at one place.
     #[error("{0} is listened on twice")]
     SamePlace(Listen),
@@ -357,7 +361,7 @@ impl Config {
     pub fn needs_restart(&self, other: &Self) -> Vec<String> {
         let pairs = [
             ("store", self.store != other.store),
-            ("audit.path", self.audit_path != other.audit_path),
+            ("audit", self.audit != other.audit),
             ("public.listen", self.public.listen != other.public.listen),
             ("internal.listen", self.internal != other.internal),
             ("admin.listen", self.admin != other.admin),

@@ -8,22 +8,13 @@ use std::sync::Arc;
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::time::Time;
 
-use crate::audit::{Audit, AuditError, Decision, Line};
+use crate::audit::{Audit, AuditError, Decision, Line, Recorded};
 use crate::policy::{Action, Caller, FinalToken, Grant, Refusal};
 
 /// The proof that something was allowed and recorded.
 #[derive(Debug)]
 pub struct Permit {
     recorded: Recorded,
-}
-
-/// Whether the audit has the decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recorded {
-    /// It has.
-    Yes,
-    /// It failed, and the act is one that must not wait for it: a revocation.
-    No,
 }
 
 /// Why there is no permit.
@@ -99,7 +90,7 @@ impl Gate {
     ) -> Result<(Permit, &'c Grant), Denied> {
         let decision = caller.may_sign(keyset, token);
         let reason = decision.as_ref().err().map(Refusal::to_string);
-        self.audit.record(&Line {
+        let recorded = self.audit.record(&Line {
             keyset: Some(keyset),
             kid: Some(record.kid),
             jti: Some(record.jti),
@@ -115,7 +106,7 @@ impl Gate {
                 if decision.is_ok() { Decision::Allowed } else { Decision::Refused },
             )
         })?;
-        Ok((Permit { recorded: Recorded::Yes }, decision?))
+        Ok((Permit { recorded }, decision?))
     }
 
     /// Decides about an act of administration. What changes something is on the disk of the audit
@@ -124,7 +115,8 @@ impl Gate {
     /// # Errors
     ///
     /// [`Denied`]; a refusal is recorded too. A revocation that cannot be recorded is allowed all
-    /// the same: [`Permit::recorded`] tells.
+    /// the same, and so is reading, since whoever has to revoke needs to see the keys:
+    /// [`Permit::recorded`] tells.
     pub fn act(&self, caller: &Caller, act: Act<'_>) -> Result<Permit, Denied> {
         let decision = match act.keyset {
             Some(keyset) => caller.may(act.action, keyset),
@@ -148,8 +140,10 @@ impl Gate {
             if durable { self.audit.record_durably(&line) } else { self.audit.record(&line) };
         decision?;
         match recorded {
-            Ok(()) => Ok(Permit { recorded: Recorded::Yes }),
-            Err(_) if act.action == Action::Revoke => Ok(Permit { recorded: Recorded::No }),
+            Ok(recorded) => Ok(Permit { recorded }),
+            Err(_) if matches!(act.action, Action::Revoke | Action::Read) => {
+                Ok(Permit { recorded: Recorded::No })
+            }
             Err(error) => Err(error.into()),
         }
     }

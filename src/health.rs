@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jwksd_keystore::facts::Span;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, OnFailure};
 use crate::clock::LifecycleClock;
 
 /// What is not well.
@@ -38,7 +38,11 @@ impl Health {
         let mut problems: Vec<String> =
             self.lock().iter().map(|(what, why)| format!("{what}: {why}")).collect();
         if self.audit.is_failing() {
-            problems.push("audit: the last write or sync failed".to_owned());
+            let meanwhile = match self.audit.on_failure() {
+                OnFailure::Refuse => "nothing is signed or done, but revocations",
+                OnFailure::Continue => "what is signed and done is not recorded",
+            };
+            problems.push(format!("audit: the last write or sync failed; {meanwhile}"));
         }
         if let Some(apart) = self.clock.disagreement() {
             problems.push(format!(

@@ -67,8 +67,14 @@ pub struct Daemon {
     pub servers: Vec<Server>,
     /// The rotator's thread. It ends only when it is stopped.
     pub rotator: JoinHandle<()>,
+    kept: Kept,
+}
+
+/// What is kept until the end, and closed then.
+struct Kept {
     /// Removed on drop.
-    socket_files: Vec<SocketFile>,
+    _socket_files: Vec<SocketFile>,
+    audit: Arc<Audit>,
 }
 
 /// Where the listeners are.
@@ -151,10 +157,11 @@ impl Sockets {
 pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
     let Foundation { config, config_path, clock, store, master_keys, sockets } = foundation;
     let seen = store.seen()?;
+    let wall = clock.clone();
     let clock = Arc::new(LifecycleClock::new(clock, seen, config.smallest_skew()));
     let started_with = config.clone();
-    let audit = Audit::open(&config.audit_path)
-        .map_err(|error| StartError::Audit { path: config.audit_path.clone(), error })?;
+    let audit = Audit::open(config.audit.clone(), master_keys.clone(), wall)
+        .map_err(|error| StartError::Audit { path: config.audit.path.clone(), error })?;
     let audit = Arc::new(audit);
     let health = Arc::new(Health::new(audit.clone(), clock.clone()));
     let rings = Arc::new(Rings::default());
@@ -163,7 +170,7 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
         store: store.clone(),
         master_keys,
         clock: clock.clone(),
-        audit,
+        audit: audit.clone(),
         rings,
         custody: custody.clone(),
         health: health.clone(),
@@ -203,7 +210,8 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
         })?,
     ];
     administration.rotator.serving();
-    Ok(Daemon { custody, administration, health, places, servers, rotator: thread, socket_files })
+    let kept = Kept { _socket_files: socket_files, audit };
+    Ok(Daemon { custody, administration, health, places, servers, rotator: thread, kept })
 }
 
 /// A daemon is ready when every set signs, but those that wait for an import.
@@ -253,6 +261,12 @@ fn serve(
     Ok(server.run())
 }
 
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.audit.close();
+    }
+}
+
 impl Daemon {
     /// The handles that stop the listeners.
     #[must_use]
@@ -263,6 +277,6 @@ impl Daemon {
     /// Takes apart what is to be watched from what is to be kept until the end.
     #[must_use]
     pub fn into_parts(self) -> (Vec<Server>, JoinHandle<()>, impl Sized) {
-        (self.servers, self.rotator, self.socket_files)
+        (self.servers, self.rotator, self.kept)
     }
 }

@@ -57,7 +57,7 @@ impl Signals {
 pub async fn run(daemon: Daemon, mut signals: Signals) -> Result<(), Ended> {
     let administration = daemon.administration.clone();
     let handles = daemon.handles();
-    let (servers, rotator, files) = daemon.into_parts();
+    let (servers, rotator, kept) = daemon.into_parts();
     let mut listener_ended = watch_listeners(servers);
     let mut rotator_ended = watch_thread(rotator);
     let (reloads, mut wanted) = mpsc::channel::<()>(1);
@@ -96,7 +96,7 @@ pub async fn run(daemon: Daemon, mut signals: Signals) -> Result<(), Ended> {
     administration.rotator.stop();
     // The thread may still be at something; an error means that it has ended already.
     let _ = rotator_ended.recv().await;
-    drop(files);
+    drop(kept);
     ended
 }
 

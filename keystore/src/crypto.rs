@@ -229,10 +229,12 @@ pub fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, CryptoError> {
     Ok(out)
 }
 
-/// The keys derived from one master key: one to seal with, one to authenticate with.
+/// The keys derived from one master key: to seal with, to authenticate what is stored, and to
+/// authenticate the audit.
 pub(crate) struct DerivedKeys {
     seal: LessSafeKey,
     authenticate: hmac::Key,
+    audit: hmac::Key,
     /// What the master key is known by; says nothing about it.
     pub(crate) id: [u8; 8],
 }
@@ -247,14 +249,17 @@ impl DerivedKeys {
         let prk = salt.extract(master_key);
         let mut seal = Zeroizing::new([0; 32]);
         let mut authenticate = Zeroizing::new([0; 32]);
+        let mut audit = Zeroizing::new([0; 32]);
         let mut id = [0; 8];
         expand(&prk, b"seal aes-256-gcm-siv", seal.as_mut())?;
         expand(&prk, b"authenticate hmac-sha-256", authenticate.as_mut())?;
+        expand(&prk, b"audit hmac-sha-256", audit.as_mut())?;
         expand(&prk, b"id", &mut id)?;
         let seal = UnboundKey::new(&AES_256_GCM_SIV, seal.as_ref());
         Ok(Self {
             seal: LessSafeKey::new(seal.map_err(|_| CryptoError::Generate)?),
             authenticate: hmac::Key::new(hmac::HMAC_SHA256, authenticate.as_ref()),
+            audit: hmac::Key::new(hmac::HMAC_SHA256, audit.as_ref()),
             id,
         })
     }
@@ -304,6 +309,16 @@ impl DerivedKeys {
     /// Whether `tag` is the HMAC-SHA-256 of `message`.
     pub(crate) fn tag_matches(&self, message: &[u8], tag: &[u8]) -> bool {
         hmac::verify(&self.authenticate, message, tag).is_ok()
+    }
+
+    /// The HMAC-SHA-256 of `message` under the key of the audit.
+    pub(crate) fn audit_tag(&self, message: &[u8]) -> Vec<u8> {
+        hmac::sign(&self.audit, message).as_ref().to_vec()
+    }
+
+    /// Whether `tag` is what [`DerivedKeys::audit_tag`] makes of `message`.
+    pub(crate) fn audit_tag_matches(&self, message: &[u8], tag: &[u8]) -> bool {
+        hmac::verify(&self.audit, message, tag).is_ok()
     }
 }
 

@@ -210,6 +210,26 @@ impl MasterKeys {
         Ok(body)
     }
 
+    /// A tag over a text of the audit, under a key derived for that alone: id of the master key and
+    /// HMAC-SHA-256, as base64url.
+    #[must_use]
+    pub fn tag_audit(&self, text: &[u8]) -> String {
+        let mut tag = self.first.id.to_vec();
+        tag.extend_from_slice(&self.first.audit_tag(text));
+        BASE64_URL_SAFE_NO_PAD.encode(tag)
+    }
+
+    /// Checks a tag made by [`MasterKeys::tag_audit`] over the same text.
+    ///
+    /// # Errors
+    ///
+    /// [`SealError::OtherMasterKey`] or [`SealError::Damaged`].
+    pub fn check_audit(&self, text: &[u8], tag: &str) -> Result<(), SealError> {
+        let tag = BASE64_URL_SAFE_NO_PAD.decode(tag).map_err(|_| SealError::Damaged)?;
+        let (id, tag) = tag.split_at_checked(ID_BYTES).ok_or(SealError::Damaged)?;
+        if self.key(id)?.audit_tag_matches(text, tag) { Ok(()) } else { Err(SealError::Damaged) }
+    }
+
     fn key(&self, id: &[u8]) -> Result<&DerivedKeys, SealError> {
         std::iter::once(&self.first)
             .chain(&self.others)

@@ -15,9 +15,13 @@ use serde::{Deserialize, Deserializer};
 use super::{
     Config, ConfigError, Discovery, Keyset, Listen, Public, Store, TokenSettings, ValueError,
 };
+use crate::audit::{self, OnFailure};
 use crate::claims::OWN_CLAIMS;
 use crate::duration;
 use crate::policy::{Action, Caller, Grant, Identity, KeysetPattern};
+
+/// A terabyte: larger numbers are slips.
+const LARGEST_FILE_MIB: u64 = 1 << 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,14 +46,30 @@ struct RawStore {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 struct RawAudit {
     path: PathBuf,
+    on_failure: OnFailure,
+    max_file_mib: u64,
 }
 
 impl Default for RawAudit {
     fn default() -> Self {
-        Self { path: PathBuf::from("data/audit.jsonl") }
+        Self {
+            path: PathBuf::from("data/audit.jsonl"),
+            on_failure: OnFailure::Refuse,
+            max_file_mib: 100,
+        }
+    }
+}
+
+impl RawAudit {
+    fn check(self) -> Result<audit::Settings, Wrong> {
+        if !(1..=LARGEST_FILE_MIB).contains(&self.max_file_mib) {
+            return Err(wrong("audit.max_file_mib", ValueError::FileSize));
+        }
+        let Self { path, on_failure, max_file_mib } = self;
+        Ok(audit::Settings { path, on_failure, full_size: max_file_mib << 20 })
     }
 }
 
@@ -215,7 +235,7 @@ impl Raw {
         check_issuers(&keysets)?;
         let config = Config {
             store: Store { path: self.store.path, master_key: self.store.master_key },
-            audit_path: self.audit.path,
+            audit: self.audit.check()?,
             public: self.public.check(&keysets)?,
             internal: private_listener("internal.listen", self.internal)?,
             admin: private_listener("admin.listen", self.admin)?,

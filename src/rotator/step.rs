@@ -12,7 +12,7 @@ use super::changes::{after, changes, describe, gone, next_due};
 use super::command::kids_of;
 use super::publication::LATE;
 use super::{Actor, Command, Gone, Outcome, Rotator, SEEN_EVERY, StepError};
-use crate::audit::{Decision, Line};
+use crate::audit::{AuditError, Decision, Line, Recorded};
 
 /// How often a step is planned anew after a conflict or an unknown outcome.
 const TRIES: usize = 3;
@@ -312,7 +312,7 @@ impl Rotator {
         decision: Decision,
         detail: &str,
         now: Now,
-    ) -> Result<(), crate::audit::AuditError> {
+    ) -> Result<Recorded, AuditError> {
         self.parts.audit.record_durably(&Line {
             keyset: Some(keyset),
             reason: Some(detail),

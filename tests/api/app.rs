@@ -54,7 +54,7 @@ pub(crate) struct TestApp {
     pub(crate) rows: MemoryRows,
     pub(crate) daemon: Running,
     dir: tempfile::TempDir,
-    master_keys: Arc<MasterKeys>,
+    pub(crate) master_keys: Arc<MasterKeys>,
 }
 
 /// The daemon, with its listeners driven.
@@ -65,7 +65,7 @@ pub(crate) struct Running {
     public: Listen,
     internal: Listen,
     admin: Listen,
-    files: Option<Box<dyn std::any::Any>>,
+    kept: Option<Box<dyn std::any::Any>>,
 }
 
 /// An answer of the public listener.
@@ -102,6 +102,14 @@ impl TestApp {
     /// Writes the configuration anew, without telling the daemon.
     pub(crate) fn configure(&self, keysets: &str, callers: &str) {
         write_config(self.dir.path(), keysets, callers);
+    }
+
+    /// Changes the configuration in one place, without telling the daemon.
+    pub(crate) fn edit(&self, from: &str, to: &str) {
+        let path = self.dir.path().join("config.toml");
+        let config = std::fs::read_to_string(&path).unwrap();
+        assert!(config.contains(from), "{from} is not in the configuration");
+        std::fs::write(path, config.replacen(from, to, 1)).unwrap();
     }
 
     /// Stops the daemon, lets `down` pass, and starts it on the same store.
@@ -253,7 +261,7 @@ impl Running {
         let administration = daemon.administration.clone();
         let places = daemon.places.clone();
         let handles = daemon.handles();
-        let (servers, rotator, files) = daemon.into_parts();
+        let (servers, rotator, kept) = daemon.into_parts();
         for server in servers {
             actix_web::rt::spawn(server);
         }
@@ -267,7 +275,7 @@ impl Running {
             public: first(places.public),
             internal: first(places.internal),
             admin: first(places.admin),
-            files: Some(Box::new(files)),
+            kept: Some(Box::new(kept)),
         })
     }
 
@@ -277,10 +285,10 @@ impl Running {
             handle.stop(false).await;
         }
         self.administration.rotator.stop();
-        self.files = None;
         if let Some(rotator) = self.rotator.take() {
             tokio::task::spawn_blocking(move || rotator.join()).await.unwrap().unwrap();
         }
+        self.kept = None;
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod admin;
 mod app;
+mod audit;
 mod faults;
 mod internal;
 mod lifetime;

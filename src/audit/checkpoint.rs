@@ -1,0 +1,185 @@
+//! The checkpoint: which line was the last on the disk, in a small file beside the audit.
+//!
+//! A chain does not tell that its end is missing. This file does, since it is tagged under a key
+//! derived from the master key. It has two slots, written in turn, so that a torn write leaves the
+//! other. It is written after each sync and never synced itself: after a power cut it may name an
+//! earlier line, never a later one.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use jwksd_keystore::seal::MasterKeys;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::chain::{self, Link};
+
+/// A sector of a disk: a torn write damages no more.
+const SLOT_BYTES: usize = 4096;
+
+/// A line and where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Position {
+    /// The line.
+    pub(super) link: Link,
+    /// The number of the first line of its file.
+    pub(super) file: u64,
+    /// Where in its file it begins, in bytes.
+    pub(super) begins: u64,
+    /// Where in its file it ends.
+    pub(super) ends: u64,
+}
+
+/// What the checkpoint file held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// There is no such file, or nothing in it yet.
+    Nothing,
+    /// This.
+    Position(Position),
+    /// Nothing that was written under one of our master keys.
+    Damaged,
+}
+
+/// The file, open to write.
+pub(super) struct Checkpoint {
+    file: File,
+    latest: Option<Position>,
+    /// The slot that is written next.
+    next: u64,
+}
+
+/// The checkpoint file of the audit at `audit`.
+pub(super) fn path_of(audit: &Path) -> PathBuf {
+    let mut name = OsString::from(audit);
+    name.push(".checkpoint");
+    name.into()
+}
+
+/// What the checkpoint file at `path` says.
+pub(super) fn read(path: &Path, master_keys: &MasterKeys) -> io::Result<Held> {
+    match File::open(path) {
+        Ok(file) => read_slots(&file, master_keys).map(|(held, _)| held),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Held::Nothing),
+        Err(error) => Err(error),
+    }
+}
+
+impl Checkpoint {
+    /// Opens the file, makes it with mode 0600 if it is not there, and says what it held. It is
+    /// locked, so that no two processes write one audit.
+    pub(super) fn open(path: &Path, master_keys: &MasterKeys) -> io::Result<(Self, Held)> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
+            match errno {
+                Errno::WOULDBLOCK => io::Error::other("another process writes this audit"),
+                other => other.into(),
+            }
+        })?;
+        let (held, slot) = read_slots(&file, master_keys)?;
+        let latest = match held {
+            Held::Position(position) => Some(position),
+            Held::Nothing | Held::Damaged => None,
+        };
+        Ok((Self { file, latest, next: 1 - slot }, held))
+    }
+
+    /// Says that `position` is on the disk; an earlier one changes nothing.
+    pub(super) fn raise(&mut self, position: Position, keys: &MasterKeys) -> io::Result<()> {
+        if self.latest.is_some_and(|latest| latest.link.number >= position.link.number) {
+            return Ok(());
+        }
+        let mut slot = serde_json::to_vec(&position)?;
+        slot.pop();
+        let mut slot = chain::tagged(slot, keys);
+        slot.resize(SLOT_BYTES - 1, b' ');
+        slot.push(b'\n');
+        self.file.write_all_at(&slot, self.next * SLOT_BYTES as u64)?;
+        (self.latest, self.next) = (Some(position), 1 - self.next);
+        Ok(())
+    }
+}
+
+/// What the file says, and in which slot.
+fn read_slots(mut file: &File, master_keys: &MasterKeys) -> io::Result<(Held, u64)> {
+    let mut content = Vec::new();
+    file.by_ref().take(2 * SLOT_BYTES as u64).read_to_end(&mut content)?;
+    let slots = (0..).zip(content.chunks(SLOT_BYTES));
+    let whole = slots.filter_map(|(slot, bytes)| Some((position_in(bytes, master_keys)?, slot)));
+    Ok(match whole.max_by_key(|(position, _)| position.link.number) {
+        Some((position, slot)) => (Held::Position(position), slot),
+        None if content.iter().all(|byte| *byte == 0) => (Held::Nothing, 1),
+        None => (Held::Damaged, 1),
+    })
+}
+
+fn position_in(slot: &[u8], master_keys: &MasterKeys) -> Option<Position> {
+    let text = slot.trim_ascii_end();
+    chain::check_tag(text, master_keys).ok()?;
+    serde_json::from_slice(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::chain::tests::master_keys;
+
+    fn position(number: u64) -> Position {
+        let (_, link) = Link { number: number - 1, ..Link::START }.chain(b"{}");
+        Position { link, file: 1, begins: number * 10, ends: number * 10 + 9 }
+    }
+
+    #[test]
+    fn the_last_position_is_read_back() {
+        let (dir, keys) = (tempfile::tempdir().unwrap(), master_keys());
+        let path = path_of(&dir.path().join("audit.jsonl"));
+        assert_eq!(read(&path, &keys).unwrap(), Held::Nothing);
+        for line in 1..6 {
+            let (mut checkpoint, _) = Checkpoint::open(&path, &keys).unwrap();
+            checkpoint.raise(position(line), &keys).unwrap();
+            assert_eq!(read(&path, &keys).unwrap(), Held::Position(position(line)));
+        }
+        let (mut checkpoint, held) = Checkpoint::open(&path, &keys).unwrap();
+        assert_eq!(held, Held::Position(position(5)));
+        checkpoint.raise(position(2), &keys).unwrap();
+        assert_eq!(read(&path, &keys).unwrap(), Held::Position(position(5)));
+    }
+
+    #[test]
+    fn a_torn_write_leaves_the_position_before() {
+        let (dir, keys) = (tempfile::tempdir().unwrap(), master_keys());
+        let path = dir.path().join("checkpoint");
+        let (mut checkpoint, _) = Checkpoint::open(&path, &keys).unwrap();
+        (1..4).for_each(|line| checkpoint.raise(position(line), &keys).unwrap());
+        // Lines 1 and 3 went to the first slot.
+        let mut content = std::fs::read(&path).unwrap();
+        content[100..].rotate_left(1);
+        content[7] ^= 1;
+        std::fs::write(&path, &content[..SLOT_BYTES]).unwrap();
+        assert_eq!(read(&path, &keys).unwrap(), Held::Damaged);
+        (4..6).for_each(|line| checkpoint.raise(position(line), &keys).unwrap());
+        let mut content = std::fs::read(&path).unwrap();
+        content[SLOT_BYTES..][50] ^= 1;
+        std::fs::write(&path, &content).unwrap();
+        let Held::Position(left) = read(&path, &keys).unwrap() else { panic!("nothing is left") };
+        assert!(left == position(4) || left == position(5));
+    }
+
+    #[test]
+    fn a_position_under_another_master_key_is_not_taken() {
+        let (dir, keys) = (tempfile::tempdir().unwrap(), master_keys());
+        let path = dir.path().join("checkpoint");
+        Checkpoint::open(&path, &keys).unwrap().0.raise(position(1), &keys).unwrap();
+        assert_eq!(read(&path, &master_keys()).unwrap(), Held::Damaged);
+    }
+}

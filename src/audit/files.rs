@@ -1,0 +1,89 @@
+//! Which files an audit has: the one that is written, and those that it continues.
+//!
+//! When a file has its full size it is renamed after its first line, `audit.jsonl` to
+//! `audit.000000000001.jsonl`, and a new one begins. No file is ever deleted or shortened here.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// The name of a full file whose first line is `first`.
+pub(super) fn full(audit: &Path, first: u64) -> PathBuf {
+    let (before, after) = around(audit);
+    audit.with_file_name(format!("{before}{first:012}{after}"))
+}
+
+/// The full files of an audit, in the order of their lines.
+pub(super) fn all_full(audit: &Path) -> io::Result<Vec<PathBuf>> {
+    let (before, after) = around(audit);
+    let entries = match fs::read_dir(folder(audit)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let first = name.to_str().and_then(|name| {
+            let digits = name.strip_prefix(&before)?.strip_suffix(&after)?;
+            let is_number = digits.len() >= 12 && digits.bytes().all(|byte| byte.is_ascii_digit());
+            is_number.then(|| digits.parse::<u64>().ok()).flatten()
+        });
+        if let Some(first) = first {
+            found.push((first, audit.with_file_name(name)));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// All files of an audit, in the order of their lines.
+///
+/// # Errors
+///
+/// When the folder cannot be listed.
+pub fn all(audit: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = all_full(audit)?;
+    if audit.try_exists()? {
+        files.push(audit.to_owned());
+    }
+    Ok(files)
+}
+
+/// The folder of an audit.
+pub(super) fn folder(audit: &Path) -> &Path {
+    audit.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// What stands before and after the number of the first line in the name of a full file.
+fn around(audit: &Path) -> (String, String) {
+    let text = |part: Option<&std::ffi::OsStr>| {
+        part.map(|part| part.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    let after = audit.extension().map(|_| format!(".{}", text(audit.extension())));
+    (format!("{}.", text(audit.file_stem())), after.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_files_are_found_in_the_order_of_their_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = dir.path().join("audit.jsonl");
+        let names = ["audit.000000000900.jsonl", "audit.000000000001.jsonl", "audit.jsonl"];
+        let others = ["audit.jsonl.checkpoint", "audit.old.jsonl", "other.000000000002.jsonl"];
+        for name in names.iter().chain(&others) {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let found: Vec<_> = all(&audit)
+            .unwrap()
+            .into_iter()
+            .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(found, [names[1], names[0], names[2]]);
+        assert_eq!(full(&audit, 900), dir.path().join(names[0]));
+        assert_eq!(full(&dir.path().join("log"), 7), dir.path().join("log.000000000007"));
+    }
+}

@@ -1,0 +1,426 @@
+//! The audit as a whole: what is written, what is found at a start, and what [`verify`] says of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jwksd_keystore::seal::MasterKeys;
+use tempfile::TempDir;
+
+use super::chain::tests::master_keys;
+use super::verify::{Damage, Note, Report};
+use super::*;
+use crate::clock::ManualClock;
+
+const NOW: Time = Time::from_millis(1_795_000_000_000);
+
+/// An audit in a folder of its own.
+struct Place {
+    dir: TempDir,
+    keys: Arc<MasterKeys>,
+    full_size: u64,
+    on_failure: OnFailure,
+}
+
+impl Place {
+    fn new() -> Self {
+        let (dir, keys) = (tempfile::tempdir().unwrap(), Arc::new(master_keys()));
+        Self { dir, keys, full_size: 1 << 30, on_failure: OnFailure::Refuse }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("audit.jsonl")
+    }
+
+    fn open(&self) -> Audit {
+        self.open_at(&self.path())
+    }
+
+    fn open_at(&self, path: &Path) -> Audit {
+        let (path, full_size, on_failure) = (path.to_owned(), self.full_size, self.on_failure);
+        let settings = Settings { path, on_failure, full_size };
+        Audit::open(settings, self.keys.clone(), Arc::new(ManualClock::new(NOW))).unwrap()
+    }
+
+    /// Writes lines as a daemon that is stopped in order.
+    fn write(&self, callers: &[&str]) {
+        drop(self.open_and_write(callers));
+    }
+
+    fn open_and_write(&self, callers: &[&str]) -> Audit {
+        let audit = self.open();
+        for caller in callers {
+            audit.record_durably(&line(caller)).unwrap();
+        }
+        audit
+    }
+
+    /// Writes lines as a daemon that is killed after the last.
+    fn write_and_die(&self, callers: &[&str]) {
+        let audit = self.open_and_write(callers);
+        let copy = tempfile::tempdir().unwrap();
+        copy_all(self.dir.path(), copy.path());
+        drop(audit);
+        copy_all(copy.path(), self.dir.path());
+    }
+
+    fn rows(&self) -> Vec<String> {
+        fs::read_to_string(self.path()).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    fn put(&self, rows: &[String]) {
+        fs::write(self.path(), rows.join("\n") + "\n").unwrap();
+    }
+
+    fn verify(&self) -> Report {
+        verify::verify(&self.path(), Some(&self.keys)).unwrap()
+    }
+
+    fn damage(&self) -> Vec<Damage> {
+        self.verify().damage.into_iter().map(|finding| finding.what).collect()
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        let report = self.verify();
+        assert_eq!(report.damage, []);
+        report.notes.into_iter().map(|finding| finding.what).collect()
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+fn line(caller: &str) -> Line<'_> {
+    Line::new(NOW, caller, "sign-token", Decision::Allowed)
+}
+
+fn refusal(caller: &str) -> Line<'_> {
+    Line::new(NOW, caller, "sign-token", Decision::Refused)
+}
+
+#[test]
+fn a_line_is_in_the_file_when_record_returns() {
+    let place = Place::new();
+    let audit = place.open();
+    audit.record(&line("shop")).unwrap();
+    audit.record_durably(&line("a\"\nb")).unwrap();
+    let lines: Vec<serde_json::Value> =
+        place.rows().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["action"], "audit-begins");
+    assert_eq!((&lines[1]["line"], &lines[1]["caller"]), (&2.into(), &"shop".into()));
+    assert_eq!(lines[1]["time"], "2026-11-18T11:06:40Z");
+    assert_eq!(lines[2]["caller"], "a\"\nb");
+    assert_eq!(lines.len(), 3);
+}
+
+#[test]
+fn an_audit_that_was_only_written_is_whole_also_while_it_is_written() {
+    let place = Place::new();
+    place.write(&["a", "b"]);
+    place.write_and_die(&["c"]);
+    let audit = place.open();
+    audit.record_durably(&line("d")).unwrap();
+    let report = place.verify();
+    assert_eq!((report.damage.len(), report.notes.len()), (0, 0), "{report:?}");
+    // begins, a, b, checkpoint, c, d
+    assert_eq!((report.first, report.last, report.authentic_to), (1, 6, 6));
+}
+
+#[test]
+fn every_line_that_is_taken_out_changed_or_moved_is_named() {
+    let place = Place::new();
+    place.write(&["a", "b", "c", "d"]);
+    let rows = place.rows();
+    assert_eq!(rows.len(), 6);
+    for row in 1..5 {
+        let number = row as u64 + 1;
+        let mut cut = rows.clone();
+        cut.remove(row);
+        place.put(&cut);
+        assert_eq!(place.damage(), [Damage::Cut { from: number, to: number }]);
+
+        let mut changed = rows.clone();
+        changed[row] = changed[row].replace("sign-token", "sign-tokem");
+        place.put(&changed);
+        assert_eq!(place.damage(), [Damage::Changed { line: number }]);
+    }
+    let mut moved = rows.clone();
+    moved.swap(2, 3);
+    place.put(&moved);
+    assert_eq!(place.damage(), [Damage::Reordered { line: 3 }]);
+    let mut twice = rows.clone();
+    twice.insert(3, rows[2].clone());
+    place.put(&twice);
+    assert_eq!(place.damage(), [Damage::Reordered { line: 3 }]);
+    let mut garbled = rows.clone();
+    garbled[2].truncate(40);
+    place.put(&garbled);
+    assert_eq!(place.damage(), [Damage::Unreadable { rows: 1 }, Damage::Cut { from: 3, to: 3 }]);
+    place.put(&rows[1..]);
+    assert_eq!(place.damage(), [Damage::NoBeginning { line: 2 }]);
+}
+
+#[test]
+fn a_last_line_that_is_changed_or_cut_off_is_named() {
+    let place = Place::new();
+    place.write_and_die(&["a", "b", "c"]);
+    let rows = place.rows();
+    assert_eq!(rows.len(), 4);
+    for kept in 1..4 {
+        place.put(&rows[..kept]);
+        let (from, to) = (kept as u64 + 1, 4);
+        assert_eq!(place.damage(), [Damage::Truncated { from, to }]);
+    }
+    let mut changed = rows.clone();
+    changed[3] = changed[3].replace("\"c\"", "\"x\"");
+    place.put(&changed);
+    assert_eq!(place.damage(), [Damage::Changed { line: 4 }]);
+    fs::write(place.path(), rows.join("\n")).unwrap();
+    assert_eq!(place.damage(), [Damage::Truncated { from: 4, to: 4 }]);
+    fs::remove_file(place.path()).unwrap();
+    assert!(place.verify().files.is_empty());
+}
+
+#[test]
+fn lines_that_were_all_written_anew_without_the_master_key_are_named() {
+    let place = Place::new();
+    place.write(&["a", "b"]);
+    let forger = Place::new();
+    forger.write(&["x", "b"]);
+    fs::copy(forger.path(), place.path()).unwrap();
+    let damage = place.damage();
+    let is_forged = |damage: &Damage| matches!(damage, Damage::Forged { line: 1, .. });
+    assert!(damage.iter().any(is_forged), "{damage:?}");
+    // Without the master key, only that lines hang together is checked.
+    assert_eq!(verify::verify(&place.path(), None).unwrap().damage, []);
+}
+
+#[test]
+fn no_two_processes_write_one_audit() {
+    let place = Place::new();
+    let first = place.open();
+    let settings = || Settings {
+        path: place.path(),
+        on_failure: OnFailure::Refuse,
+        full_size: place.full_size,
+    };
+    let open = || Audit::open(settings(), place.keys.clone(), Arc::new(ManualClock::new(NOW)));
+    let error = open().err().unwrap().to_string();
+    assert!(error.contains("another process"), "{error}");
+    first.close();
+    assert!(open().is_ok());
+}
+
+#[test]
+fn a_checkpoint_that_was_taken_away_is_named() {
+    let place = Place::new();
+    place.write(&["a"]);
+    fs::remove_file(checkpoint::path_of(&place.path())).unwrap();
+    assert_eq!(place.damage(), [Damage::NoCheckpoint]);
+}
+
+#[test]
+fn a_file_that_was_truncated_while_jwksd_was_down_stays_damaged() {
+    let place = Place::new();
+    place.write(&["a", "b", "c"]);
+    place.put(&place.rows()[..2]);
+    place.write(&["d"]);
+    // begins, a, | b, c, checkpoint, | resumes, d, checkpoint
+    assert_eq!(place.damage(), [Damage::Cut { from: 3, to: 5 }]);
+    let notes = place.verify().notes;
+    assert!(
+        matches!(&notes[0].what, Note::Resumed { line: 6, reason } if reason.contains("up to 5"))
+    );
+}
+
+#[test]
+fn what_a_crash_cut_off_is_noted_and_no_damage() {
+    let rests: [&[u8]; 3] = [b"{\"line\":4,\"prev", b"\0\0\0\0\0\n", b"\0\0\n{\"line\":5}\n\n{"];
+    for rest in rests {
+        let place = Place::new();
+        place.write_and_die(&["a", "b"]);
+        let mut bytes = fs::read(place.path()).unwrap();
+        bytes.extend_from_slice(rest);
+        fs::write(place.path(), bytes).unwrap();
+        place.write(&["c"]);
+        place.write(&["d"]);
+        let notes = place.notes();
+        assert!(matches!(notes[0], Note::Resumed { line: 4, .. }), "{notes:?}");
+        assert!(matches!(notes[1], Note::Remnant { .. }), "{notes:?}");
+        assert_eq!(place.verify().last, 8);
+    }
+}
+
+#[test]
+fn lines_after_the_last_sync_that_a_power_cut_took_are_no_damage() {
+    let place = Place::new();
+    place.write_and_die(&["a", "b"]);
+    let synced = fs::read(checkpoint::path_of(&place.path())).unwrap();
+    place.write_and_die(&["c", "d"]);
+    // As if the sync of c and d had not happened: the first of them was lost, the second was not.
+    fs::write(checkpoint::path_of(&place.path()), synced).unwrap();
+    let mut rows = place.rows();
+    let length = rows[3].len();
+    rows[3] = "\0".repeat(length);
+    place.put(&rows);
+    place.write(&["e"]);
+    let notes = place.notes();
+    assert!(matches!(notes[0], Note::Resumed { line: 4, .. }), "{notes:?}");
+    assert!(matches!(notes[1], Note::Remnant { rows: 2 }), "{notes:?}");
+}
+
+#[test]
+fn a_start_reads_on_from_the_checkpoint_and_not_from_the_beginning() {
+    let place = Place::new();
+    place.write_and_die(&["a", "b", "c"]);
+    let mut rows = place.rows();
+    let length = rows[1].len();
+    rows[1] = "x".repeat(length);
+    place.put(&rows);
+    place.write(&["d"]);
+    // The start did not see it; verify does.
+    assert_eq!(place.damage(), [Damage::Unreadable { rows: 1 }, Damage::Cut { from: 2, to: 2 }]);
+}
+
+#[test]
+fn an_audit_from_before_lines_were_chained_goes_on() {
+    let place = Place::new();
+    fs::write(place.path(), "{\"time\":\"…\",\"caller\":\"shop\"}\n{\"time\":").unwrap();
+    place.write(&["a"]);
+    place.write(&["b"]);
+    assert_eq!(place.notes(), [Note::NotChained { rows: 2 }]);
+}
+
+#[test]
+fn a_full_file_is_continued_by_the_next_and_the_chain_goes_on() {
+    let place = Place { full_size: 2000, ..Place::new() };
+    for _ in 0..3 {
+        let audit = place.open();
+        for _ in 0..40 {
+            audit.record(&line("shop")).unwrap();
+        }
+        // The thread begins the next file after a sync, at the latest when it is stopped.
+        drop(audit);
+    }
+    let files = files::all(&place.path()).unwrap();
+    assert!(files.len() >= 3, "{files:?}");
+    let report = place.verify();
+    assert_eq!((report.damage.len(), report.notes.len()), (0, 0), "{report:?}");
+
+    // A file in the middle that is taken away shows; the oldest may be kept elsewhere.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let hidden = elsewhere.path().join("hidden");
+    fs::rename(&files[1], &hidden).unwrap();
+    assert!(matches!(place.damage()[..], [Damage::Cut { .. }]));
+    fs::rename(&hidden, &files[1]).unwrap();
+    fs::rename(&files[0], &hidden).unwrap();
+    assert!(matches!(place.notes()[..], [Note::BeginsLate { .. }]));
+    let archived = verify::verify_files(&[hidden], Some(&place.keys)).unwrap();
+    assert_eq!((archived.damage.len(), archived.first), (0, 1));
+}
+
+#[test]
+fn a_crash_between_two_files_is_recovered_from() {
+    let place = Place { full_size: 500, ..Place::new() };
+    place.write(&["a", "b", "c", "d", "e", "f"]);
+    let full = files::all_full(&place.path()).unwrap();
+    assert!(!full.is_empty());
+    // The file was renamed, and the next is not there yet.
+    fs::remove_file(place.path()).unwrap();
+    let last = fs::read_to_string(full.last().unwrap()).unwrap();
+    let last: serde_json::Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
+    fs::remove_file(checkpoint::path_of(&place.path())).unwrap();
+    let place = Place { full_size: 1 << 30, ..place };
+    place.write(&["g"]);
+    assert_eq!(place.rows()[0].split(',').next().unwrap(), {
+        format!("{{\"line\":{}", last["line"].as_u64().unwrap() + 1)
+    });
+    assert_eq!(place.verify().damage, []);
+}
+
+#[test]
+fn the_files_are_for_the_daemon_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place { full_size: 300, ..Place::new() };
+    place.write(&["a", "b", "c", "d"]);
+    let paths: Vec<PathBuf> =
+        fs::read_dir(place.dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(paths.len() >= 3, "{paths:?}");
+    for path in paths {
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_shows() {
+    let audit = Place::new().open_at(Path::new("/dev/full"));
+    assert!(audit.record(&line("shop")).is_err());
+    assert!(audit.is_failing());
+}
+
+#[test]
+fn where_the_operator_says_so_an_audit_that_fails_stops_nothing_and_tells_later() {
+    let place = Place { on_failure: OnFailure::Continue, ..Place::new() };
+    let failing = place.open_at(Path::new("/dev/full"));
+    assert_eq!(failing.record(&line("shop")).unwrap(), Recorded::No);
+    assert_eq!(failing.record_durably(&line("shop")).unwrap(), Recorded::No);
+    assert!(failing.is_failing());
+
+    let audit = place.open();
+    audit.shared.lock().unrecorded = 2;
+    assert_eq!(audit.record(&line("shop")).unwrap(), Recorded::Yes);
+    let rows = place.rows();
+    assert!(rows[1].contains("2 decisions took effect unrecorded"), "{rows:?}");
+    assert_eq!(rows.len(), 3);
+}
+
+#[test]
+fn refusals_of_unknown_callers_and_too_many_of_known_ones_are_summed_up() {
+    let place = Place::new();
+    let audit = place.open();
+    for _ in 0..50 {
+        audit.count_unknown_caller(NOW);
+    }
+    for _ in 0..100 {
+        audit.record(&refusal("shop")).unwrap();
+    }
+    // The minute is cut short by the end of the process.
+    drop(audit);
+    let rows = place.rows();
+    // begins, 60 refusals, two sums, checkpoint
+    assert_eq!(rows.len(), 64);
+    assert!(rows[61].contains("\"50 requests of unknown callers\""), "{rows:?}");
+    assert!(rows[62].contains(r#""caller":"shop","action":"any","decision":"refused""#));
+    assert!(rows[62].contains("\"40 refusals more\""), "{rows:?}");
+}
+
+#[test]
+fn a_failing_audit_is_well_again_when_it_can_be_without_anyone_asking() {
+    let place = Place::new();
+    let audit = place.open();
+    audit.record(&line("before")).unwrap();
+    audit.shared.lock().file.distrust();
+    audit.shared.failing.store(true, Ordering::Relaxed);
+    let mut state = audit.shared.lock();
+    audit.shared.do_what_is_due(&mut state, &mut Pace::now());
+    drop(state);
+    assert!(!audit.is_failing());
+    assert!(place.rows()[2].contains("audit-resumes"));
+}
+
+#[test]
+fn after_a_failed_sync_the_file_is_opened_anew_and_says_so() {
+    let place = Place::new();
+    let audit = place.open();
+    audit.record(&line("before")).unwrap();
+    audit.shared.lock().file.distrust();
+    audit.record_durably(&line("after")).unwrap();
+    let rows = place.rows();
+    assert_eq!(rows.len(), 4);
+    assert!(rows[2].contains("lines before this one may be missing"), "{rows:?}");
+    assert!(matches!(place.notes()[..], [Note::Resumed { line: 3, .. }]));
+}

@@ -1,0 +1,513 @@
+//! Was anything changed since it was written? Reads all lines and names what was.
+//!
+//! What a crash leaves at the end of a file is no damage: jwksd resumes after the last line that
+//! hangs together, with a mark that nobody else can make, and what lies between is only noted.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use jwksd_keystore::seal::{MasterKeys, SealError};
+use serde::Serialize;
+
+use super::chain::{FORMAT, Link, Mark, Parsed};
+use super::checkpoint::{self, Held, Position};
+use super::files;
+
+/// How many findings are named one by one.
+const NAMED: usize = 1000;
+
+/// No line is longer; what is, is read in pieces.
+const LONGEST_LINE: u64 = 1 << 20;
+
+/// What was found.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// The files that were read, in the order of their lines.
+    pub files: Vec<PathBuf>,
+    /// How many lines of the chain they hold.
+    pub lines: u64,
+    /// The number of the first line.
+    pub first: u64,
+    /// The number of the last line.
+    pub last: u64,
+    /// Up to which line a tag shows that jwksd wrote all of it; 0 where none was checked.
+    pub authentic_to: u64,
+    /// What was changed since it was written. Empty when all is well.
+    pub damage: Vec<Finding<Damage>>,
+    /// What is worth knowing, and no damage.
+    pub notes: Vec<Finding<Note>>,
+}
+
+/// Something at a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding<T> {
+    /// The file.
+    pub file: PathBuf,
+    /// The row in it, counted from 1.
+    pub row: u64,
+    /// What.
+    #[serde(flatten)]
+    pub what: T,
+}
+
+/// What was changed since it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub enum Damage {
+    /// Lines were taken out, or are in a file that is missing.
+    Cut {
+        /// The first.
+        from: u64,
+        /// The last.
+        to: u64,
+    },
+    /// The end was taken off.
+    Truncated {
+        /// The first line that is missing.
+        from: u64,
+        /// The last that is known to have been there.
+        to: u64,
+    },
+    /// A line does not have the hash that the next one or the checkpoint holds.
+    Changed {
+        /// Its number.
+        line: u64,
+    },
+    /// A line stands out of its order, or a second time.
+    Reordered {
+        /// Its number.
+        line: u64,
+    },
+    /// Rows are not lines of the audit.
+    Unreadable {
+        /// How many.
+        rows: u64,
+    },
+    /// A mark was not made under the master key.
+    Forged {
+        /// The number of its line.
+        line: u64,
+        /// Why it is not taken.
+        why: String,
+    },
+    /// A file does not begin with its first line.
+    NoBeginning {
+        /// The line that it begins with.
+        line: u64,
+    },
+    /// A file was written by a newer version, whose rules are not known.
+    NewerFormat {
+        /// Its format.
+        format: u8,
+    },
+    /// The checkpoint beside the file is missing or not ours, so a missing end would not show.
+    NoCheckpoint,
+}
+
+/// What is worth knowing, and no damage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub enum Note {
+    /// The lines before are in files that were not given.
+    BeginsLate {
+        /// The first line that is here.
+        line: u64,
+    },
+    /// Rows that a crash left before jwksd resumed.
+    Remnant {
+        /// How many.
+        rows: u64,
+    },
+    /// Rows from before lines were chained.
+    NotChained {
+        /// How many.
+        rows: u64,
+    },
+    /// jwksd resumed, and said why.
+    Resumed {
+        /// With which line.
+        line: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The last row has no end: it is being written, or a crash cut it off.
+    Unfinished,
+}
+
+/// Reads all files of the audit at `path`, and the checkpoint beside it.
+///
+/// # Errors
+///
+/// When a file cannot be read.
+pub fn verify(path: &Path, master_keys: Option<&MasterKeys>) -> io::Result<Report> {
+    // Before the files: they may grow meanwhile, and must hold at least this.
+    let held = match master_keys {
+        Some(master_keys) => Some(checkpoint::read(&checkpoint::path_of(path), master_keys)?),
+        None => None,
+    };
+    let opened = open_all(path)?;
+    read_all(opened, held, master_keys)
+}
+
+/// Reads these files, in the order of their first lines. Whether their end is missing is not told.
+///
+/// # Errors
+///
+/// When a file cannot be read.
+pub fn verify_files(paths: &[PathBuf], master_keys: Option<&MasterKeys>) -> io::Result<Report> {
+    let open = |path: &PathBuf| Ok((path.clone(), File::open(path).map_err(with_path(path))?));
+    let opened: Vec<_> = paths.iter().map(open).collect::<io::Result<_>>()?;
+    read_all(opened, None, master_keys)
+}
+
+fn with_path(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// Opens all files of an audit, again if one was given its full name meanwhile.
+fn open_all(path: &Path) -> io::Result<Vec<(PathBuf, File)>> {
+    loop {
+        let paths = files::all(path)?;
+        let open = |path: &PathBuf| Ok((path.clone(), File::open(path).map_err(with_path(path))?));
+        let opened = paths.iter().map(open).collect::<io::Result<_>>();
+        if files::all(path)? == paths {
+            return opened;
+        }
+    }
+}
+
+fn read_all(
+    files: Vec<(PathBuf, File)>,
+    held: Option<Held>,
+    master_keys: Option<&MasterKeys>,
+) -> io::Result<Report> {
+    let position = match held {
+        Some(Held::Position(position)) => Some(position),
+        _ => None,
+    };
+    let mut reader = Reader::new(master_keys, position);
+    for (path, file) in files {
+        reader.file(path, BufReader::new(file))?;
+    }
+    let expected = matches!(held, Some(Held::Nothing | Held::Damaged)) && reader.link.is_some();
+    if expected {
+        reader.damage(Damage::NoCheckpoint);
+    }
+    Ok(reader.finish())
+}
+
+/// What is known after the rows that were read.
+struct Reader<'k> {
+    master_keys: Option<&'k MasterKeys>,
+    position: Option<Position>,
+    report: Report,
+    /// The last line of the chain.
+    link: Option<Link>,
+    gaps: Vec<Finding<Gap>>,
+    doubts: Vec<Doubt>,
+    row: u64,
+    /// How many rows were read in all files.
+    rows: u64,
+    /// Whether a line of the chain was read in this file.
+    has_line: bool,
+}
+
+/// Numbers that were passed over.
+#[derive(Clone, Debug)]
+struct Gap {
+    from: u64,
+    to: u64,
+}
+
+/// What was found from here on is a crash's remnant, if jwksd resumed after `link`.
+struct Doubt {
+    link: Option<Link>,
+    damage: usize,
+    gaps: usize,
+    /// How many rows were read before.
+    rows: u64,
+}
+
+impl<'k> Reader<'k> {
+    fn new(master_keys: Option<&'k MasterKeys>, position: Option<Position>) -> Self {
+        Self {
+            master_keys,
+            position,
+            report: Report::default(),
+            link: None,
+            gaps: Vec::new(),
+            doubts: Vec::new(),
+            row: 0,
+            rows: 0,
+            has_line: false,
+        }
+    }
+
+    fn file(&mut self, path: PathBuf, mut rows: impl BufRead) -> io::Result<()> {
+        self.report.files.push(path);
+        (self.row, self.has_line) = (0, false);
+        let mut text = Vec::new();
+        loop {
+            text.clear();
+            if rows.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut text)? == 0 {
+                return Ok(());
+            }
+            self.row += 1;
+            self.rows += 1;
+            match text.strip_suffix(b"\n") {
+                Some(line) => self.row(line),
+                None => self.note(Note::Unfinished),
+            }
+        }
+    }
+
+    fn row(&mut self, text: &[u8]) {
+        // A write that was cut off is continued on a new row, which may leave an empty one.
+        if text.is_empty() {
+            return;
+        }
+        match Parsed::of(text) {
+            Some(parsed) => self.line(&parsed),
+            None => self.unreadable(),
+        }
+    }
+
+    fn line(&mut self, parsed: &Parsed<'_>) {
+        let is_ours = self.check_mark(parsed);
+        if !std::mem::replace(&mut self.has_line, true) {
+            self.first_of_file(parsed, is_ours);
+        }
+        let Some(link) = self.link else {
+            return self.first_of_all(parsed, is_ours);
+        };
+        let resumes = is_ours && matches!(parsed.mark, Some(Mark::Begin | Mark::Resume));
+        if resumes && self.settles_a_doubt(parsed) || parsed.follows(&link) {
+            self.advance(parsed);
+        } else if parsed.number <= link.number {
+            self.out_of_order(parsed.number);
+        } else {
+            self.doubt();
+            if parsed.number == link.number + 1 {
+                self.damage(Damage::Changed { line: link.number });
+            } else {
+                self.gap(link.number + 1, parsed.number - 1);
+            }
+            self.advance(parsed);
+        }
+    }
+
+    /// Whether a line is a mark of ours. Without a master key it is taken for one.
+    fn check_mark(&mut self, parsed: &Parsed<'_>) -> bool {
+        if parsed.mark.is_none() {
+            return false;
+        }
+        let Some(master_keys) = self.master_keys else { return true };
+        match parsed.check_tag(master_keys) {
+            Ok(()) => {
+                self.report.authentic_to = self.report.authentic_to.max(parsed.number);
+                if parsed.mark == Some(Mark::Resume) {
+                    let reason = parsed.reason.clone().unwrap_or_default();
+                    self.note(Note::Resumed { line: parsed.number, reason });
+                }
+                true
+            }
+            Err(error) => {
+                let why = match error {
+                    SealError::OtherMasterKey { .. } => error.to_string(),
+                    SealError::Damaged | SealError::UnknownFormat(_) => {
+                        "it was not written by jwksd, or was changed".to_owned()
+                    }
+                };
+                self.damage(Damage::Forged { line: parsed.number, why });
+                false
+            }
+        }
+    }
+
+    fn first_of_file(&mut self, parsed: &Parsed<'_>, is_ours: bool) {
+        if !is_ours || parsed.mark != Some(Mark::Begin) {
+            self.damage(Damage::NoBeginning { line: parsed.number });
+        } else if let Some(format) = parsed.format.filter(|format| *format > FORMAT) {
+            self.damage(Damage::NewerFormat { format });
+        }
+    }
+
+    fn first_of_all(&mut self, parsed: &Parsed<'_>, is_ours: bool) {
+        self.report.first = parsed.number;
+        let begins = is_ours && parsed.mark == Some(Mark::Begin);
+        if begins && parsed.number == 1 {
+            if let Some(rows) = self.forget_doubts(|_| true) {
+                self.note(Note::NotChained { rows });
+            }
+        } else if begins {
+            self.note(Note::BeginsLate { line: parsed.number });
+        }
+        self.advance(parsed);
+    }
+
+    /// Whether jwksd resumed here after a line before which all is well.
+    fn settles_a_doubt(&mut self, parsed: &Parsed<'_>) -> bool {
+        let follows = |doubt: &Doubt| doubt.link.is_some_and(|link| parsed.follows(&link));
+        let remnant = self.forget_doubts(follows);
+        if let Some(rows) = remnant {
+            self.note(Note::Remnant { rows });
+        }
+        remnant.is_some()
+    }
+
+    /// Takes back what was found since the first doubt that `is_settled`; returns its rows.
+    fn forget_doubts(&mut self, is_settled: impl Fn(&Doubt) -> bool) -> Option<u64> {
+        let index = self.doubts.iter().position(is_settled)?;
+        let doubt = self.doubts.drain(index..).next()?;
+        self.report.damage.truncate(doubt.damage);
+        self.gaps.truncate(doubt.gaps);
+        Some(self.rows - 1 - doubt.rows)
+    }
+
+    fn advance(&mut self, parsed: &Parsed<'_>) {
+        let link = parsed.link();
+        self.report.lines += 1;
+        self.report.last = link.number;
+        if let Some(position) = self.position.filter(|position| position.link.number == link.number)
+        {
+            if position.link == link {
+                self.report.authentic_to = self.report.authentic_to.max(link.number);
+            } else {
+                self.damage(Damage::Changed { line: link.number });
+            }
+        }
+        self.link = Some(link);
+    }
+
+    fn unreadable(&mut self) {
+        let file = self.report.files.last();
+        let row = self.row;
+        if let Some(Finding { file: last, row: first, what: Damage::Unreadable { rows } }) =
+            self.report.damage.last_mut()
+            && file == Some(last)
+            && *first + *rows == row
+        {
+            *rows += 1;
+        } else {
+            self.doubt();
+            self.damage(Damage::Unreadable { rows: 1 });
+        }
+    }
+
+    /// A line whose number was passed already.
+    fn out_of_order(&mut self, line: u64) {
+        let within = |gap: &Finding<Gap>| (gap.what.from..=gap.what.to).contains(&line);
+        if let Some(index) = self.gaps.iter().position(within) {
+            let gap = self.gaps.remove(index);
+            let Gap { from, to } = gap.what;
+            let rest = [(from, line - 1), (line + 1, to)];
+            for (from, to) in rest.into_iter().filter(|(from, to)| from <= to) {
+                self.gaps.push(Finding { what: Gap { from, to }, ..gap.clone() });
+            }
+        }
+        self.doubt();
+        self.damage(Damage::Reordered { line });
+    }
+
+    fn gap(&mut self, from: u64, to: u64) {
+        let gap = self.finding(Gap { from, to });
+        push(&mut self.gaps, gap);
+    }
+
+    fn doubt(&mut self) {
+        let (damage, gaps) = (self.report.damage.len(), self.gaps.len());
+        push(&mut self.doubts, Doubt { link: self.link, damage, gaps, rows: self.rows - 1 });
+    }
+
+    fn damage(&mut self, damage: Damage) {
+        let finding = self.finding(damage);
+        push(&mut self.report.damage, finding);
+    }
+
+    fn note(&mut self, note: Note) {
+        let finding = self.finding(note);
+        push(&mut self.report.notes, finding);
+    }
+
+    fn finding<T>(&self, what: T) -> Finding<T> {
+        let file = self.report.files.last().cloned().unwrap_or_default();
+        Finding { file, row: self.row, what }
+    }
+
+    fn finish(mut self) -> Report {
+        for Finding { file, row, what: Gap { from, to } } in std::mem::take(&mut self.gaps) {
+            push(&mut self.report.damage, Finding { file, row, what: Damage::Cut { from, to } });
+        }
+        let last = self.link.map_or(0, |link| link.number);
+        if let Some(position) = self.position.filter(|position| position.link.number > last) {
+            self.damage(Damage::Truncated { from: last + 1, to: position.link.number });
+        }
+        self.report
+    }
+}
+
+/// However damaged a file is, what is kept of it is bounded.
+fn push<T>(list: &mut Vec<T>, item: T) {
+    if list.len() < NAMED {
+        list.push(item);
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cut { from, to } => {
+                write!(f, "cut: {} missing before this row", lines(*from, *to))
+            }
+            Self::Truncated { from, to } => {
+                write!(f, "truncated: {} missing at the end", lines(*from, *to))
+            }
+            Self::Changed { line } => {
+                write!(f, "changed: line {line} is not what it was when it was written")
+            }
+            Self::Reordered { line } => {
+                write!(f, "reordered: line {line} is out of its order, or here a second time")
+            }
+            Self::Unreadable { rows: 1 } => {
+                write!(f, "unreadable: this row is no line of the audit")
+            }
+            Self::Unreadable { rows } => {
+                write!(f, "unreadable: {rows} rows from here are no lines of the audit")
+            }
+            Self::Forged { line, why } => write!(f, "forged: the mark in line {line}: {why}"),
+            Self::NoBeginning { line } => {
+                write!(f, "cut: the file begins with line {line}, not with its own first line")
+            }
+            Self::NewerFormat { format } => {
+                write!(f, "format {format} is newer than this version of jwksd knows")
+            }
+            Self::NoCheckpoint => write!(
+                f,
+                "the checkpoint file beside the audit is missing, or not written under this master \
+                 key: whether the end is missing cannot be told"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BeginsLate { line } => {
+                write!(f, "line {line} is the first here: earlier ones are in other files")
+            }
+            Self::Remnant { rows } => write!(f, "a crash left {rows} rows before this one"),
+            Self::NotChained { rows } => {
+                write!(f, "{rows} rows before this one are from before lines were chained")
+            }
+            Self::Resumed { line, reason } => write!(f, "jwksd resumed with line {line}: {reason}"),
+            Self::Unfinished => write!(f, "the last row has no end"),
+        }
+    }
+}
+
+fn lines(from: u64, to: u64) -> String {
+    if from == to { format!("line {from} is") } else { format!("lines {from} to {to} are") }
+}

@@ -1,0 +1,84 @@
+//! `jwksd audit`: was the audit changed since it was written?
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use jwksd::audit::verify::{self, Finding, Report};
+use jwksd::master_key;
+use jwksd_keystore::seal::MasterKeys;
+
+use super::{Out, load};
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Read all lines, and name what was cut, changed, reordered or truncated since
+    Verify(Args),
+}
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Files of the audit, such as copies in an archive, in their order; all that the configuration
+    /// names if none is given
+    files: Vec<PathBuf>,
+    /// Check only that the lines hang together: whoever may write the files can make such lines
+    #[arg(long)]
+    without_master_key: bool,
+}
+
+pub(super) fn run(config: &Path, command: &Command, out: &Out) -> anyhow::Result<ExitCode> {
+    let Command::Verify(args) = command;
+    let config = load(config)?;
+    let master_keys = read_master_keys(&config.store.master_key, args)?;
+    let report = if args.files.is_empty() {
+        let path = &config.audit.path;
+        verify::verify(path, master_keys.as_ref())
+            .with_context(|| format!("cannot read the audit at {}", path.display()))?
+    } else {
+        verify::verify_files(&args.files, master_keys.as_ref())?
+    };
+    if report.files.is_empty() {
+        bail!("there is no audit at {}", config.audit.path.display());
+    }
+    out.print(&report, |report| text_of(report, args))?;
+    Ok(if report.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn read_master_keys(path: &Path, args: &Args) -> anyhow::Result<Option<MasterKeys>> {
+    if args.without_master_key {
+        return Ok(None);
+    }
+    let keys = master_key::read(path).context(
+        "the marks in the audit are checked with the master key; see --without-master-key",
+    )?;
+    Ok(Some(keys))
+}
+
+fn text_of(report: &Report, args: &Args) -> String {
+    let mut text = String::new();
+    for Finding { file, row, what } in &report.notes {
+        text += &format!("note: {}:{row}: {what}\n", file.display());
+    }
+    for Finding { file, row, what } in &report.damage {
+        text += &format!("DAMAGED: {}:{row}: {what}\n", file.display());
+    }
+    let verdict = if report.damage.is_empty() { "whole" } else { "damaged" };
+    let files = match report.files.len() {
+        1 => "1 file".to_owned(),
+        many => format!("{many} files"),
+    };
+    text += &format!(
+        "{verdict}: {} lines ({} to {}) in {files}\n",
+        report.lines, report.first, report.last
+    );
+    text += &if args.without_master_key {
+        "no mark was checked: that nobody wrote all lines anew is not shown\n".to_owned()
+    } else {
+        format!("shown to be written by jwksd: up to line {}\n", report.authentic_to)
+    };
+    if !args.files.is_empty() {
+        text += "whether lines after the last are missing is not told of files given by name\n";
+    }
+    text
+}
