@@ -467,8 +467,12 @@ fn open_checkpoint(audit: &Path, keys: &MasterKeys) -> io::Result<(Option<Checkp
         return Ok((None, Held::Nothing));
     }
     let path = checkpoint::path_of(audit);
+    let was_there = path.try_exists()?;
+    if !was_there {
+        Checkpoint::create(&path, keys)?;
+    }
     let (checkpoint, held) = Checkpoint::open(&path, keys)?;
-    file::sync_folder(&path)?;
+    let held = if was_there { held } else { Held::Nothing };
     if held == Held::Damaged {
         let path = path.display();
         tracing::error!("{path} was not written under this master key, or is damaged");
@@ -523,5 +527,7 @@ impl Pace {
     }
 }
 
+#[cfg(test)]
+mod histories;
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::line::as_text;
 
-/// The version of the format, in every [`Mark::Begin`].
+/// The version of the format, in every mark that may begin a file.
 pub(super) const FORMAT: u8 = 1;
 
 /// How a tag stands at the end of a line. Within a JSON text the quotes would be escaped.
@@ -48,9 +48,13 @@ pub enum Mark {
     /// All before is what was written.
     #[serde(rename = "audit-checkpoint")]
     Checkpoint,
-    /// Written on after lines were, or may have been, lost.
+    /// Written on after a crash or a failed write: what did not hang together was never on the disk.
     #[serde(rename = "audit-resumes")]
     Resume,
+    /// Written on although lines that were on the disk are missing, or may be; also as the first line
+    /// of a file.
+    #[serde(rename = "audit-breaks")]
+    Break,
 }
 
 /// A line that was read.
@@ -67,6 +71,16 @@ pub(super) struct Parsed<'a> {
     pub(super) format: Option<u8>,
     /// Why it is there, where it is a mark.
     pub(super) reason: Option<String>,
+}
+
+impl Mark {
+    /// Whether it can be the first line of a file.
+    pub(super) const fn may_begin_a_file(self) -> bool {
+        match self {
+            Self::Begin | Self::Break => true,
+            Self::End | Self::Checkpoint | Self::Resume => false,
+        }
+    }
 }
 
 impl Link {
@@ -99,7 +113,7 @@ impl Link {
             format: Option<u8>,
             reason: &'a str,
         }
-        let format = (mark == Mark::Begin).then_some(FORMAT);
+        let format = mark.may_begin_a_file().then_some(FORMAT);
         let object =
             Object { time: now, caller: "jwksd", action: mark, decision: "done", format, reason };
         // An object of texts and numbers is always JSON.

@@ -37,7 +37,7 @@ pub(super) struct Position {
 /// What the checkpoint file held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
-    /// There is no such file, or nothing in it yet.
+    /// There is no such file.
     Nothing,
     /// This.
     Position(Position),
@@ -69,17 +69,41 @@ pub(super) fn read(path: &Path, master_keys: &MasterKeys) -> io::Result<Held> {
     }
 }
 
+impl Position {
+    /// Before the first line of all.
+    const START: Self = Self { link: Link::START, file: 1, begins: 0, ends: 0 };
+
+    /// Whether no line was on the disk yet.
+    pub(super) fn is_start(&self) -> bool {
+        *self == Self::START
+    }
+
+    /// As a slot of the file.
+    fn slot(&self, master_keys: &MasterKeys) -> io::Result<Vec<u8>> {
+        let mut object = serde_json::to_vec(self)?;
+        object.pop();
+        let mut slot = chain::tagged(object, master_keys);
+        slot.resize(SLOT_BYTES - 1, b' ');
+        slot.push(b'\n');
+        Ok(slot)
+    }
+}
+
 impl Checkpoint {
-    /// Opens the file, makes it with mode 0600 if it is not there, and says what it held. It is
-    /// locked, so that no two processes write one audit.
+    /// Makes the file with mode 0600 for an audit without lines, so that it is absent or whole.
+    pub(super) fn create(path: &Path, master_keys: &MasterKeys) -> io::Result<()> {
+        let unfinished = path.with_added_extension("new");
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        file.write_all_at(&Position::START.slot(master_keys)?, 0)?;
+        file.sync_all()?;
+        std::fs::rename(unfinished, path)?;
+        super::file::sync_folder(path)
+    }
+
+    /// Opens the file and says what it held. It is locked, so that no two processes write one audit.
     pub(super) fn open(path: &Path, master_keys: &MasterKeys) -> io::Result<(Self, Held)> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?;
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
             match errno {
                 Errno::WOULDBLOCK => io::Error::other("another process writes this audit"),
@@ -99,12 +123,7 @@ impl Checkpoint {
         if self.latest.is_some_and(|latest| latest.link.number >= position.link.number) {
             return Ok(());
         }
-        let mut slot = serde_json::to_vec(&position)?;
-        slot.pop();
-        let mut slot = chain::tagged(slot, keys);
-        slot.resize(SLOT_BYTES - 1, b' ');
-        slot.push(b'\n');
-        self.file.write_all_at(&slot, self.next * SLOT_BYTES as u64)?;
+        self.file.write_all_at(&position.slot(keys)?, self.next * SLOT_BYTES as u64)?;
         (self.latest, self.next) = (Some(position), 1 - self.next);
         Ok(())
     }
@@ -118,7 +137,6 @@ fn read_slots(mut file: &File, master_keys: &MasterKeys) -> io::Result<(Held, u6
     let whole = slots.filter_map(|(slot, bytes)| Some((position_in(bytes, master_keys)?, slot)));
     Ok(match whole.max_by_key(|(position, _)| position.link.number) {
         Some((position, slot)) => (Held::Position(position), slot),
-        None if content.iter().all(|byte| *byte == 0) => (Held::Nothing, 1),
         None => (Held::Damaged, 1),
     })
 }
@@ -144,6 +162,8 @@ mod tests {
         let (dir, keys) = (tempfile::tempdir().unwrap(), master_keys());
         let path = path_of(&dir.path().join("audit.jsonl"));
         assert_eq!(read(&path, &keys).unwrap(), Held::Nothing);
+        Checkpoint::create(&path, &keys).unwrap();
+        assert_eq!(read(&path, &keys).unwrap(), Held::Position(Position::START));
         for line in 1..6 {
             let (mut checkpoint, _) = Checkpoint::open(&path, &keys).unwrap();
             checkpoint.raise(position(line), &keys).unwrap();
@@ -159,9 +179,10 @@ mod tests {
     fn a_torn_write_leaves_the_position_before() {
         let (dir, keys) = (tempfile::tempdir().unwrap(), master_keys());
         let path = dir.path().join("checkpoint");
+        Checkpoint::create(&path, &keys).unwrap();
         let (mut checkpoint, _) = Checkpoint::open(&path, &keys).unwrap();
         (1..4).for_each(|line| checkpoint.raise(position(line), &keys).unwrap());
-        // Lines 1 and 3 went to the first slot.
+        // Line 2 went to the first slot, 1 and 3 to the second.
         let mut content = std::fs::read(&path).unwrap();
         content[100..].rotate_left(1);
         content[7] ^= 1;
@@ -179,6 +200,7 @@ mod tests {
     fn a_position_under_another_master_key_is_not_taken() {
         let (dir, keys) = (tempfile::tempdir().unwrap(), master_keys());
         let path = dir.path().join("checkpoint");
+        Checkpoint::create(&path, &keys).unwrap();
         Checkpoint::open(&path, &keys).unwrap().0.raise(position(1), &keys).unwrap();
         assert_eq!(read(&path, &master_keys()).unwrap(), Held::Damaged);
     }

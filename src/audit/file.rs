@@ -104,7 +104,7 @@ impl AuditFile {
                 text.insert(0, b'\n');
             }
         }
-        if mark == Mark::Begin {
+        if mark == Mark::Begin || self.size == 0 {
             self.first = link.number;
         }
         self.write(&text, link).inspect_err(|_| self.end = End::Owes { mark, reason })

@@ -38,6 +38,7 @@ enum Belief {
 /// What reading the end of a file found.
 struct Tail {
     last: Option<Position>,
+    belief: Belief,
     /// Whether anything after `last` is not a line of the chain.
     is_torn: bool,
 }
@@ -62,48 +63,49 @@ pub(super) fn look(path: &Path, held: Held, master_keys: &MasterKeys) -> io::Res
         Held::Nothing | Held::Damaged => None,
     };
     let newest = if is_empty { full.last().map(PathBuf::as_path) } else { Some(path) };
-    let Some(newest) = newest else {
-        return Ok(match position {
-            Some(position) => {
-                let reason =
-                    format!("lines up to {} are in files that are not here", position.link.number);
-                Found::beginning(position.link, reason)
-            }
-            None => Found::nothing(),
-        });
-    };
+    let Some(newest) = newest else { return Ok(without_files(position)) };
     let tail = read_tail(newest, position, master_keys)?;
-    let link = tail.last.map_or(Link::START, |last| last.link);
-    let (link, trouble) = match position {
-        Some(position) if !tail.holds(&position) => {
-            let reason = format!(
-                "lines up to {} were on the disk, and are not all here any more",
-                position.link.number
-            );
-            (if link.number < position.link.number { position.link } else { link }, Some(reason))
-        }
-        Some(_) if tail.is_torn => (link, Some("what an end unasked left is passed over".into())),
-        Some(_) => (link, None),
-        None if tail.last.is_none() => return Ok(before_the_chain()),
-        None => (link, Some("no checkpoint tells whether lines are missing before".into())),
-    };
+    let (link, owes) = judge(&tail, position);
+    if link == Link::START {
+        return Ok(Found::beginning(link, "what is before is not chained".to_owned()));
+    }
     if is_empty {
-        let reason = trouble.unwrap_or_else(|| "goes on".to_owned());
-        return Ok(Found::beginning(link, reason));
+        let owes = owes.filter(|(mark, _)| mark.may_begin_a_file());
+        let owes = owes.unwrap_or_else(|| (Mark::Begin, "goes on".to_owned()));
+        return Ok(Found { owes: Some(owes), ..Found::beginning(link, String::new()) });
     }
     let first = first_number(newest)?.unwrap_or(link.number + 1);
-    Ok(Found { link, first, last: tail.last, owes: trouble.map(|reason| (Mark::Resume, reason)) })
+    Ok(Found { link, first, last: tail.last, owes })
 }
 
-/// The file holds only what was written before lines were chained.
-fn before_the_chain() -> Found {
-    Found::beginning(Link::START, "what is before is not chained".to_owned())
+fn without_files(position: Option<Position>) -> Found {
+    match position.filter(|position| !position.is_start()) {
+        Some(Position { link, .. }) => {
+            let reason = format!("lines up to {} are in files that are not here", link.number);
+            Found::beginning(link, reason)
+        }
+        None => Found::nothing(),
+    }
 }
 
-impl Tail {
-    /// Whether the line at `position` is still there.
-    fn holds(&self, position: &Position) -> bool {
-        self.last.is_some_and(|last| last.link.number >= position.link.number)
+/// After which line to go on, and what is to be said before.
+fn judge(tail: &Tail, position: Option<Position>) -> (Link, Option<(Mark, String)>) {
+    let link = tail.last.map_or(Link::START, |last| last.link);
+    match position {
+        Some(Position { link: synced, .. }) if tail.belief == Belief::Any => {
+            let reason =
+                format!("lines up to {} were on the disk, and not all are here", synced.number);
+            let link = if link.number > synced.number { link } else { synced };
+            (link, Some((Mark::Break, reason)))
+        }
+        Some(_) if tail.is_torn => {
+            (link, Some((Mark::Resume, "what an end unasked left is passed over".to_owned())))
+        }
+        Some(_) => (link, None),
+        None => {
+            let reason = "no checkpoint tells whether lines are missing before".to_owned();
+            (link, Some((Mark::Break, reason)))
+        }
     }
 }
 
@@ -116,21 +118,14 @@ fn read_tail(
     let mut file = File::open(path)?;
     let first = first_number(path)?;
     if let Some(position) = position {
-        if first == Some(position.file) {
-            if !is_at(&file, &position)? {
-                // Another line is there: lines were taken out or changed, and the end is not ours.
-                return Ok(Tail { last: None, is_torn: true });
-            }
-            file.seek(SeekFrom::Start(position.ends))?;
-            return follow(BufReader::new(file), Some(position), position.file, Belief::Chained);
-        }
-        if first.is_some_and(|first| first > position.link.number)
-            && let Some(begin) = authentic_begin(&file, master_keys)?
-        {
-            file.seek(SeekFrom::Start(begin.ends))?;
-            return follow(BufReader::new(file), Some(begin), begin.file, Belief::Chained);
+        let is_later = first.is_some_and(|first| first > position.link.number);
+        let begin = if is_later { authentic_begin(&file, master_keys)? } else { None };
+        if let Some(known) = begin.or(is_at(&file, &position)?.then_some(position)) {
+            file.seek(SeekFrom::Start(known.ends))?;
+            return follow(BufReader::new(file), Some(known), known.file, Belief::Chained);
         }
     }
+    file.seek(SeekFrom::Start(0))?;
     follow(BufReader::new(file), None, first.unwrap_or(1), Belief::Any)
 }
 
@@ -147,7 +142,7 @@ fn follow(
         text.clear();
         let length = reader.read_until(b'\n', &mut text)? as u64;
         if length == 0 {
-            return Ok(Tail { last, is_torn });
+            return Ok(Tail { last, belief, is_torn });
         }
         let ends = begins + length;
         let parsed = text.strip_suffix(b"\n").and_then(Parsed::of);
@@ -167,8 +162,11 @@ fn follow(
     }
 }
 
-/// Whether the line at `position` is the one that it names.
+/// Whether the line at `position` is the one that it names. Before the first line nothing has to be.
 fn is_at(file: &File, position: &Position) -> io::Result<bool> {
+    if position.is_start() {
+        return Ok(true);
+    }
     let length = position.ends.saturating_sub(position.begins);
     if file.metadata()?.len() < position.ends || length > 1 << 20 {
         return Ok(false);
@@ -192,7 +190,8 @@ fn authentic_begin(file: &File, master_keys: &MasterKeys) -> io::Result<Option<P
     BufReader::new(file.take(1 << 20)).read_until(b'\n', &mut text)?;
     let parsed = text.strip_suffix(b"\n").and_then(Parsed::of);
     let begin = parsed
-        .filter(|parsed| parsed.mark == Some(Mark::Begin) && parsed.check_tag(master_keys).is_ok());
+        .filter(|parsed| parsed.mark.is_some_and(Mark::may_begin_a_file))
+        .filter(|parsed| parsed.check_tag(master_keys).is_ok());
     Ok(begin.map(|begin| {
         let link = begin.link();
         Position { link, file: link.number, begins: 0, ends: text.len() as u64 }

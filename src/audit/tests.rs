@@ -14,24 +14,24 @@ use crate::clock::ManualClock;
 const NOW: Time = Time::from_millis(1_795_000_000_000);
 
 /// An audit in a folder of its own.
-struct Place {
-    dir: TempDir,
-    keys: Arc<MasterKeys>,
-    full_size: u64,
-    on_failure: OnFailure,
+pub(super) struct Place {
+    pub(super) dir: TempDir,
+    pub(super) keys: Arc<MasterKeys>,
+    pub(super) full_size: u64,
+    pub(super) on_failure: OnFailure,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (dir, keys) = (tempfile::tempdir().unwrap(), Arc::new(master_keys()));
         Self { dir, keys, full_size: 1 << 30, on_failure: OnFailure::Refuse }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.dir.path().join("audit.jsonl")
     }
 
-    fn open(&self) -> Audit {
+    pub(super) fn open(&self) -> Audit {
         self.open_at(&self.path())
     }
 
@@ -71,7 +71,7 @@ impl Place {
         fs::write(self.path(), rows.join("\n") + "\n").unwrap();
     }
 
-    fn verify(&self) -> Report {
+    pub(super) fn verify(&self) -> Report {
         verify::verify(&self.path(), Some(&self.keys)).unwrap()
     }
 
@@ -86,14 +86,14 @@ impl Place {
     }
 }
 
-fn copy_all(from: &Path, to: &Path) {
+pub(super) fn copy_all(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
 }
 
-fn line(caller: &str) -> Line<'_> {
+pub(super) fn line(caller: &str) -> Line<'_> {
     Line::new(NOW, caller, "sign-token", Decision::Allowed)
 }
 
@@ -220,6 +220,22 @@ fn a_checkpoint_that_was_taken_away_is_named() {
     place.write(&["a"]);
     fs::remove_file(checkpoint::path_of(&place.path())).unwrap();
     assert_eq!(place.damage(), [Damage::NoCheckpoint]);
+    place.put(&place.rows()[..2]);
+    place.write(&["b"]);
+    // A new one was made, and that stays visible.
+    assert!(matches!(place.damage()[..], [Damage::Broken { line: 3, .. }]));
+}
+
+#[test]
+fn a_line_that_was_changed_while_jwksd_was_down_is_named_also_if_what_follows_was_written_anew() {
+    let place = Place::new();
+    place.write_and_die(&["a", "b"]);
+    let mut rows = place.rows();
+    rows[2] = rows[2].replace("\"b\"", "\"x\"");
+    place.put(&rows);
+    place.write(&["c"]);
+    let damage = place.damage();
+    assert!(damage.contains(&Damage::Changed { line: 3 }), "{damage:?}");
 }
 
 #[test]
@@ -229,10 +245,11 @@ fn a_file_that_was_truncated_while_jwksd_was_down_stays_damaged() {
     place.put(&place.rows()[..2]);
     place.write(&["d"]);
     // begins, a, | b, c, checkpoint, | resumes, d, checkpoint
-    assert_eq!(place.damage(), [Damage::Cut { from: 3, to: 5 }]);
-    let notes = place.verify().notes;
+    let damage = place.damage();
+    assert_eq!(damage[1], Damage::Cut { from: 3, to: 5 });
     assert!(
-        matches!(&notes[0].what, Note::Resumed { line: 6, reason } if reason.contains("up to 5"))
+        matches!(&damage[0], Damage::Broken { line: 6, reason } if reason.contains("up to 5")),
+        "{damage:?}"
     );
 }
 
@@ -323,21 +340,37 @@ fn a_full_file_is_continued_by_the_next_and_the_chain_goes_on() {
 }
 
 #[test]
+fn files_whose_checkpoint_and_last_file_were_taken_away_stay_damaged() {
+    let place = Place { full_size: 500, ..Place::new() };
+    place.write(&["a", "b", "c", "d", "e", "f"]);
+    fs::remove_file(place.path()).unwrap();
+    fs::remove_file(checkpoint::path_of(&place.path())).unwrap();
+    place.write(&["g"]);
+    assert!(matches!(place.damage()[..], [Damage::Broken { .. }]));
+}
+
+#[test]
 fn a_crash_between_two_files_is_recovered_from() {
     let place = Place { full_size: 500, ..Place::new() };
     place.write(&["a", "b", "c", "d", "e", "f"]);
     let full = files::all_full(&place.path()).unwrap();
     assert!(!full.is_empty());
-    // The file was renamed, and the next is not there yet.
+    // The file was renamed, and the next is not there yet: what was synced last is in the full one.
     fs::remove_file(place.path()).unwrap();
-    let last = fs::read_to_string(full.last().unwrap()).unwrap();
-    let last: serde_json::Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
-    fs::remove_file(checkpoint::path_of(&place.path())).unwrap();
+    full[1..].iter().for_each(|path| fs::remove_file(path).unwrap());
+    let text = fs::read_to_string(&full[0]).unwrap();
+    let last = text.lines().last().unwrap();
+    let (begins, ends) = ((text.len() - last.len() - 1) as u64, text.len() as u64);
+    let link = chain::Parsed::of(last.as_bytes()).unwrap().link();
+    let path = checkpoint::path_of(&place.path());
+    Checkpoint::create(&path, &place.keys).unwrap();
+    let (mut checkpoint, _) = Checkpoint::open(&path, &place.keys).unwrap();
+    checkpoint.raise(checkpoint::Position { link, file: 1, begins, ends }, &place.keys).unwrap();
+    drop(checkpoint);
     let place = Place { full_size: 1 << 30, ..place };
     place.write(&["g"]);
-    assert_eq!(place.rows()[0].split(',').next().unwrap(), {
-        format!("{{\"line\":{}", last["line"].as_u64().unwrap() + 1)
-    });
+    let first = format!("{{\"line\":{},", link.number + 1);
+    assert!(place.rows()[0].starts_with(&first), "{:?}", place.rows());
     assert_eq!(place.verify().damage, []);
 }
 

@@ -3,6 +3,7 @@
 //! What a crash leaves at the end of a file is no damage: jwksd resumes after the last line that
 //! hangs together, with a mark that nobody else can make, and what lies between is only noted.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -97,6 +98,13 @@ pub enum Damage {
         /// The line that it begins with.
         line: u64,
     },
+    /// jwksd went on although lines that were on the disk are missing, or may be.
+    Broken {
+        /// The number of its line about that.
+        line: u64,
+        /// What it found.
+        reason: String,
+    },
     /// A file was written by a newer version, whose rules are not known.
     NewerFormat {
         /// Its format.
@@ -115,9 +123,9 @@ pub enum Note {
         /// The first line that is here.
         line: u64,
     },
-    /// Rows that a crash left before jwksd resumed.
+    /// Rows that a crash left.
     Remnant {
-        /// How many.
+        /// How many, with those of the chain that come after the first that is not.
         rows: u64,
     },
     /// Rows from before lines were chained.
@@ -307,10 +315,7 @@ impl<'k> Reader<'k> {
         match parsed.check_tag(master_keys) {
             Ok(()) => {
                 self.report.authentic_to = self.report.authentic_to.max(parsed.number);
-                if parsed.mark == Some(Mark::Resume) {
-                    let reason = parsed.reason.clone().unwrap_or_default();
-                    self.note(Note::Resumed { line: parsed.number, reason });
-                }
+                self.tell(parsed);
                 true
             }
             Err(error) => {
@@ -326,8 +331,18 @@ impl<'k> Reader<'k> {
         }
     }
 
+    /// What a mark of ours says.
+    fn tell(&mut self, parsed: &Parsed<'_>) {
+        let (line, reason) = (parsed.number, parsed.reason.clone().unwrap_or_default());
+        match parsed.mark {
+            Some(Mark::Resume) => self.note(Note::Resumed { line, reason }),
+            Some(Mark::Break) => self.damage(Damage::Broken { line, reason }),
+            Some(Mark::Begin | Mark::End | Mark::Checkpoint) | None => {}
+        }
+    }
+
     fn first_of_file(&mut self, parsed: &Parsed<'_>, is_ours: bool) {
-        if !is_ours || parsed.mark != Some(Mark::Begin) {
+        if !is_ours || !parsed.mark.is_some_and(Mark::may_begin_a_file) {
             self.damage(Damage::NoBeginning { line: parsed.number });
         } else if let Some(format) = parsed.format.filter(|format| *format > FORMAT) {
             self.damage(Damage::NewerFormat { format });
@@ -339,7 +354,7 @@ impl<'k> Reader<'k> {
         let begins = is_ours && parsed.mark == Some(Mark::Begin);
         if begins && parsed.number == 1 {
             if let Some(rows) = self.forget_doubts(|_| true) {
-                self.note(Note::NotChained { rows });
+                self.note(Note::NotChained { rows: rows - 1 });
             }
         } else if begins {
             self.note(Note::BeginsLate { line: parsed.number });
@@ -349,21 +364,22 @@ impl<'k> Reader<'k> {
 
     /// Whether jwksd resumed here after a line before which all is well.
     fn settles_a_doubt(&mut self, parsed: &Parsed<'_>) -> bool {
-        let follows = |doubt: &Doubt| doubt.link.is_some_and(|link| parsed.follows(&link));
+        let follows = |doubt: &Doubt| parsed.follows(&doubt.link.unwrap_or(Link::START));
         let remnant = self.forget_doubts(follows);
         if let Some(rows) = remnant {
-            self.note(Note::Remnant { rows });
+            self.note(Note::Remnant { rows: rows - 1 });
         }
         remnant.is_some()
     }
 
-    /// Takes back what was found since the first doubt that `is_settled`; returns its rows.
+    /// Takes back what was found since the first doubt that `is_settled`; returns how many rows were
+    /// read since.
     fn forget_doubts(&mut self, is_settled: impl Fn(&Doubt) -> bool) -> Option<u64> {
         let index = self.doubts.iter().position(is_settled)?;
         let doubt = self.doubts.drain(index..).next()?;
         self.report.damage.truncate(doubt.damage);
         self.gaps.truncate(doubt.gaps);
-        Some(self.rows - 1 - doubt.rows)
+        Some(self.rows - doubt.rows)
     }
 
     fn advance(&mut self, parsed: &Parsed<'_>) {
@@ -398,17 +414,28 @@ impl<'k> Reader<'k> {
 
     /// A line whose number was passed already.
     fn out_of_order(&mut self, line: u64) {
-        let within = |gap: &Finding<Gap>| (gap.what.from..=gap.what.to).contains(&line);
-        if let Some(index) = self.gaps.iter().position(within) {
-            let gap = self.gaps.remove(index);
-            let Gap { from, to } = gap.what;
-            let rest = [(from, line - 1), (line + 1, to)];
-            for (from, to) in rest.into_iter().filter(|(from, to)| from <= to) {
-                self.gaps.push(Finding { what: Gap { from, to }, ..gap.clone() });
-            }
-        }
         self.doubt();
         self.damage(Damage::Reordered { line });
+    }
+
+    /// What does not hang together after the last line on the disk was left by a crash, or is being
+    /// written; jwksd will resume before it writes on.
+    fn forgive_what_was_not_synced(&mut self) {
+        let Some(Position { link: synced, .. }) = self.position else { return };
+        let is_after = |doubt: &Doubt| doubt.link.map_or(0, |link| link.number) >= synced.number;
+        if self.doubts.first().is_some_and(is_after)
+            && let Some(rows) = self.forget_doubts(|_| true)
+        {
+            self.note(Note::Remnant { rows });
+        }
+    }
+
+    /// The lines that are not where they should be.
+    fn reordered(&self) -> impl Iterator<Item = u64> {
+        self.report.damage.iter().filter_map(|finding| match finding.what {
+            Damage::Reordered { line } => Some(line),
+            _ => None,
+        })
     }
 
     fn gap(&mut self, from: u64, to: u64) {
@@ -437,8 +464,18 @@ impl<'k> Reader<'k> {
     }
 
     fn finish(mut self) -> Report {
-        for Finding { file, row, what: Gap { from, to } } in std::mem::take(&mut self.gaps) {
-            push(&mut self.report.damage, Finding { file, row, what: Damage::Cut { from, to } });
+        self.forgive_what_was_not_synced();
+        let reordered: BTreeSet<u64> = self.reordered().collect();
+        for gap in std::mem::take(&mut self.gaps) {
+            let Gap { mut from, to } = gap.what;
+            for &line in reordered.range(from..=to).chain(&[to + 1]) {
+                if from < line {
+                    let what = Damage::Cut { from, to: line - 1 };
+                    let finding = Finding { file: gap.file.clone(), row: gap.row, what };
+                    push(&mut self.report.damage, finding);
+                }
+                from = line + 1;
+            }
         }
         let last = self.link.map_or(0, |link| link.number);
         if let Some(position) = self.position.filter(|position| position.link.number > last) {
@@ -480,6 +517,9 @@ impl fmt::Display for Damage {
             Self::NoBeginning { line } => {
                 write!(f, "cut: the file begins with line {line}, not with its own first line")
             }
+            Self::Broken { line, reason } => {
+                write!(f, "broken: jwksd says in line {line}: {reason}")
+            }
             Self::NewerFormat { format } => {
                 write!(f, "format {format} is newer than this version of jwksd knows")
             }
@@ -498,7 +538,7 @@ impl fmt::Display for Note {
             Self::BeginsLate { line } => {
                 write!(f, "line {line} is the first here: earlier ones are in other files")
             }
-            Self::Remnant { rows } => write!(f, "a crash left {rows} rows before this one"),
+            Self::Remnant { rows } => write!(f, "a crash left {rows} rows up to here"),
             Self::NotChained { rows } => {
                 write!(f, "{rows} rows before this one are from before lines were chained")
             }
