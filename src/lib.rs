@@ -19,6 +19,7 @@ pub mod health;
 pub mod http;
 pub mod listeners;
 pub mod master_key;
+pub mod memory;
 pub mod policy;
 pub mod rings;
 pub mod rotator;

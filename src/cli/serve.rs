@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use jwksd::api::{EventKind, Keyset};
 use jwksd::clock::{Clock, SystemClock};
 use jwksd::config::Config;
+use jwksd::memory::{self, Swap};
 use jwksd::server::{self, Daemon, Foundation, Places, Sockets};
 use jwksd::supervise::{self, Signals};
 use jwksd::view;
@@ -27,7 +28,7 @@ pub(super) struct Args {
 
 pub(super) fn run(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     log_to_stderr();
-    leave_no_core()?;
+    protect_memory()?;
     let config = load(config_path)?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
@@ -69,11 +70,16 @@ pub(super) fn run(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Secrets are in this memory: nobody else may look into it, and no core is left of it.
-fn leave_no_core() -> anyhow::Result<()> {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit};
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+fn protect_memory() -> anyhow::Result<()> {
+    let why = match memory::protect().context("cannot protect the memory of this process")? {
+        Swap::Never => return Ok(()),
+        Swap::Limited => "the process may lock only so much of it".to_owned(),
+        Swap::Refused(error) => error.to_string(),
+    };
+    tracing::info!(
+        "the memory may be written to the swap: {why}; LimitMEMLOCK=infinity in the systemd unit, \
+         `ulimit -l unlimited` or CAP_IPC_LOCK allows to forbid it"
+    );
     Ok(())
 }
 

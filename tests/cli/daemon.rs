@@ -68,6 +68,11 @@ impl Daemon {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
+    /// A file about its process.
+    pub(crate) fn proc(&self, name: &str) -> String {
+        format!("/proc/{}/{name}", self.child.id())
+    }
+
     /// Sends a signal that ends it, and waits for the end.
     pub(crate) fn end(mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);

@@ -8,6 +8,7 @@ mod callers;
 mod check;
 mod daemon;
 mod keys;
+mod memory;
 mod notify;
 mod output;
 mod place;
