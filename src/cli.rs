@@ -55,7 +55,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Make the master key and an empty store, if neither exists
-    Init,
+    Init(init::Args),
     /// Run the daemon in the foreground
     Serve(serve::Args),
     /// Check the configuration and show the waits and the next rotations that follow from it
@@ -99,7 +99,7 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(cli: &Cli, out: &Out) -> anyhow::Result<ExitCode> {
     match &cli.command {
-        Command::Init => init::run(&cli.config),
+        Command::Init(args) => init::run(&cli.config, args),
         Command::Serve(args) => serve::run(&cli.config, args),
         Command::Check => check::run(&cli.config, out),
         Command::Reload => operate::reload(&admin(&cli.config)?, out),

@@ -1,6 +1,8 @@
 //! `jwksd init`: the master key and an empty store, where there is neither.
 
-use std::path::Path;
+mod owner;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,7 +12,20 @@ use jwksd::master_key;
 use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::SledStore;
 
+use self::owner::Owner;
 use super::{load, print};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Make the master key here, not where the daemon finds it: it will be handed over, as a
+    /// credential of its service
+    #[arg(long, value_name = "FILE")]
+    master_key: Option<PathBuf>,
+    /// Make the store, and the folder around it if there is none, for the user that the daemon will
+    /// run as; the master key stays root's
+    #[arg(long, value_name = "USER")]
+    store_owner: Option<String>,
+}
 
 /// What there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,16 +36,21 @@ pub(super) enum Presence {
     Both,
 }
 
-pub(super) fn run(config: &Path) -> anyhow::Result<ExitCode> {
-    let config = load(config)?;
+pub(super) fn run(config: &Path, args: &Args) -> anyhow::Result<ExitCode> {
+    let mut config = load(config)?;
+    if let Some(path) = &args.master_key {
+        config.store.master_key.clone_from(path);
+    }
+    let owner = args.store_owner.as_deref().map(Owner::named).transpose()?;
     let (key, store) = (config.store.master_key.display(), config.store.path.display());
-    match presence(&config)? {
-        Presence::Both => {
+    match (presence(&config)?, owner) {
+        (Presence::Both, _) => {
             bail!(
                 "there already are a master key at {key} and a store at {store}; nothing was made"
             )
         }
-        Presence::Neither => drop(make(&config)?),
+        (Presence::Neither, None) => drop(make(&config)?),
+        (Presence::Neither, Some(owner)) => make_for(&owner, &config)?,
     }
     print(&format!(
         "made the master key {key} (mode 0600) and an empty store at {store}\n\
@@ -69,6 +89,18 @@ pub(super) fn make(config: &Config) -> anyhow::Result<(SledStore, Arc<MasterKeys
     let master_keys = Arc::new(master_key::read(&config.store.master_key)?);
     let store = SledStore::create(&config.store.path, master_keys.clone())?;
     Ok((store, master_keys))
+}
+
+/// Makes both: the key as the user who runs this, the store as its owner.
+fn make_for(owner: &Owner, config: &Config) -> anyhow::Result<()> {
+    let (key, store) = (&config.store.master_key, &config.store.path);
+    let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty());
+    owner.make_folder(folder.unwrap_or(Path::new(".")))?;
+    master_key::create(key)?;
+    let master_keys = Arc::new(master_key::read(key)?);
+    owner.assume()?;
+    SledStore::create(store, master_keys)?;
+    Ok(())
 }
 
 /// Opens both.

@@ -1,7 +1,7 @@
 //! The first start and every later one.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::daemon::Signal;
 use crate::keys::active;
@@ -70,4 +70,42 @@ fn a_second_init_is_refused_and_changes_nothing() {
     place.run(&["init"]).fails(1, &["data/master.key", "data/store", "nothing was made"]);
     assert_eq!(place.files("data"), files);
     assert_eq!(place.read("data/master.key"), master_key);
+}
+
+#[test]
+fn init_makes_the_master_key_for_root_and_the_store_for_its_owner_which_only_root_can() {
+    let place = Place::with("path = \"data/store\"", "path = \"state/store\"");
+    place.edit("data/master.key", "credentials/master.key");
+    let arguments = ["init", "--master-key", "etc/master.key", "--store-owner", "nobody"];
+    let made = place.run(&arguments);
+    if !rustix::process::geteuid().is_root() {
+        made.fails(1, &["only root"]);
+        assert!(!place.has("etc") && !place.has("state"));
+        return;
+    }
+    assert!(made.ok().contains("etc/master.key"));
+    let owner = |name: &str| fs::metadata(place.path(name)).unwrap().uid();
+    assert_eq!(owner("etc/master.key"), 0);
+    let nobody = owner("state");
+    assert_ne!(nobody, 0);
+    assert!(place.files("state").len() > 2);
+    for file in place.files("state") {
+        let metadata = fs::metadata(&file).unwrap();
+        assert_eq!(metadata.uid(), nobody, "{}", file.display());
+        assert_eq!(metadata.mode() & 0o077, 0, "{}", file.display());
+    }
+    assert!(!place.has("credentials"));
+
+    // With the key where the daemon looks for it, the two belong together.
+    place.edit("credentials/master.key", "etc/master.key");
+    place.run(&["init"]).fails(1, &["nothing was made"]);
+}
+
+#[test]
+fn init_for_a_user_that_does_not_exist_makes_nothing() {
+    let place = Place::new();
+    let refused = place.run(&["init", "--store-owner", "no such user"]);
+    assert!(["no such user", "only root"].iter().any(|words| refused.stderr.contains(words)));
+    refused.fails(1, &[]);
+    assert!(!place.has("data"));
 }
