@@ -1,4 +1,7 @@
 //! Sockets: bound before anything else is touched, so that a port that is taken changes nothing.
+//! What the service manager passed is taken over instead; that is in `passed`.
+
+mod passed;
 
 use std::fs;
 use std::io;
@@ -11,6 +14,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+pub use self::passed::{Passed, PassedError};
 use crate::config::Listen;
 
 /// How many connections may wait to be accepted.
@@ -20,7 +24,7 @@ const BACKLOG: i32 = 1024;
 pub enum Bound {
     /// A TCP address.
     Tcp(TcpListener),
-    /// A Unix socket; its file is removed when this is dropped.
+    /// A Unix socket; its file is removed when this is dropped, where it was made here.
     Unix(UnixListener, SocketFile),
 }
 
@@ -52,13 +56,16 @@ pub struct BindError {
     pub error: io::Error,
 }
 
-/// Binds a socket. A Unix socket that nobody accepts on is replaced; it is never open to more
-/// than `access` says, not even for a moment.
+/// Takes the socket that was passed for this place, or else binds one. A Unix socket that nobody
+/// accepts on is replaced; it is never open to more than `access` says, not even for a moment.
 ///
 /// # Errors
 ///
 /// [`BindError`].
-pub fn bind(place: &Listen, access: Access) -> Result<Bound, BindError> {
+pub fn bind(place: &Listen, access: Access, passed: &mut Passed) -> Result<Bound, BindError> {
+    if let Some(bound) = passed.take(place, access) {
+        return Ok(bound);
+    }
     let bound = match place {
         Listen::Tcp(address) => bind_tcp(address).map(Bound::Tcp),
         Listen::Unix(path) => bind_unix(path, access),
@@ -83,6 +90,11 @@ impl Bound {
 impl SocketFile {
     fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), inode: None, made_folder: None }
+    }
+
+    /// The file of a socket that was made elsewhere: it is not removed.
+    fn of_another(path: &Path) -> Self {
+        Self::new(path)
     }
 }
 
@@ -169,6 +181,10 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn bind(place: &Listen, access: Access) -> Result<Bound, BindError> {
+        super::bind(place, access, &mut Passed::default())
+    }
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777

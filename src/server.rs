@@ -22,7 +22,7 @@ use crate::custody::Custody;
 use crate::health::Health;
 use crate::http;
 use crate::http::identity::RequestIds;
-use crate::listeners::{Access, BindError, Bound, SocketFile, bind};
+use crate::listeners::{Access, BindError, Bound, Passed, PassedError, SocketFile, bind};
 
 use crate::rings::Rings;
 use crate::rotator;
@@ -88,6 +88,17 @@ pub struct Places {
     pub admin: Vec<Listen>,
 }
 
+/// Why there are no sockets.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketsError {
+    /// A place cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A passed socket is at no place of the configuration.
+    #[error(transparent)]
+    Passed(#[from] PassedError),
+}
+
 /// Why there is no daemon.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -122,14 +133,17 @@ pub enum StartError {
 }
 
 impl Sockets {
-    /// Binds all sockets of a configuration.
+    /// All sockets of a configuration: those that were passed, and the others bound.
     ///
     /// # Errors
     ///
-    /// The first that cannot be bound; the others are released.
-    pub fn bind(config: &Config) -> Result<Self, BindError> {
-        let all = |places: &[Listen], access| {
-            places.iter().map(|place| bind(place, access)).collect::<Result<Vec<_>, _>>()
+    /// The first that was passed and is not wanted, or cannot be bound; the others are released.
+    pub fn bind(config: &Config, mut passed: Passed) -> Result<Self, SocketsError> {
+        let places = config.public.listen.iter().chain(&config.internal).chain(&config.admin);
+        passed.check_named(&places.collect::<Vec<_>>())?;
+        let mut all = |places: &[Listen], access| {
+            let bind = |place| bind(place, access, &mut passed);
+            places.iter().map(bind).collect::<Result<Vec<_>, _>>()
         };
         let (internal, admin) = config.socket_access();
         Ok(Self {

@@ -10,10 +10,12 @@ use anyhow::{Context, bail};
 use jwksd::api::{EventKind, Keyset};
 use jwksd::clock::{Clock, SystemClock};
 use jwksd::config::Config;
+use jwksd::listeners::Passed;
 use jwksd::memory::{self, Swap};
 use jwksd::server::{self, Daemon, Foundation, Places, Sockets};
 use jwksd::supervise::{self, Signals};
 use jwksd::view;
+use listenfd::ListenFd;
 use tracing_subscriber::EnvFilter;
 
 use super::init::Presence;
@@ -28,6 +30,8 @@ pub(super) struct Args {
 
 pub(super) fn run(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     log_to_stderr();
+    // Before there are threads: it changes the environment.
+    let passed = Passed::receive(ListenFd::from_env())?;
     protect_memory()?;
     let config = load(config_path)?;
     for warning in config.warnings() {
@@ -43,7 +47,7 @@ pub(super) fn run(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
         );
     }
     // Before anything is made or opened: a place that is taken must change nothing.
-    let sockets = Sockets::bind(&config)?;
+    let sockets = Sockets::bind(&config, passed)?;
     let (store, master_keys) = match presence {
         Presence::Both => init::open(&config)?,
         Presence::Neither => {

@@ -13,6 +13,7 @@ use jwksd::api::{Key, KeyState, Keyset, Problem, RotateResponse, TokenResponse};
 use jwksd::client::{Client, ClientError};
 use jwksd::clock::{Clock, ManualClock};
 use jwksd::config::{Config, Listen};
+use jwksd::listeners::Passed;
 use jwksd::server::{self, Daemon, Foundation, Sockets};
 use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{MemoryRows, MemoryStore};
@@ -317,7 +318,7 @@ fn daemon(
 ) -> Result<Daemon, String> {
     let config_path = dir.join("config.toml");
     let config = Config::load(&config_path, clock.wall()).map_err(|error| error.to_string())?;
-    let sockets = Sockets::bind(&config).map_err(|error| error.to_string())?;
+    let sockets = Sockets::bind(&config, Passed::default()).map_err(|error| error.to_string())?;
     let store =
         MemoryStore::open(rows.clone(), master_keys.clone()).map_err(|error| error.to_string())?;
     let foundation = Foundation {
