@@ -70,7 +70,7 @@ pub(super) fn presence(config: &Config) -> anyhow::Result<Presence> {
         (false, false) => Ok(Presence::Neither),
         (true, false) => bail!(
             "there is a master key at {} but no store at {}: if the store was lost, put it back; if \
-             nothing was ever kept, remove the key and run: jwksd serve --init",
+             nothing was ever kept, remove the key and run: jwksd init",
             key.display(),
             store.display()
         ),
