@@ -11,6 +11,8 @@
 mod authenticated;
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod earlier;
 mod high_water;
 #[cfg(any(test, feature = "faults"))]
 mod memory;
