@@ -220,7 +220,7 @@ pub enum ValueError {
     #[error("must be 2048, 3072 or 4096")]
     RsaBits,
     /// `rsa_bits` for another algorithm.
-    #[error("is only for algorithm = \"RS256\"")]
+    #[error("is only for RS256, RS384, RS512, PS256, PS384 and PS512")]
     NotRsa,
     /// A text that must not be empty.
     #[error("must not be empty")]

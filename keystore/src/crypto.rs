@@ -4,7 +4,11 @@
 //! All randomness comes from the library's own generator, seeded by the operating system.
 
 mod derived;
+#[cfg(test)]
+pub(crate) mod samples;
 mod signing;
+#[cfg(test)]
+mod vectors;
 
 use aws_lc_rs::digest;
 use zeroize::Zeroizing;
@@ -74,26 +78,4 @@ pub fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, CryptoError> {
     let mut out = Zeroizing::new([0; N]);
     aws_lc_rs::rand::fill(out.as_mut()).map_err(|_| CryptoError::Generate)?;
     Ok(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_thumbprint_is_that_of_rfc_7638() {
-        // RFC 7638, section 3.1, and RFC 8037, appendix A.3.
-        use base64::Engine;
-        use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-        let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6\
-                 tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-\
-                 65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNL\
-                 yrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awap\
-                 JzKnqDKgw";
-        let decode = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).unwrap();
-        let rsa = PublicKey::Rsa { n: decode(n), e: decode("AQAB") };
-        assert_eq!(thumbprint(&rsa).as_str(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
-        let okp = PublicKey::Ed25519 { x: decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo") };
-        assert_eq!(thumbprint(&okp).as_str(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
-    }
 }

@@ -216,6 +216,16 @@ impl Facts {
     }
 }
 
+impl Checked {
+    /// How many keys the schedule can have published at once: those with live tokens, one whose
+    /// last token expired less than S ago, the standby, and a standby that a changed algorithm is
+    /// about to replace. Rotations by hand come on top.
+    #[must_use]
+    pub const fn published_keys(&self) -> u32 {
+        self.live_kids + 3
+    }
+}
+
 impl Waits {
     /// How long a key is published before it signs: A + max(A, V) + S. A shared cache may hand
     /// out a copy that is already A old, and the verifier may keep that copy for max(A, V).

@@ -10,10 +10,14 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::algorithm::Algorithm;
+use crate::algorithm::{Algorithm, Curve, Family, MlDsa};
 use crate::id::KeyId;
 
-/// The public members of a key, as raw big-endian bytes.
+/// How long a JWK Set may be in bytes: nimbus-jose-jwt, the strictest of the verifiers that were
+/// measured, reads no more.
+pub const JWK_SET_LIMIT: usize = 51_200;
+
+/// The public members of a key, as raw bytes; numbers are big-endian.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kty")]
 pub enum PublicKey {
@@ -27,13 +31,16 @@ pub enum PublicKey {
         #[serde(with = "base64url")]
         e: Vec<u8>,
     },
-    /// A point on P-256: RFC 7518, section 6.2.1.
+    /// A point on a curve: RFC 7518, section 6.2.1.
     #[serde(rename = "EC")]
-    P256 {
-        /// 32 bytes.
+    Ec {
+        /// The curve. A key that is stored without one is of P-256, once the only curve.
+        #[serde(default, skip_serializing_if = "Curve::is_p256")]
+        crv: Curve,
+        /// As long as the curve says.
         #[serde(with = "base64url")]
         x: Vec<u8>,
-        /// 32 bytes.
+        /// As long as the curve says.
         #[serde(with = "base64url")]
         y: Vec<u8>,
     },
@@ -43,6 +50,15 @@ pub enum PublicKey {
         /// 32 bytes.
         #[serde(with = "base64url")]
         x: Vec<u8>,
+    },
+    /// RFC 9964, section 3.
+    #[serde(rename = "AKP")]
+    Akp {
+        /// The algorithm, which is a part of the key.
+        alg: MlDsa,
+        /// As long as the algorithm says.
+        #[serde(rename = "pub", with = "base64url")]
+        public: Vec<u8>,
     },
 }
 
@@ -77,12 +93,34 @@ impl PublicKey {
             Self::Rsa { n, e } => {
                 format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, encode(e), encode(n))
             }
-            Self::P256 { x, y } => {
-                let (x, y) = (encode(x), encode(y));
-                format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#)
+            Self::Ec { crv, x, y } => {
+                let (crv, x, y) = (crv.name(), encode(x), encode(y));
+                format!(r#"{{"crv":"{crv}","kty":"EC","x":"{x}","y":"{y}"}}"#)
             }
             Self::Ed25519 { x } => {
                 format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, encode(x))
+            }
+            Self::Akp { alg, public } => {
+                let (alg, public) = (alg.name(), encode(public));
+                format!(r#"{{"alg":"{alg}","kty":"AKP","pub":"{public}"}}"#)
+            }
+        }
+    }
+
+    /// Whether it is a key for `algorithm`: of its type and curve, with members of its lengths.
+    #[must_use]
+    pub fn fits(&self, algorithm: Algorithm) -> bool {
+        match (self, algorithm.family()) {
+            (Self::Rsa { n, .. }, Family::Rsa(_, bits)) => n.len() == bits.bytes(),
+            (Self::Ec { crv, x, y }, Family::Ec(curve)) => {
+                *crv == curve && [x, y].iter().all(|n| n.len() == curve.coordinate_bytes())
+            }
+            (Self::Ed25519 { x }, Family::Ed25519) => x.len() == 32,
+            (Self::Akp { alg, public }, Family::MlDsa(parameters)) => {
+                *alg == parameters && public.len() == parameters.public_bytes()
+            }
+            (Self::Rsa { .. } | Self::Ec { .. } | Self::Ed25519 { .. } | Self::Akp { .. }, _) => {
+                false
             }
         }
     }
@@ -100,8 +138,8 @@ impl Serialize for PublicJwk {
                 members.serialize_entry("n", &encode(n))?;
                 members.serialize_entry("e", &encode(e))?;
             }
-            PublicKey::P256 { x, y } => {
-                members.serialize_entry("crv", "P-256")?;
+            PublicKey::Ec { crv, x, y } => {
+                members.serialize_entry("crv", crv.name())?;
                 members.serialize_entry("x", &encode(x))?;
                 members.serialize_entry("y", &encode(y))?;
             }
@@ -109,8 +147,43 @@ impl Serialize for PublicJwk {
                 members.serialize_entry("crv", "Ed25519")?;
                 members.serialize_entry("x", &encode(x))?;
             }
+            // Its `alg` stands above: that of the algorithm.
+            PublicKey::Akp { public, .. } => members.serialize_entry("pub", &encode(public))?,
         }
         members.end()
+    }
+}
+
+impl PublicJwk {
+    /// The length of the JWK of a key for `algorithm` in bytes, where its kid is a thumbprint.
+    #[must_use]
+    pub fn length(algorithm: Algorithm) -> usize {
+        const FRAME: &str = r#"{"kty":"","use":"sig","alg":"","kid":""}"#;
+        let base64url = |bytes: usize| (bytes * 4).div_ceil(3);
+        let member = |name: &str, value: usize| r#","":"""#.len() + name.len() + value;
+        let members = match algorithm.family() {
+            // 65537 takes three bytes.
+            Family::Rsa(_, bits) => {
+                member("n", base64url(bits.bytes())) + member("e", base64url(3))
+            }
+            Family::Ec(curve) => {
+                let coordinate = base64url(curve.coordinate_bytes());
+                member("crv", curve.name().len()) + 2 * member("x", coordinate)
+            }
+            Family::Ed25519 => member("crv", "Ed25519".len()) + member("x", base64url(32)),
+            Family::MlDsa(parameters) => member("pub", base64url(parameters.public_bytes())),
+        };
+        let names = algorithm.key_type().name().len() + algorithm.jose_name().len();
+        FRAME.len() + names + base64url(32) + members
+    }
+}
+
+impl JwkSet {
+    /// The length of a set of `keys` such JWKs in bytes.
+    #[must_use]
+    pub fn length(algorithm: Algorithm, keys: usize) -> usize {
+        // One comma fewer than keys.
+        r#"{"keys":[]}"#.len() + keys * (PublicJwk::length(algorithm) + 1) - keys.min(1)
     }
 }
 
@@ -164,13 +237,15 @@ pub(crate) mod base64url {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::samples;
+    use crate::facts::{Checked, LIVE_KIDS_LIMIT};
 
     #[test]
     fn a_jwk_has_exactly_the_members_that_every_verifier_takes() {
         let jwk = PublicJwk {
             kid: "k1".parse().unwrap(),
             algorithm: Algorithm::Es256,
-            public: PublicKey::P256 { x: vec![1; 32], y: vec![2; 32] },
+            public: PublicKey::Ec { crv: Curve::P256, x: vec![1; 32], y: vec![2; 32] },
         };
         let one = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
         let two = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI";
@@ -180,5 +255,65 @@ mod tests {
                 r#"{{"keys":[{{"kty":"EC","use":"sig","alg":"ES256","kid":"k1","crv":"P-256","x":"{one}","y":"{two}"}}]}}"#
             )
         );
+    }
+
+    #[test]
+    fn an_akp_jwk_has_its_algorithm_once() {
+        let jwk = PublicJwk {
+            kid: "k1".parse().unwrap(),
+            algorithm: Algorithm::MlDsa44,
+            public: PublicKey::Akp { alg: MlDsa::P44, public: vec![1, 2, 3] },
+        };
+        assert_eq!(
+            serde_json::to_string(&jwk).unwrap(),
+            r#"{"kty":"AKP","use":"sig","alg":"ML-DSA-44","kid":"k1","pub":"AQID"}"#
+        );
+    }
+
+    #[test]
+    fn the_length_of_a_set_is_known_before_its_keys_are_made() {
+        for algorithm in Algorithm::ALL {
+            let pair = samples::pair(algorithm);
+            let kid = pair.thumbprint.into();
+            let jwk = PublicJwk { kid, algorithm, public: pair.public };
+            for keys in [0, 1, 7] {
+                let set = serde_json::to_vec(&JwkSet { keys: vec![jwk.clone(); keys] }).unwrap();
+                assert_eq!(set.len(), JwkSet::length(algorithm, keys), "{keys} of {algorithm}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_schedule_that_is_allowed_publishes_more_than_verifiers_read() {
+        let densest = Checked { smallest_gap: None, live_kids: LIVE_KIDS_LIMIT };
+        for algorithm in Algorithm::ALL {
+            let length = JwkSet::length(algorithm, densest.published_keys() as usize);
+            assert!(length <= JWK_SET_LIMIT, "{algorithm}: {length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_length_fits_nothing() {
+        for algorithm in Algorithm::ALL {
+            let mut public = samples::pair(algorithm).public;
+            match &mut public {
+                PublicKey::Rsa { n: bytes, .. }
+                | PublicKey::Ec { y: bytes, .. }
+                | PublicKey::Ed25519 { x: bytes }
+                | PublicKey::Akp { public: bytes, .. } => bytes.push(0),
+            }
+            assert!(!Algorithm::ALL.iter().any(|&any| public.fits(any)), "{algorithm}");
+        }
+    }
+
+    #[test]
+    fn a_key_fits_its_own_algorithm_and_those_with_keys_alike() {
+        for made_for in Algorithm::ALL {
+            let public = samples::pair(made_for).public;
+            for algorithm in Algorithm::ALL {
+                let alike = samples::keys_are_alike(made_for, algorithm);
+                assert_eq!(public.fits(algorithm), alike, "{made_for} as {algorithm}");
+            }
+        }
     }
 }

@@ -371,7 +371,10 @@ mod tests {
         assert_eq!(header, serde_json::json!({"alg": "ES256", "typ": "JWT", "kid": kid}));
         assert_eq!(decode(payload), br#"{"sub":"1"}"#);
         let public = &fixture.records[0].public;
-        assert_eq!(crypto::verify(public, signed.as_bytes(), &decode(signature)), Ok(()));
+        assert_eq!(
+            crypto::verify(Algorithm::Es256, public, signed.as_bytes(), &decode(signature)),
+            Ok(())
+        );
     }
 
     #[test]

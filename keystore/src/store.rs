@@ -324,3 +324,48 @@ impl Loaded {
         self.records.iter().find(|record| record.kid == *kid)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::algorithm::Algorithm;
+    use crate::crypto::samples;
+    use crate::lifecycle::PlannedBy;
+    use crate::seal::tests::master_keys;
+
+    fn life(algorithm: Algorithm) -> Life {
+        let at = Time::from_millis(1_795_316_400_000);
+        Life {
+            number: Number(1_000_000),
+            algorithm,
+            created: at,
+            published: at,
+            served_from: at,
+            stale_max_age: Duration::from_hours(24),
+            activates: Some(at),
+            planned_by: PlannedBy::Schedule {
+                cron: "0 0 3 1 JAN,FEB,MAR,APR,MAY,JUN *".into(),
+                time_zone: "America/Argentina/ComodRivadavia".into(),
+            },
+            longest_ttl: Duration::from_hours(24),
+            may_have_signed: true,
+            ended: None,
+            retires: None,
+        }
+    }
+
+    /// sled does badly with large values.
+    #[test]
+    fn the_row_of_a_key_of_any_algorithm_is_small() {
+        let (keyset, master_keys) = ("a".repeat(63).parse().unwrap(), master_keys());
+        for algorithm in Algorithm::ALL {
+            let (pair, revision) = (samples::pair(algorithm), Revision(1_000_000));
+            let record =
+                Record::of_new_key(&keyset, life(algorithm), revision, pair, &master_keys).unwrap();
+            let length = serde_json::to_vec(&record).unwrap().len();
+            assert!(length < 6 * 1024, "{algorithm}: {length} bytes");
+        }
+    }
+}

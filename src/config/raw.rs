@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jwksd_keystore::algorithm::{Algorithm, RsaBits};
+use jwksd_keystore::algorithm::{Algorithm, KeyType, RsaBits};
 use jwksd_keystore::facts::{Facts, FirstKey, KeyTypes};
 use jwksd_keystore::id::KeysetName;
 use jwksd_keystore::schedule::{Rotation, Schedule, check_zone};
@@ -119,15 +119,9 @@ struct RawKeyset {
     discovery: Option<bool>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
-enum RawAlgorithm {
-    #[serde(rename = "RS256")]
-    Rs256,
-    #[serde(rename = "ES256")]
-    Es256,
-    #[serde(rename = "EdDSA")]
-    EdDsa,
-}
+/// An algorithm by its JOSE name, for keys of 2048 bits where it is one of RSA.
+#[derive(Clone, Copy)]
+struct RawAlgorithm(Algorithm);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -178,6 +172,16 @@ impl RawEndpoints {
 /// A duration such as `15m`.
 #[derive(Clone, Copy)]
 struct Span(Duration);
+
+impl<'de> Deserialize<'de> for RawAlgorithm {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(input)?;
+        Algorithm::named(&name, RsaBits::B2048).map(Self).ok_or_else(|| {
+            let names = Algorithm::names().join(", ");
+            D::Error::custom(format!("there is no algorithm {name:?}; use one of {names}"))
+        })
+    }
+}
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
@@ -302,14 +306,16 @@ impl RawKeyset {
     }
 
     fn algorithm(&self, place: &str) -> Result<Algorithm, Wrong> {
+        let RawAlgorithm(algorithm) = self.algorithm;
         let at = || format!("{place}.rsa_bits");
-        match (self.algorithm, self.rsa_bits) {
-            (RawAlgorithm::Rs256, bits) => RsaBits::from_u32(bits.unwrap_or(2048))
-                .map(Algorithm::Rs256)
+        match (self.rsa_bits, algorithm.key_type()) {
+            (None, _) => Ok(algorithm),
+            (Some(bits), KeyType::Rsa) => RsaBits::from_u32(bits)
+                .and_then(|bits| Algorithm::named(algorithm.jose_name(), bits))
                 .ok_or_else(|| wrong(at(), ValueError::RsaBits)),
-            (_, Some(_)) => Err(wrong(at(), ValueError::NotRsa)),
-            (RawAlgorithm::Es256, None) => Ok(Algorithm::Es256),
-            (RawAlgorithm::EdDsa, None) => Ok(Algorithm::EdDsa),
+            (Some(_), KeyType::Ec | KeyType::Okp | KeyType::Akp) => {
+                Err(wrong(at(), ValueError::NotRsa))
+            }
         }
     }
 

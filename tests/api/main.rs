@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod algorithms;
 mod app;
 mod audit;
 mod faults;

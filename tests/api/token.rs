@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jwksd_keystore::algorithm::Algorithm;
 use jwksd_keystore::crypto;
 use jwksd_keystore::jwk::PublicKey;
 use serde_json::Value;
@@ -33,17 +34,26 @@ impl Parts {
     }
 }
 
-/// Whether the token verifies with the set as served now.
+/// Whether the token verifies with the root set as served now.
 pub(crate) async fn verifies(app: &TestApp, token: &str) -> bool {
+    verifies_at(app, "/.well-known/jwks.json", token).await
+}
+
+/// Whether the token verifies with the set that is served at `path` now.
+pub(crate) async fn verifies_at(app: &TestApp, path: &str, token: &str) -> bool {
     let parts = parts(token);
-    let answer = app.get("/.well-known/jwks.json").await;
+    let answer = app.get(path).await;
     if answer.status != 200 {
         return false;
     }
     let set = answer.json();
     let key = set["keys"].as_array().unwrap().iter().find(|key| key["kid"] == parts.header["kid"]);
-    key.is_some_and(|key| {
+    key.filter(|key| key["alg"] == parts.header["alg"]).is_some_and(|key| {
         let public: PublicKey = serde_json::from_value(key.clone()).unwrap();
-        crypto::verify(&public, parts.signed.as_bytes(), &parts.signature).is_ok()
+        let is_of = |a: &Algorithm| key["alg"] == a.jose_name() && public.fits(*a);
+        Algorithm::ALL.into_iter().find(is_of).is_some_and(|algorithm| {
+            let signed = parts.signed.as_bytes();
+            crypto::verify(algorithm, &public, signed, &parts.signature).is_ok()
+        })
     })
 }

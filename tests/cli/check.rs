@@ -39,6 +39,43 @@ fn the_configuration_that_is_shipped_is_good() {
 }
 
 #[test]
+fn every_algorithm_is_good_and_an_unknown_one_names_them() {
+    let names = [
+        "RS256",
+        "RS384",
+        "RS512",
+        "PS256",
+        "PS384",
+        "PS512",
+        "ES256",
+        "ES384",
+        "ES512",
+        "EdDSA",
+        "ML-DSA-44",
+        "ML-DSA-65",
+        "ML-DSA-87",
+    ];
+    for name in names {
+        let said = Place::with("ES256", name).run(&["check"]).ok();
+        assert!(said.contains(&format!("key set default ({name}")), "{said}");
+    }
+    refused("ES256", "HS256", &["line 18, column 13", "^^^^^^^", &names.join(", ")]);
+}
+
+#[test]
+fn the_size_is_for_all_rsa_algorithms_and_no_others() {
+    for name in ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"] {
+        let place = Place::with("\"ES256\"", &format!("\"{name}\"\nrsa_bits = 3072"));
+        let said = place.run(&["check"]).ok();
+        assert!(said.contains(&format!("key set default ({name}-3072)")), "{said}");
+    }
+    let words = ["keysets.default.rsa_bits", "2048, 3072 or 4096"];
+    refused("\"ES256\"", "\"PS256\"\nrsa_bits = 1024", &words);
+    let words = ["keysets.default.rsa_bits", "only for RS256", "PS512"];
+    refused("\"ES256\"", "\"ES384\"\nrsa_bits = 2048", &words);
+}
+
+#[test]
 fn a_configuration_that_is_not_there_is_named() {
     Place::new().run(&["--config", "nowhere.toml", "check"]).fails(1, &["nowhere.toml"]);
 }
