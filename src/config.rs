@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jwksd_keystore::algorithm::KeyType;
 use jwksd_keystore::facts::{Checked, Facts, FactsError, FirstKey, KeyTypes, LIVE_KIDS_WARNING};
 use jwksd_keystore::id::KeysetName;
 use jwksd_keystore::schedule::ScheduleError;
@@ -20,6 +21,7 @@ use serde::de::DeserializeOwned;
 use crate::audit;
 use crate::listeners::Access;
 use crate::policy::{Action, Caller, Identity};
+use crate::verifiers::{self, MEASURED};
 
 /// A configuration without contradictions.
 #[derive(Clone, Debug, PartialEq)]
@@ -293,6 +295,19 @@ impl Config {
                     "keysets.{name}: mixed_kty lets keys of different kty stand in one set; \
                      python-jose, auth0-python and fastapi-azure-auth, among others, then refuse \
                      the whole set"
+                ));
+            }
+            if let Some(refusal) = verifiers::refusal(keyset.facts.algorithm) {
+                warnings.push(format!(
+                    "keysets.{name}: {count} of {MEASURED} verifiers that were measured refuse a \
+                     whole JWK Set with {key} keys: {names}{few}",
+                    count = refusal.verifiers.len(),
+                    key = refusal.key,
+                    names = refusal.verifiers.join(", "),
+                    few = match keyset.facts.algorithm.key_type() {
+                        KeyType::Akp => "; of the others only few can verify its tokens",
+                        KeyType::Rsa | KeyType::Ec | KeyType::Okp => "",
+                    }
                 ));
             }
             if keyset.discovery == Discovery::On && self.discovery_path(name).is_none() {

@@ -25,4 +25,5 @@ pub mod rings;
 pub mod rotator;
 pub mod server;
 pub mod supervise;
+pub mod verifiers;
 pub mod view;

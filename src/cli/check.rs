@@ -9,6 +9,7 @@ use jwksd::clock::{Clock, SystemClock};
 use jwksd::config::{Config, Keyset};
 use jwksd_keystore::facts::{Span, Waits};
 use jwksd_keystore::id::KeysetName;
+use jwksd_keystore::jwk::{JWK_SET_LIMIT, JwkSet, PublicJwk};
 use jwksd_keystore::schedule::Rotation;
 use jwksd_keystore::time::Time;
 use serde::Serialize;
@@ -34,12 +35,19 @@ struct KeysetReport {
     rotate: String,
     next_rotations: Vec<Fire>,
     live_kids: u32,
+    jwk_set: Size,
     discovery: Option<String>,
 }
 
 #[derive(Serialize)]
 struct Wait {
     span: String,
+    arithmetic: String,
+}
+
+#[derive(Serialize)]
+struct Size {
+    bytes: usize,
     arithmetic: String,
 }
 
@@ -74,6 +82,7 @@ fn report(config: &Config, now: Time) -> Report {
             },
             next_rotations: next_rotations(&keyset.facts.rotate, now),
             live_kids: keyset.checked.live_kids,
+            jwk_set: jwk_set(keyset),
             discovery: config.discovery_path(name).map(|path| {
                 format!("{}{path}/.well-known/openid-configuration", config.public.base_url)
             }),
@@ -93,6 +102,18 @@ fn verify_only(facts: &jwksd_keystore::facts::Facts) -> Wait {
             "max_token_ttl {} + clock_skew {}",
             Span(facts.max_token_ttl),
             Span(facts.clock_skew)
+        ),
+    }
+}
+
+/// The longest JWK Set that the schedule comes to.
+fn jwk_set(keyset: &Keyset) -> Size {
+    let (algorithm, keys) = (keyset.facts.algorithm, keyset.checked.published_keys());
+    Size {
+        bytes: JwkSet::length(algorithm, keys as usize),
+        arithmetic: format!(
+            "{keys} keys of {} bytes; verifiers read {JWK_SET_LIMIT}",
+            PublicJwk::length(algorithm)
         ),
     }
 }
@@ -127,6 +148,8 @@ fn text(report: &Report) -> String {
         let _ = writeln!(text, "  and stays published after it ended for  {}", wait.span);
         let _ = writeln!(text, "      = {}", wait.arithmetic);
         let _ = writeln!(text, "  keys whose tokens can be alive at once  {}", keyset.live_kids);
+        let _ = writeln!(text, "  the JWK Set has at most  {} bytes", keyset.jwk_set.bytes);
+        let _ = writeln!(text, "      = {}", keyset.jwk_set.arithmetic);
         let _ = writeln!(text, "  rotates  {}", keyset.rotate);
         for fire in &keyset.next_rotations {
             let _ = writeln!(text, "      {}   {}", fire.utc, fire.local);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jwksd_keystore::id::{KeyId, KeysetName};
+use jwksd_keystore::jwk::JWK_SET_LIMIT;
 use jwksd_keystore::lifecycle::{Intent, Number, PlannedBy};
 use jwksd_keystore::ring::{Ring, Signing};
 use jwksd_keystore::store::Loaded;
@@ -32,6 +33,16 @@ impl Rotator {
             previous.as_deref(),
         )
         .frozen_at(self.frozen(keyset, &loaded));
+        if let Some(length) = ring.served().map(|served| served.body.len())
+            && length > JWK_SET_LIMIT
+        {
+            // Only rotations by hand, one after the other, come to this.
+            tracing::warn!(
+                %keyset,
+                "the JWK Set has {length} bytes, and some verifiers read only {JWK_SET_LIMIT}: \
+                 rotate again when keys have retired"
+            );
+        }
         self.parts.rings.publish(keyset, Arc::new(ring));
         self.published.insert(keyset.clone(), loaded);
         let now = self.now();

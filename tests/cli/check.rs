@@ -26,7 +26,11 @@ fn a_good_configuration_is_shown_with_its_waits_and_next_rotations() {
     }
     let report = place.run(&["check", "--json"]).json();
     assert_eq!(report["keysets"][0]["next_rotations"].as_array().unwrap().len(), 3);
-    assert_eq!(report["warnings"].as_array().unwrap().len(), 0);
+    let warnings: Vec<&str> =
+        report["warnings"].as_array().unwrap().iter().filter_map(|text| text.as_str()).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("keysets.default: 3 of 53"), "{warnings:?}");
+    assert!(warnings[1].contains("keysets.second: 4 of 53"), "{warnings:?}");
     assert!(!place.has("data"), "check made something");
 }
 
@@ -73,6 +77,24 @@ fn the_size_is_for_all_rsa_algorithms_and_no_others() {
     refused("\"ES256\"", "\"PS256\"\nrsa_bits = 1024", &words);
     let words = ["keysets.default.rsa_bits", "only for RS256", "PS512"];
     refused("\"ES256\"", "\"ES384\"\nrsa_bits = 2048", &words);
+}
+
+#[test]
+fn verifiers_that_refuse_the_algorithm_are_named() {
+    let said = Place::with("ES256", "ML-DSA-65").run(&["check"]).ok();
+    for words in ["keysets.default: 13 of 53 verifiers", "node-jose", "go-oidc 2"] {
+        assert!(said.contains(words), "{words:?} is not in {said}");
+    }
+    let said = Place::with("ES256", "RS512").run(&["check"]).ok();
+    assert!(!said.contains("keysets.default:"), "{said}");
+}
+
+#[test]
+fn the_length_of_the_jwk_set_is_shown_with_its_arithmetic() {
+    let report = Place::with("ES256", "ML-DSA-87").run(&["check", "--json"]).json();
+    let jwk_set = &report["keysets"][0]["jwk_set"];
+    assert_eq!(jwk_set["bytes"], 17_815);
+    assert_eq!(jwk_set["arithmetic"], "5 keys of 3560 bytes; verifiers read 51200");
 }
 
 #[test]
