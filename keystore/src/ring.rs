@@ -34,6 +34,8 @@ pub struct ServedSet {
     pub body: Vec<u8>,
     /// The strong entity tag of the text, with its quotes (RFC 9110, section 8.8.3).
     pub etag: String,
+    /// The JOSE names of the algorithms of its keys, each once.
+    pub algorithms: Vec<&'static str>,
     /// For how long it may be reused.
     pub max_age: Duration,
 }
@@ -256,7 +258,13 @@ impl ServedSet {
         }
         let body = serde_json::to_vec(jwks).ok()?;
         let etag = format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(&sha256(&body)[..16]));
-        Some(Self { body, etag, max_age })
+        let mut algorithms = Vec::new();
+        for name in jwks.keys.iter().map(|key| key.algorithm.jose_name()) {
+            if !algorithms.contains(&name) {
+                algorithms.push(name);
+            }
+        }
+        Some(Self { body, etag, algorithms, max_age })
     }
 }
 

@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::problem;
 use crate::api::{Code, Problem};
-use crate::config::Config;
 use crate::custody::Custody;
 
 const ROOT: &str = "/.well-known/jwks.json";
@@ -95,12 +94,11 @@ struct Discovery<'a> {
     jwks_uri: String,
     response_types_supported: [&'a str; 1],
     subject_types_supported: [&'a str; 1],
-    id_token_signing_alg_values_supported: [&'a str; 1],
+    id_token_signing_alg_values_supported: Vec<&'a str>,
 }
 
 async fn root_discovery(request: HttpRequest, custody: Data<Custody>) -> HttpResponse {
-    let config = custody.config();
-    serve_discovery(&request, &config, &config.public.root, "").await
+    serve_discovery(&request, &custody, &custody.config().public.root, "").await
 }
 
 async fn discovery(
@@ -110,20 +108,21 @@ async fn discovery(
 ) -> HttpResponse {
     let path = format!("/{name}");
     match KeysetName::try_from(name.into_inner()) {
-        Ok(keyset) => serve_discovery(&request, &custody.config(), &keyset, &path).await,
+        Ok(keyset) => serve_discovery(&request, &custody, &keyset, &path).await,
         Err(_) => problem::not_found().await,
     }
 }
 
 async fn serve_discovery(
     request: &HttpRequest,
-    config: &Config,
+    custody: &Custody,
     keyset: &KeysetName,
     path: &str,
 ) -> HttpResponse {
     if !is_read(request) {
         return problem::method_not_allowed("GET, HEAD");
     }
+    let config = custody.config();
     let described = config.keysets.get(keyset);
     let (Some(described), true) =
         (described, config.discovery_path(keyset).as_deref() == Some(path))
@@ -131,6 +130,14 @@ async fn serve_discovery(
         return problem::not_found().await;
     };
     let max_age = described.facts.jwks_max_age.as_secs();
+    // After a changed algorithm the keys of the old one go on: for a while in signatures, longer
+    // in tokens.
+    let ring = custody.ring(keyset);
+    let served = ring.as_ref().and_then(|ring| ring.served());
+    let mut algorithms = served.map_or_else(Vec::new, |served| served.algorithms.clone());
+    if algorithms.is_empty() {
+        algorithms.push(described.facts.algorithm.jose_name());
+    }
     HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, format!("public, max-age={max_age}")))
         .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
@@ -140,7 +147,7 @@ async fn serve_discovery(
             jwks_uri: format!("{}{path}{ROOT}", config.public.base_url),
             response_types_supported: ["id_token"],
             subject_types_supported: ["public"],
-            id_token_signing_alg_values_supported: [described.facts.algorithm.jose_name()],
+            id_token_signing_alg_values_supported: algorithms,
         })
 }
 

@@ -59,6 +59,9 @@ async fn every_algorithm_signs_and_rotates_and_all_its_tokens_verify() {
             // What a header of 8 KiB, the default of many servers, still takes.
             assert!(token.len() < 7 * 1024, "{algorithm}: {} bytes", token.len());
         }
+        let discovery = app.get(&format!("/{keyset}/.well-known/openid-configuration")).await;
+        let supported = &discovery.json()["id_token_signing_alg_values_supported"];
+        assert_eq!(*supported, json!([algorithm.jose_name()]));
     }
 }
 
@@ -79,6 +82,8 @@ async fn another_algorithm_of_the_same_key_type_takes_over_without_a_refused_tok
         app.settle().await;
         let first = app.sign("default").await;
         assert_eq!(parts(&first.token).header["alg"], old);
+        let discovery = app.get("/.well-known/openid-configuration").await.json();
+        assert_eq!(discovery["id_token_signing_alg_values_supported"], json!([old, new]));
 
         app.advance(PUBLISH_AHEAD).await;
         let standby = app.key(KeyState::Pending).await;
