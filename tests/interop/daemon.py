@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -48,20 +48,23 @@ root = "{keyset}"
 listen = "unix:data/sign.sock"
 [admin]
 listen = "unix:data/admin.sock"
+[[callers]]
+name = "local"
+uid = "self"
+grants = [{{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke"] }}]
+"""
+
+KEYSET_CONFIG = """
 [keysets.{keyset}]
-algorithm = "RS256"
+algorithm = "{algorithm}"
 rotate = "{rotate}"
 time_zone = "UTC"
-issuer = "http://127.0.0.1:{port}"
+issuer = "{issuer}"
 audience = "{audience}"
 max_token_ttl = "{ttl}"
 jwks_max_age = "{max_age}s"
 verifier_cache = "{verifier_cache}s"
 clock_skew = "{clock_skew}s"
-[[callers]]
-name = "local"
-uid = "self"
-grants = [{{ keyset = "{keyset}", actions = ["sign-token", "read", "rotate", "revoke"] }}]
 """
 
 
@@ -91,27 +94,25 @@ class Key:
 class Daemon:
     """One jwksd with a fresh store in `folder`; it survives any number of stops and starts."""
 
-    def __init__(self, folder: Path, rotate: str) -> None:
+    def __init__(self, folder: Path, rotate: str, algorithms: Iterable[str]) -> None:
         self._folder = folder
         self._port = _free_port()
         self._process: subprocess.Popen | None = None
         (folder / "data").mkdir(mode=0o700)
-        (folder / "jwksd.toml").write_text(
-            CONFIG.format(
-                port=self._port,
-                keyset=KEYSET,
-                rotate=rotate,
-                audience=AUDIENCE,
-                ttl=TOKEN_TTL,
-                max_age=JWKS_MAX_AGE.seconds,
-                verifier_cache=VERIFIER_CACHE.seconds,
-                clock_skew=CLOCK_SKEW.seconds,
-            )
-        )
+        config = CONFIG.format(port=self._port, keyset=KEYSET)
+        config += self._keyset_config(KEYSET, "RS256", rotate)
+        for algorithm in algorithms:
+            config += self._keyset_config(keyset_of(algorithm), algorithm, "manual")
+        (folder / "jwksd.toml").write_text(config)
+
+    def issuer_of(self, keyset: str) -> str:
+        """The issuer of a key set; its JWK Set is below it."""
+        base = f"http://127.0.0.1:{self._port}"
+        return base if keyset == KEYSET else f"{base}/{keyset}"
 
     @property
     def issuer(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return self.issuer_of(KEYSET)
 
     # Its process.
 
@@ -141,14 +142,14 @@ class Daemon:
 
     # What its callers and verifiers see.
 
-    def sign(self, subject: str) -> Token:
+    def sign(self, subject: str, keyset: str = KEYSET) -> Token:
         """Have a token signed over the Unix socket."""
         request = json.dumps({"claims": {"sub": subject}, "ttl": TOKEN_TTL})
         connection = _UnixConnection(self._folder / "data/sign.sock")
         try:
             connection.request(
                 "POST",
-                f"/v1/keysets/{KEYSET}/tokens",
+                f"/v1/keysets/{keyset}/tokens",
                 body=request,
                 headers={"Content-Type": "application/json"},
             )
@@ -204,6 +205,19 @@ class Daemon:
 
     # How.
 
+    def _keyset_config(self, keyset: str, algorithm: str, rotate: str) -> str:
+        return KEYSET_CONFIG.format(
+            keyset=keyset,
+            algorithm=algorithm,
+            rotate=rotate,
+            issuer=self.issuer_of(keyset),
+            audience=AUDIENCE,
+            ttl=TOKEN_TTL,
+            max_age=JWKS_MAX_AGE.seconds,
+            verifier_cache=VERIFIER_CACHE.seconds,
+            clock_skew=CLOCK_SKEW.seconds,
+        )
+
     @property
     def _log_path(self) -> Path:
         return self._folder / "daemon.log"
@@ -239,12 +253,20 @@ class Daemon:
             connection.close()
 
 
+def keyset_of(algorithm: str) -> str:
+    """The name of the key set that a daemon with several algorithms has for this one."""
+    return algorithm.lower()
+
+
 @contextmanager
-def running_daemon(rotate: str) -> Iterator[Daemon]:
-    """A fresh daemon with a first key; its log goes to the output that pytest shows on failure."""
+def running_daemon(rotate: str, algorithms: Iterable[str] = ()) -> Iterator[Daemon]:
+    """A fresh daemon with a first key; its log goes to the output that pytest shows on failure.
+
+    Besides its usual key set it has one for each of `algorithms`, rotated by hand.
+    """
     # A short path: the path of a Unix socket has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="jwksd-", dir="/tmp") as folder:
-        daemon = Daemon(Path(folder), rotate)
+        daemon = Daemon(Path(folder), rotate, algorithms)
         try:
             daemon.start("--init")
             yield daemon

@@ -1,6 +1,6 @@
 """A Python service that checks tokens with PyJWT and one long-lived `PyJWKClient`.
 
-Arguments: JWK Set URL, issuer, audience. One token a line in, one JSON verdict a line out.
+Arguments: JWK Set URL, issuer, audience, algorithm. One token a line in, one JSON verdict a line out.
 """
 
 import json
@@ -9,16 +9,18 @@ import sys
 import jwt
 
 
-def main(jwks_uri: str, issuer: str, audience: str) -> None:
+def main(jwks_uri: str, issuer: str, audience: str, algorithm: str) -> None:
     keys = jwt.PyJWKClient(jwks_uri)
     for line in sys.stdin:
-        print(json.dumps(verdict(line.strip(), keys, issuer, audience)), flush=True)
+        print(json.dumps(verdict(line.strip(), keys, issuer, audience, algorithm)), flush=True)
 
 
-def verdict(token: str, keys: jwt.PyJWKClient, issuer: str, audience: str) -> dict:
+def verdict(
+    token: str, keys: jwt.PyJWKClient, issuer: str, audience: str, algorithm: str
+) -> dict:
     try:
         key = keys.get_signing_key_from_jwt(token)
-        jwt.decode(token, key, algorithms=["RS256"], issuer=issuer, audience=audience)
+        jwt.decode(token, key, algorithms=[algorithm], issuer=issuer, audience=audience)
     except jwt.PyJWTError as error:
         return {"accepted": False, "reason": f"{type(error).__name__}: {error}"}
     return {"accepted": True, "reason": ""}

@@ -11,12 +11,12 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon import AUDIENCE, Daemon
+from daemon import AUDIENCE, KEYSET, Daemon
 
 HERE = Path(__file__).resolve().parent
 
@@ -26,6 +26,7 @@ ANSWER_TIMEOUT = 60
 PYJWT = "PyJWT"
 JOSE = "jose"
 EXPRESS = "express-jwt"
+JWCRYPTO = "jwcrypto"
 
 
 @dataclass(frozen=True)
@@ -104,19 +105,29 @@ class ApiVerifier(Verifier):
 
 @contextmanager
 def running_verifiers(
-    daemon: Daemon, issuer: str | None = None, audience: str = AUDIENCE
+    daemon: Daemon,
+    issuer: str | None = None,
+    audience: str = AUDIENCE,
+    algorithm: str = "RS256",
+    keyset: str = KEYSET,
+    names: Iterable[str] = (PYJWT, JOSE, EXPRESS),
 ) -> Iterator[list[Verifier]]:
-    """All verifiers with cold caches; by default they expect what the daemon signs."""
-    issuer = issuer or daemon.issuer
-    well_known = (f"{daemon.issuer}/.well-known/jwks.json", issuer, audience)
-    alias = (f"{daemon.issuer}/jwks.json", issuer, audience)
+    """Verifiers with cold caches; by default they expect what the daemon signs."""
+    base = daemon.issuer_of(keyset)
+    settings = (issuer or base, audience, algorithm)
+    well_known = (f"{base}/.well-known/jwks.json", *settings)
+    # The alias, which only the root set has.
+    alias = (f"{base}/jwks.json", *settings) if keyset == KEYSET else well_known
+    kinds = {
+        PYJWT: (LineVerifier, sys.executable, HERE / "pyjwt_verifier.py", *well_known),
+        JOSE: (LineVerifier, "node", HERE / "node/jose-verifier.mjs", *well_known),
+        EXPRESS: (ApiVerifier, "node", HERE / "node/express-api.mjs", *alias),
+        JWCRYPTO: (LineVerifier, sys.executable, HERE / "jwcrypto_verifier.py", *well_known),
+    }
     with ExitStack() as running:
         verifiers = []
-        for kind, name, *command in (
-            (LineVerifier, PYJWT, sys.executable, HERE / "pyjwt_verifier.py", *well_known),
-            (LineVerifier, JOSE, "node", HERE / "node/jose-verifier.mjs", *well_known),
-            (ApiVerifier, EXPRESS, "node", HERE / "node/express-api.mjs", *alias),
-        ):
+        for name in names:
+            kind, *command = kinds[name]
             verifiers.append(kind(name, *command))
             running.callback(verifiers[-1].close)
         yield verifiers

@@ -1,15 +1,15 @@
 // An Express API with one route that express-jwt protects, with keys from jwks-rsa.
-// Arguments: JWK Set URL, issuer, audience. Prints its port, and ends with its standard input.
+// Arguments: JWK Set URL, issuer, audience, algorithm. Prints its port, and ends with its standard input.
 
 import express from 'express';
 import { expressjwt } from 'express-jwt';
 import jwksRsa from 'jwks-rsa';
 
-const [jwksUri, issuer, audience] = process.argv.slice(2);
+const [jwksUri, issuer, audience, algorithm] = process.argv.slice(2);
 
 const requireToken = expressjwt({
   secret: jwksRsa.expressJwtSecret({ cache: true, rateLimit: true, jwksUri }),
-  algorithms: ['RS256'],
+  algorithms: [algorithm],
   issuer,
   audience,
 });
