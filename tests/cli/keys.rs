@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::place::Place;
+use crate::place::{Place, wait_for};
 
 /// The kid that signs.
 pub(crate) fn active(place: &Place, keyset: &str) -> String {
@@ -137,6 +137,27 @@ fn a_rotation_now_takes_effect_at_once_and_names_the_verifiers_that_it_may_fail(
     assert!(daemon.published().contains(&old));
     assert!(daemon.verifies(&before));
     assert!(daemon.verifies(&sign(&place)));
+}
+
+/// Keys of ML-DSA-87 are the longest; fourteen of them are what all verifiers read.
+#[test]
+fn a_jwk_set_that_rotations_by_hand_made_too_long_still_works_and_is_told_in_the_log() {
+    const READ: usize = 51_200;
+    let place = Place::with("ES256", "ML-DSA-87");
+    let daemon = place.start();
+    let rotate = || place.run(&["keys", "rotate", "default", "--now"]).ok();
+    let length = || daemon.http("/.well-known/jwks.json").1.len();
+    for _ in 0..12 {
+        rotate();
+    }
+    wait_for("the fourteenth key", || (daemon.published().len() == 14).then_some(()));
+    assert!(length() <= READ, "{} bytes", length());
+    assert!(!daemon.log().contains("the JWK Set has"), "{}", daemon.log());
+    rotate();
+    wait_for("the fifteenth key", || (daemon.published().len() == 15).then_some(()));
+    assert!(length() > READ, "{} bytes", length());
+    daemon.wait_for_log(&format!("the JWK Set has {} bytes, and some verifiers read", length()));
+    assert_eq!(decoded(sign(&place).split('.').next().unwrap())["alg"], "ML-DSA-87");
 }
 
 #[test]
