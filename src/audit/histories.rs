@@ -53,7 +53,9 @@ impl History {
         let place = Place { full_size, ..Place::new() };
         let audit = Some(place.open());
         let mut history = Self { place, audit, written: 0, durable: Vec::new() };
-        events.iter().for_each(|event| history.happen(event));
+        for event in events {
+            history.happen(event);
+        }
         drop(history.audit.take());
         history
     }
@@ -70,7 +72,7 @@ impl History {
                 self.durable.push(name);
             }
             Event::Stop => self.restart(|_, audit| drop(audit)),
-            Event::Kill => self.restart(|place, audit| kill(place, audit)),
+            Event::Kill => self.restart(kill),
             Event::PowerCut { kept, missing } => self.restart(|place, audit| {
                 kill(place, audit);
                 lose(place, kept, *missing);
