@@ -13,6 +13,7 @@ pub mod files;
 mod line;
 mod recovery;
 mod refusals;
+mod rows;
 pub mod verify;
 
 use std::fs::File;
@@ -31,7 +32,7 @@ use self::chain::Mark;
 use self::checkpoint::{Checkpoint, Held};
 use self::file::{AuditFile, Kind};
 pub use self::line::{Decision, Line};
-use self::refusals::{Count, Fate, Refusals};
+use self::refusals::{Fate, Refusals};
 use crate::clock::Clock;
 
 /// Within which time a line is on the disk.
@@ -100,13 +101,25 @@ struct State {
     file: AuditFile,
     /// How often the file was opened anew because it was not to be trusted.
     distrusted: u64,
+    /// How often a write or a sync failed.
+    failures: u64,
     unsynced: bool,
     /// Whether lines were written since the last mark.
     unmarked: bool,
-    stopping: bool,
+    life: Life,
     refusals: Refusals,
     /// How many decisions took effect without a line.
     unrecorded: u64,
+}
+
+/// Whether the audit is open.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Open,
+    /// It ends: what is owed is still written.
+    Stopping,
+    /// Nothing is written any more.
+    Closed,
 }
 
 /// A line that was written, and what makes it durable.
@@ -118,11 +131,12 @@ struct Written {
 
 impl Audit {
     /// Opens the audit to go on after its last line, makes the file with mode 0600 if it is not
-    /// there. Marks are made under the first of `master_keys`.
+    /// there, and says that it starts. Marks are made under the first of `master_keys`. Where that
+    /// cannot be written, the audit is failing from the start.
     ///
     /// # Errors
     ///
-    /// When the file or the checkpoint beside it cannot be opened.
+    /// When the file or the checkpoint beside it cannot be opened, or another process has it open.
     pub fn open(
         settings: Settings,
         master_keys: Arc<MasterKeys>,
@@ -133,9 +147,10 @@ impl Audit {
         let state = State {
             file,
             distrusted: 0,
+            failures: 0,
             unsynced: false,
             unmarked: false,
-            stopping: false,
+            life: Life::Open,
             refusals: Refusals::default(),
             unrecorded: 0,
         };
@@ -148,6 +163,9 @@ impl Audit {
             wake: Condvar::new(),
             failing: AtomicBool::new(false),
         });
+        if let Err(error) = shared.try_again().and_then(|()| shared.sync_checkpoint()) {
+            tracing::error!(%error, "the audit cannot be written");
+        }
         let for_thread = shared.clone();
         let syncer = thread::Builder::new()
             .name("audit-sync".into())
@@ -198,20 +216,24 @@ impl Audit {
         state.refusals.of_unknown(now);
     }
 
-    /// Writes what is still owed, syncs, and lets others open the audit. Nothing may be recorded
+    /// Writes what is still owed, syncs, and lets others open the audit. Nothing can be recorded
     /// from here on.
     pub fn close(&self) {
-        self.shared.lock().stopping = true;
-        self.shared.wake.notify_one();
         let syncer = self.syncer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(syncer) = syncer {
-            // A syncer that panicked has aborted the process already.
-            let _ = syncer.join();
-        }
-        *self.shared.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let Some(syncer) = syncer else { return };
+        self.shared.lock().life = Life::Stopping;
+        self.shared.wake.notify_one();
+        // A syncer that panicked has aborted the process already.
+        let _ = syncer.join();
+        *self.shared.lock_checkpoint() = None;
     }
 
-    /// Whether the last attempt to write or sync failed.
+    /// Counts what took effect although it could not be recorded.
+    pub fn count_unrecorded(&self) {
+        self.shared.lock().unrecorded += 1;
+    }
+
+    /// Whether a write or a sync failed, and none succeeded since.
     #[must_use]
     pub fn is_failing(&self) -> bool {
         self.shared.is_failing()
@@ -243,34 +265,95 @@ impl Shared {
 
     /// Hands a line to the kernel, after the lines that are owed.
     fn write(&self, state: &mut State, object: &[u8], now: Time) -> Result<Written, AuditError> {
+        if state.life == Life::Closed {
+            return Err(io::Error::other("the audit is closed").into());
+        }
         let written = state.say_unrecorded(now).and_then(|()| state.file.append(object, now));
-        self.note(written)?;
-        state.unmarked = true;
+        written.inspect_err(|_| self.fail(state))?;
+        if !std::mem::replace(&mut state.unmarked, true) || self.wants_next(state) {
+            self.wake.notify_one();
+        }
         Ok(state.written())
     }
 
     /// Syncs what was written. One at a time: the kernel tells of a failure only once, and everyone
     /// whose lines it took must hear of it.
     fn sync(&self, written: &Written) -> Result<(), AuditError> {
-        let mut checkpoint = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut checkpoint = self.lock_checkpoint();
         let Some(file) = &written.to_sync else { return Ok(()) };
-        let synced = file.sync_data();
-        self.note(self.trust(written, synced))?;
-        let (Some(checkpoint), Some(last)) = (checkpoint.as_mut(), written.last) else {
-            return Ok(());
-        };
-        self.note(checkpoint.raise(last, &self.master_keys))
+        self.trust(written, file.sync_data())?;
+        self.raise(&mut checkpoint, written)
     }
 
-    fn trust(&self, written: &Written, synced: io::Result<()>) -> io::Result<()> {
+    fn trust(&self, written: &Written, synced: io::Result<()>) -> Result<(), AuditError> {
         let mut state = self.lock();
-        if synced.is_err() {
+        if let Err(error) = synced {
             state.distrusted += 1;
             state.file.distrust();
-        } else if state.distrusted != written.distrusted {
-            return Err(io::Error::other("an earlier sync failed"));
+            self.fail(&mut state);
+            return Err(error.into());
         }
-        synced
+        if state.distrusted != written.distrusted {
+            return Err(io::Error::other("an earlier sync failed").into());
+        }
+        Ok(())
+    }
+
+    fn raise(
+        &self,
+        checkpoint: &mut Option<Checkpoint>,
+        written: &Written,
+    ) -> Result<(), AuditError> {
+        let (Some(checkpoint), Some(last)) = (checkpoint, written.last) else { return Ok(()) };
+        let raised = checkpoint.raise(last, &self.master_keys);
+        raised.inspect_err(|_| self.fail(&mut self.lock()))?;
+        Ok(())
+    }
+
+    /// After a start no earlier position may be found, or what was written since would not be
+    /// believed.
+    fn sync_checkpoint(&self) -> Result<(), AuditError> {
+        match self.lock_checkpoint().as_ref() {
+            Some(checkpoint) => Ok(checkpoint.sync()?),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes a failure. The thread tries until all is well again.
+    fn fail(&self, state: &mut State) {
+        state.failures += 1;
+        self.failing.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// Writes and syncs what is owed. After a failed sync the file is opened anew before, which no
+    /// one waits for.
+    fn try_again(&self) -> Result<(), AuditError> {
+        let mut checkpoint = self.lock_checkpoint();
+        let (distrusted, place, failures) = {
+            let state = self.lock();
+            (state.file.is_distrusted(), state.file.place(), state.failures)
+        };
+        let fresh = if distrusted { Some(file::open_anew(&place)?) } else { None };
+        let written = {
+            let mut state = self.lock();
+            if let Some(fresh) = fresh {
+                state.file.go_on_with(fresh);
+            }
+            let now = self.clock.wall();
+            let mended = state.file.mend(now).and_then(|()| state.say_unrecorded(now));
+            mended.inspect_err(|_| self.fail(&mut state))?;
+            state.written()
+        };
+        if let Some(file) = &written.to_sync {
+            self.trust(&written, file.sync_data())?;
+        }
+        self.raise(&mut checkpoint, &written)?;
+        let state = self.lock();
+        if state.failures == failures {
+            self.failing.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// What an outcome means for what was to be recorded.
@@ -299,15 +382,6 @@ impl Shared {
         }
     }
 
-    fn note(&self, outcome: io::Result<()>) -> Result<(), AuditError> {
-        let was_failing = self.failing.swap(outcome.is_err(), Ordering::Relaxed);
-        if outcome.is_err() && !was_failing {
-            // The thread tries until it is well again.
-            self.wake.notify_one();
-        }
-        outcome.map_err(AuditError)
-    }
-
     fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
     }
@@ -316,19 +390,30 @@ impl Shared {
         let mut pace = Pace::now();
         let mut state = self.lock();
         loop {
-            let due = pace.due(&state, self.is_failing());
             if state.unsynced {
                 // Gather the lines of a moment, so that many share one sync.
                 state = self.wait(state, SYNC_WITHIN / 2);
                 state = self.sync_gathered(state);
-                state = self.begin_next_if_full(state, &mut pace);
-            } else if due.is_zero() || state.stopping {
-                let is_last = state.stopping;
-                self.do_what_is_due(&mut state, &mut pace);
-                if is_last && !state.unsynced {
-                    return;
+            } else if self.wants_next(&state) && pace.may_begin_next() {
+                drop(state);
+                if let Err(error) = self.begin_next() {
+                    pace.begin_next_failed();
+                    tracing::error!(%error, "the audit file is full, and a new one cannot be begun");
                 }
+                state = self.lock();
+            } else if state.life == Life::Stopping {
+                return self.end(state);
+            } else if pace.is_to_try(self.is_failing()) {
+                drop(state);
+                // The error was told when it began.
+                let _ = self.try_again();
+                pace.tried();
+                state = self.lock();
+            } else if pace.is_minute_over(&state) {
+                pace.minute_begins();
+                self.end_the_minute(&mut state);
             } else {
+                let due = pace.due(&state, self.is_failing());
                 state = self.wait(state, due);
             }
         }
@@ -336,11 +421,13 @@ impl Shared {
 
     /// Waits for a while, or until a line is to be synced, or the audit fails, or the end.
     fn wait<'a>(&self, state: MutexGuard<'a, State>, span: Duration) -> MutexGuard<'a, State> {
-        let before = (state.unsynced, state.refusals.has_counted(), self.is_failing());
-        let is_quiet = |state: &mut State| {
-            let now = (state.unsynced, state.refusals.has_counted(), self.is_failing());
-            !state.stopping && now == before
+        let look = |state: &State| {
+            let has_counted = state.refusals.has_counted();
+            let wants_next = self.wants_next(state);
+            (state.unsynced, state.unmarked, wants_next, has_counted, self.is_failing())
         };
+        let before = look(&state);
+        let is_quiet = |state: &mut State| state.life == Life::Open && look(state) == before;
         let waited = self.wake.wait_timeout_while(state, span, is_quiet);
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
@@ -355,24 +442,29 @@ impl Shared {
         self.lock()
     }
 
-    /// What is done now and then: sums up, marks, and tries a failing audit.
-    fn do_what_is_due(&self, state: &mut State, pace: &mut Pace) {
-        let is_last = state.stopping;
-        if self.is_failing() && !is_last {
-            pace.tried();
-            let mended = state.file.mend(self.clock.wall());
-            state.unsynced = self.note(mended).is_ok();
-        }
-        if is_last || pace.is_minute_over() {
-            pace.minute_begins();
-            self.sum_up(state);
-            if state.unmarked && !self.is_failing() {
-                let reason = if is_last { "stopped" } else { "a minute with lines is over" };
-                let marked = state.file.mark(Mark::Checkpoint, reason, self.clock.wall());
-                if self.note(marked).is_ok() {
-                    (state.unmarked, state.unsynced) = (false, true);
-                }
+    /// Sums up what was counted, and marks the lines of the minute as ours.
+    fn end_the_minute(&self, state: &mut State) {
+        self.sum_up(state);
+        if state.unmarked && !self.is_failing() {
+            let reason = "a minute with lines is over";
+            match state.file.mark(Mark::Checkpoint, reason, self.clock.wall()) {
+                Ok(()) => (state.unmarked, state.unsynced) = (false, true),
+                Err(_) => self.fail(state),
             }
+        }
+    }
+
+    /// The last lines, and a mark that nothing follows.
+    fn end(&self, mut state: MutexGuard<'_, State>) {
+        self.sum_up(&mut state);
+        state.life = Life::Closed;
+        let now = self.clock.wall();
+        let ended =
+            state.say_unrecorded(now).and_then(|()| state.file.mark(Mark::Stop, "stopped", now));
+        let written = state.written();
+        drop(state);
+        if let Err(error) = ended.map_err(AuditError).and_then(|()| self.sync(&written)) {
+            tracing::error!(%error, "the end of the audit is not on the disk");
         }
     }
 
@@ -391,46 +483,54 @@ impl Shared {
             let written = object_of(&line).and_then(|object| self.write(state, &object, now));
             match written {
                 Ok(_) => state.unsynced = true,
-                Err(_) => state.refusals.put_back(Count { ..count }),
+                Err(_) => state.refusals.put_back(count),
             }
         }
     }
 
-    /// Begins a new file when this one is full. Everything of the old one, and the names of both,
-    /// are on the disk before any line of the new one counts as synced.
-    fn begin_next_if_full<'a>(
-        &'a self,
-        state: MutexGuard<'a, State>,
-        pace: &mut Pace,
-    ) -> MutexGuard<'a, State> {
-        let is_full =
-            state.file.kind() == Kind::Regular && state.file.size() >= self.settings.full_size;
-        if !is_full || !pace.may_begin_next() {
-            return state;
-        }
-        drop(state);
-        if let Err(error) = self.begin_next() {
-            pace.begin_next_failed();
-            tracing::error!(%error, "the audit file is full, and a new one cannot be begun");
-        }
-        self.lock()
+    /// Whether the file is full, or the next one has no name yet.
+    fn wants_next(&self, state: &State) -> bool {
+        state.file.is_full(self.settings.full_size) || state.file.unnamed().is_some()
     }
 
+    /// Begins a new file. Everything of the old one, and the names of both, are on the disk before
+    /// any line of the new one counts as synced.
     fn begin_next(&self) -> Result<(), AuditError> {
-        let mut checkpoint = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody's line counts as synced before the names are.
+        let mut checkpoint = self.lock_checkpoint();
+        if self.lock().file.unnamed().is_none() {
+            self.go_on_in_next()?;
+        }
+        let written = self.lock().written();
+        if let Some(file) = &written.to_sync {
+            self.trust(&written, file.sync_all())?;
+        }
+        let unnamed = self.lock().file.unnamed();
+        if let Some((path, first)) = unnamed {
+            files::name(&path, first)?;
+            self.lock().file.named();
+        }
+        self.raise(&mut checkpoint, &written)
+    }
+
+    /// Lines go to the next file from now on; those of this one are synced.
+    fn go_on_in_next(&self) -> Result<(), AuditError> {
+        let place = self.lock().file.next_place();
+        match std::fs::remove_file(&place) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let next = file::open_anew(&place)?;
         let (old, written) = {
             let mut state = self.lock();
-            (state.file.begin_next(self.clock.wall())?, state.written())
+            let old = state.file.go_on_in(next, self.clock.wall());
+            (old.inspect_err(|_| self.fail(&mut state))?, state.written())
         };
-        let synced = old.sync_all().and_then(|()| {
-            written.to_sync.as_ref().map_or(Ok(()), |file| file.sync_all())?;
-            file::sync_folder(&self.settings.path)
-        });
-        self.note(self.trust(&written, synced))?;
-        if let (Some(checkpoint), Some(last)) = (checkpoint.as_mut(), written.last) {
-            self.note(checkpoint.raise(last, &self.master_keys))?;
-        }
-        Ok(())
+        self.trust(&written, old.sync_all())
+    }
+
+    fn lock_checkpoint(&self) -> MutexGuard<'_, Option<Checkpoint>> {
+        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -439,6 +539,11 @@ impl Shared {
 }
 
 impl State {
+    /// Whether anything is to be done at the end of the minute.
+    fn has_for_the_minute(&self) -> bool {
+        self.unmarked || self.refusals.has_counted()
+    }
+
     fn written(&self) -> Written {
         Written {
             to_sync: self.file.to_sync(),
@@ -463,19 +568,24 @@ impl State {
 
 /// The checkpoint beside a file, and what it held; none beside a stream.
 fn open_checkpoint(audit: &Path, keys: &MasterKeys) -> io::Result<(Option<Checkpoint>, Held)> {
-    if file::kind_of(audit)? == Kind::Stream {
-        return Ok((None, Held::Nothing));
-    }
     let path = checkpoint::path_of(audit);
     let was_there = path.try_exists()?;
-    if !was_there {
+    if file::kind_of(audit)? == Kind::Stream {
+        if was_there {
+            let message = "it is not a file, and the checkpoint beside it says that it was one";
+            return Err(io::Error::other(message));
+        }
+        return Ok((None, Held::Nothing));
+    }
+    if !was_there && files::all(audit)?.is_empty() {
         Checkpoint::create(&path, keys)?;
     }
     let (checkpoint, held) = Checkpoint::open(&path, keys)?;
-    let held = if was_there { held } else { Held::Nothing };
-    if held == Held::Damaged {
+    recovery::name_files(audit, keys)?;
+    files::sync_folder(&path)?;
+    if held == Held::Nothing {
         let path = path.display();
-        tracing::error!("{path} was not written under this master key, or is damaged");
+        tracing::error!("{path} was missing, damaged, or not written under this master key");
     }
     Ok((Some(checkpoint), held))
 }
@@ -500,14 +610,18 @@ impl Pace {
 
     /// In which time anything is due.
     fn due(&self, state: &State, is_failing: bool) -> Duration {
-        let in_minute = (state.unmarked || state.refusals.has_counted())
-            .then(|| EVERY_MINUTE.saturating_sub(self.minute.elapsed()));
+        let in_minute =
+            state.has_for_the_minute().then(|| EVERY_MINUTE.saturating_sub(self.minute.elapsed()));
         let to_try = is_failing.then(|| TRY_EVERY.saturating_sub(self.tried.elapsed()));
         in_minute.into_iter().chain(to_try).min().unwrap_or(Duration::MAX)
     }
 
-    fn is_minute_over(&self) -> bool {
-        self.minute.elapsed() >= EVERY_MINUTE
+    fn is_to_try(&self, is_failing: bool) -> bool {
+        is_failing && self.tried.elapsed() >= TRY_EVERY
+    }
+
+    fn is_minute_over(&self, state: &State) -> bool {
+        state.has_for_the_minute() && self.minute.elapsed() >= EVERY_MINUTE
     }
 
     fn minute_begins(&mut self) {

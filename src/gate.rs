@@ -142,6 +142,7 @@ impl Gate {
         match recorded {
             Ok(recorded) => Ok(Permit { recorded }),
             Err(_) if matches!(act.action, Action::Revoke | Action::Read) => {
+                self.audit.count_unrecorded();
                 Ok(Permit { recorded: Recorded::No })
             }
             Err(error) => Err(error.into()),

@@ -19,6 +19,9 @@ use super::line::as_text;
 /// The version of the format, in every mark that may begin a file.
 pub(super) const FORMAT: u8 = 1;
 
+/// No audit has so many lines; a larger number is not one of ours.
+const HIGHEST: u64 = 1 << 53;
+
 /// How a tag stands at the end of a line. Within a JSON text the quotes would be escaped.
 const TAG: &[u8] = br#","tag":""#;
 
@@ -48,6 +51,12 @@ pub enum Mark {
     /// All before is what was written.
     #[serde(rename = "audit-checkpoint")]
     Checkpoint,
+    /// The daemon started.
+    #[serde(rename = "audit-starts")]
+    Start,
+    /// The daemon stopped in order: it wrote nothing after this before its next start.
+    #[serde(rename = "audit-stops")]
+    Stop,
     /// Written on after a crash or a failed write: what did not hang together was never on the disk.
     #[serde(rename = "audit-resumes")]
     Resume,
@@ -78,7 +87,7 @@ impl Mark {
     pub(super) const fn may_begin_a_file(self) -> bool {
         match self {
             Self::Begin | Self::Break => true,
-            Self::End | Self::Checkpoint | Self::Resume => false,
+            Self::End | Self::Checkpoint | Self::Start | Self::Stop | Self::Resume => false,
         }
     }
 }
@@ -158,6 +167,9 @@ impl<'a> Parsed<'a> {
             reason: Option<String>,
         }
         let members: Members = serde_json::from_slice(text).ok()?;
+        if !(1..=HIGHEST).contains(&members.line) {
+            return None;
+        }
         let mark = Mark::deserialize(members.action).ok();
         Some(Self {
             text,
@@ -258,6 +270,10 @@ pub(super) mod tests {
         assert!(second.follows(&link));
         assert!(!second.follows(&Link::START));
         assert!(!first.follows(&link));
+        for line in ["0", "18446744073709551615", "-1", "1.5"] {
+            let text = format!(r#"{{"line":{line},"previous":"{}","action":"read"}}"#, link.hash);
+            assert!(Parsed::of(text.as_bytes()).is_none(), "{line}");
+        }
         assert_eq!((first.link(), second.link()), (link, last));
     }
 

@@ -34,15 +34,25 @@ pub(super) struct Position {
     pub(super) ends: u64,
 }
 
-/// What the checkpoint file held.
+/// What the checkpoint file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
-    /// There is no such file.
-    Nothing,
     /// This.
     Position(Position),
-    /// Nothing that was written under one of our master keys.
-    Damaged,
+    /// This, and a slot that is not ours: a write that a power cut tore, or something changed it.
+    Torn(Position),
+    /// Nothing that was written under one of our master keys, or there is no such file.
+    Nothing,
+}
+
+impl Held {
+    /// The position that it holds.
+    pub(super) const fn position(self) -> Option<Position> {
+        match self {
+            Self::Position(position) | Self::Torn(position) => Some(position),
+            Self::Nothing => None,
+        }
+    }
 }
 
 /// The file, open to write.
@@ -98,12 +108,15 @@ impl Checkpoint {
         file.write_all_at(&Position::START.slot(master_keys)?, 0)?;
         file.sync_all()?;
         std::fs::rename(unfinished, path)?;
-        super::file::sync_folder(path)
+        super::files::sync_folder(path)
     }
 
-    /// Opens the file and says what it held. It is locked, so that no two processes write one audit.
+    /// Opens the file and says what it held; one that is not there is made, and holds nothing. It is
+    /// locked, so that no two processes write one audit.
     pub(super) fn open(path: &Path, master_keys: &MasterKeys) -> io::Result<(Self, Held)> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
             match errno {
                 Errno::WOULDBLOCK => io::Error::other("another process writes this audit"),
@@ -111,11 +124,12 @@ impl Checkpoint {
             }
         })?;
         let (held, slot) = read_slots(&file, master_keys)?;
-        let latest = match held {
-            Held::Position(position) => Some(position),
-            Held::Nothing | Held::Damaged => None,
-        };
-        Ok((Self { file, latest, next: 1 - slot }, held))
+        Ok((Self { file, latest: held.position(), next: 1 - slot }, held))
+    }
+
+    /// Syncs the file. Needed only where a start must find no earlier position.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
     }
 
     /// Says that `position` is on the disk; an earlier one changes nothing.
@@ -134,10 +148,14 @@ fn read_slots(mut file: &File, master_keys: &MasterKeys) -> io::Result<(Held, u6
     let mut content = Vec::new();
     file.by_ref().take(2 * SLOT_BYTES as u64).read_to_end(&mut content)?;
     let slots = (0..).zip(content.chunks(SLOT_BYTES));
-    let whole = slots.filter_map(|(slot, bytes)| Some((position_in(bytes, master_keys)?, slot)));
+    let positions: Vec<_> =
+        slots.map(|(slot, bytes)| (position_in(bytes, master_keys), slot)).collect();
+    let is_torn = positions.iter().any(|(position, _)| position.is_none());
+    let whole = positions.into_iter().filter_map(|(position, slot)| Some((position?, slot)));
     Ok(match whole.max_by_key(|(position, _)| position.link.number) {
+        Some((position, slot)) if is_torn => (Held::Torn(position), slot),
         Some((position, slot)) => (Held::Position(position), slot),
-        None => (Held::Damaged, 1),
+        None => (Held::Nothing, 1),
     })
 }
 
@@ -176,24 +194,22 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_write_leaves_the_position_before() {
+    fn a_torn_write_leaves_the_position_before_and_shows() {
         let (dir, keys) = (tempfile::tempdir().unwrap(), master_keys());
         let path = dir.path().join("checkpoint");
         Checkpoint::create(&path, &keys).unwrap();
         let (mut checkpoint, _) = Checkpoint::open(&path, &keys).unwrap();
         (1..4).for_each(|line| checkpoint.raise(position(line), &keys).unwrap());
-        // Line 2 went to the first slot, 1 and 3 to the second.
-        let mut content = std::fs::read(&path).unwrap();
-        content[100..].rotate_left(1);
-        content[7] ^= 1;
-        std::fs::write(&path, &content[..SLOT_BYTES]).unwrap();
-        assert_eq!(read(&path, &keys).unwrap(), Held::Damaged);
-        (4..6).for_each(|line| checkpoint.raise(position(line), &keys).unwrap());
-        let mut content = std::fs::read(&path).unwrap();
-        content[SLOT_BYTES..][50] ^= 1;
-        std::fs::write(&path, &content).unwrap();
-        let Held::Position(left) = read(&path, &keys).unwrap() else { panic!("nothing is left") };
-        assert!(left == position(4) || left == position(5));
+        // Line 2 is in the first slot, 3 in the second.
+        let whole = std::fs::read(&path).unwrap();
+        for (slot, left) in [(0, 3), (1, 2)] {
+            let mut torn = whole.clone();
+            torn[slot * SLOT_BYTES + 50] ^= 1;
+            std::fs::write(&path, &torn).unwrap();
+            assert_eq!(read(&path, &keys).unwrap(), Held::Torn(position(left)));
+        }
+        std::fs::write(&path, b"").unwrap();
+        assert_eq!(read(&path, &keys).unwrap(), Held::Nothing);
     }
 
     #[test]
@@ -202,6 +218,6 @@ mod tests {
         let path = dir.path().join("checkpoint");
         Checkpoint::create(&path, &keys).unwrap();
         Checkpoint::open(&path, &keys).unwrap().0.raise(position(1), &keys).unwrap();
-        assert_eq!(read(&path, &master_keys()).unwrap(), Held::Damaged);
+        assert_eq!(read(&path, &master_keys()).unwrap(), Held::Nothing);
     }
 }

@@ -1,10 +1,8 @@
-//! The file that is written: it appends lines, and begins a new file when this one is full.
-//!
-//! It knows no locks and no threads, and does not sync but where a file begins.
+//! The file that is written, and the end of its chain. It knows no locks and no threads.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +13,9 @@ use super::chain::{Link, Mark};
 use super::checkpoint::{Held, Position};
 use super::files;
 use super::recovery::{self, Found};
+
+/// What ends a row that was cut off: so it is no line, even if only its end was missing.
+const CUT_OFF: &[u8] = b"#\n";
 
 /// The file that is written, and the end of its chain.
 pub(super) struct AuditFile {
@@ -29,6 +30,8 @@ pub(super) struct AuditFile {
     /// The last line, where one is in this file.
     last: Option<Position>,
     end: End,
+    /// The first line of the full file before, until both have their names.
+    full_first: Option<u64>,
 }
 
 /// What is written to.
@@ -47,77 +50,87 @@ enum End {
     Whole,
     /// Before the next line, this mark is due.
     Owes { mark: Mark, reason: String },
-    /// The kernel may have dropped lines and report success next time: the file is opened anew, and
-    /// says so, before anything else is written.
+    /// A sync failed: the kernel may have dropped lines and report success next time. Nothing is
+    /// written until the file was opened anew.
     Distrusted,
 }
 
 impl AuditFile {
     /// Opens the file to append, makes it with mode 0600 if it is not there, and finds the line
-    /// after which to go on. Writes nothing.
+    /// after which to go on. Writes nothing; [`AuditFile::mend`] does.
     pub(super) fn open(path: &Path, master_keys: Arc<MasterKeys>, held: Held) -> io::Result<Self> {
-        let file = open_to_append(path)?;
         let kind = kind_of(path)?;
+        let file = open_to_append(path)?;
         let found = match kind {
             Kind::Regular => recovery::look(path, held, &master_keys)?,
             Kind::Stream => Found::nothing(),
         };
-        let end = match found.owes {
-            Some((mark, reason)) => End::Owes { mark, reason },
-            None => End::Whole,
-        };
-        let size = file.metadata()?.len();
-        let Found { link, first, last, .. } = found;
-        let path = path.to_owned();
-        Ok(Self { path, master_keys, file: Arc::new(file), kind, link, first, size, last, end })
+        let Found { link, first, last, mark, reason } = found;
+        Ok(Self {
+            path: path.to_owned(),
+            master_keys,
+            size: file.metadata()?.len(),
+            file: Arc::new(file),
+            kind,
+            link,
+            first,
+            last,
+            end: End::Owes { mark, reason },
+            full_first: None,
+        })
     }
 
     /// Appends a line that says what `object`, a JSON object, holds.
     pub(super) fn append(&mut self, object: &[u8], now: Time) -> io::Result<()> {
         self.mend(now)?;
         let (text, link) = self.link.chain(object);
-        self.write(&text, link)
+        self.write(&[], &text, link)
     }
 
     /// Appends a mark.
     pub(super) fn mark(&mut self, mark: Mark, reason: &str, now: Time) -> io::Result<()> {
         self.mend(now)?;
         let (text, link) = self.link.mark(mark, reason, now, &self.master_keys);
-        self.write(&text, link)
+        self.write(&[], &text, link)
     }
 
-    /// Writes what is due before the next line, if anything is.
+    /// Writes the mark that is due before the next line, if one is.
     pub(super) fn mend(&mut self, now: Time) -> io::Result<()> {
-        if self.end == End::Distrusted {
-            let file = open_to_append(&self.path)?;
-            file.sync_all()?;
-            self.file = Arc::new(file);
-            let reason = "a sync failed here: lines before this one may be missing".to_owned();
-            self.end = End::Owes { mark: Mark::Resume, reason };
-        }
-        let End::Owes { mark, reason } = &self.end else { return Ok(()) };
-        let (mark, reason) = (*mark, reason.clone());
-        let (mut text, link) = self.link.mark(mark, &reason, now, &self.master_keys);
-        if self.kind == Kind::Regular {
-            self.size = self.file.metadata()?.len();
-            if !recovery::ends_with_a_line(&self.path)? {
-                text.insert(0, b'\n');
-            }
-        }
+        let (mark, reason) = match &self.end {
+            End::Whole => return Ok(()),
+            End::Owes { mark, reason } => (*mark, reason.clone()),
+            End::Distrusted => return Err(io::Error::other("a sync failed")),
+        };
+        let (text, link) = self.link.mark(mark, &reason, now, &self.master_keys);
+        let before = match self.kind {
+            Kind::Regular => self.end_the_last_row()?,
+            Kind::Stream => &[],
+        };
         if mark == Mark::Begin || self.size == 0 {
             self.first = link.number;
         }
-        self.write(&text, link).inspect_err(|_| self.end = End::Owes { mark, reason })
+        self.write(before, &text, link).inspect_err(|_| self.end = End::Owes { mark, reason })
     }
 
-    fn write(&mut self, text: &[u8], link: Link) -> io::Result<()> {
-        if let Err(error) = self.file.as_ref().write_all(text) {
+    /// What has to be written so that the next line begins a row of its own.
+    fn end_the_last_row(&mut self) -> io::Result<&'static [u8]> {
+        self.size = self.file.metadata()?.len();
+        let mut last = [b'\n'];
+        if self.size > 0 {
+            self.file.read_exact_at(&mut last, self.size - 1)?;
+        }
+        Ok(if last == *b"\n" { &[] } else { CUT_OFF })
+    }
+
+    fn write(&mut self, before: &[u8], text: &[u8], link: Link) -> io::Result<()> {
+        let bytes = [before, text].concat();
+        if let Err(error) = self.file.as_ref().write_all(&bytes) {
             let reason = "a write was cut off here".to_owned();
             self.end = End::Owes { mark: Mark::Resume, reason };
             return Err(error);
         }
-        let begins = self.size + u64::from(text.starts_with(b"\n"));
-        self.size += text.len() as u64;
+        let begins = self.size + before.len() as u64;
+        self.size += bytes.len() as u64;
         self.last = Some(Position { link, file: self.first, begins, ends: self.size });
         (self.link, self.end) = (link, End::Whole);
         Ok(())
@@ -133,12 +146,8 @@ impl AuditFile {
         (self.kind == Kind::Regular).then(|| self.file.clone())
     }
 
-    pub(super) const fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    pub(super) const fn size(&self) -> u64 {
-        self.size
+    pub(super) fn is_distrusted(&self) -> bool {
+        self.end == End::Distrusted
     }
 
     /// From now on nothing is written before the file was opened anew.
@@ -146,33 +155,52 @@ impl AuditFile {
         self.end = End::Distrusted;
     }
 
-    /// Ends this file, gives it its full name, and begins a new one. Returns the old one, which is
-    /// to be synced, like the folder.
-    ///
-    /// After an error this file goes on.
-    pub(super) fn begin_next(&mut self, now: Time) -> io::Result<Arc<File>> {
-        let unfinished = self.path.with_added_extension("new");
-        match fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
+    /// Where the file is now.
+    pub(super) fn place(&self) -> PathBuf {
+        match self.full_first {
+            None => self.path.clone(),
+            Some(_) => files::unnamed(&self.path),
         }
-        let full = files::full(&self.path, self.first);
-        if full.try_exists()? {
-            let message = format!("{} is there already", full.display());
-            return Err(io::Error::new(ErrorKind::AlreadyExists, message));
-        }
-        let mut next = open_to_append(&unfinished)?;
+    }
+
+    /// Goes on with the file opened anew; a mark about it is due.
+    pub(super) fn go_on_with(&mut self, file: File) {
+        self.file = Arc::new(file);
+        let reason = "a sync failed here: lines before this one may be missing".to_owned();
+        self.end = End::Owes { mark: Mark::Resume, reason };
+    }
+
+    /// Whether the file has its full size, and the next can begin.
+    pub(super) fn is_full(&self, full_size: u64) -> bool {
+        self.kind == Kind::Regular && self.size >= full_size && self.full_first.is_none()
+    }
+
+    /// Where the file that follows this one is opened, by [`open_anew`].
+    pub(super) fn next_place(&self) -> PathBuf {
+        files::unnamed(&self.path)
+    }
+
+    /// Ends this file and goes on in the next, an empty one. Returns the old one, which is to be
+    /// synced before [`AuditFile::unnamed`] is given its name. After an error this file goes on.
+    pub(super) fn go_on_in(&mut self, next: File, now: Time) -> io::Result<Arc<File>> {
         self.mark(Mark::End, "the next file goes on", now)?;
         let (text, link) = self.link.mark(Mark::Begin, "goes on", now, &self.master_keys);
-        next.write_all(&text)?;
-        fs::rename(&self.path, &full)?;
-        if let Err(error) = fs::rename(&unfinished, &self.path) {
-            fs::rename(&full, &self.path)?;
-            return Err(error);
-        }
+        (&next).write_all(&text)?;
+        self.full_first = Some(self.first);
         (self.link, self.first, self.size) = (link, link.number, text.len() as u64);
         self.last = Some(Position { link, file: self.first, begins: 0, ends: self.size });
         Ok(std::mem::replace(&mut self.file, Arc::new(next)))
+    }
+
+    /// The path of the audit, and the first line of the full file before, where both still have to
+    /// be given their names.
+    pub(super) fn unnamed(&self) -> Option<(PathBuf, u64)> {
+        self.full_first.map(|first| (self.path.clone(), first))
+    }
+
+    /// Both files were given their names.
+    pub(super) fn named(&mut self) {
+        self.full_first = None;
     }
 }
 
@@ -186,16 +214,17 @@ pub(super) fn kind_of(path: &Path) -> io::Result<Kind> {
     }
 }
 
-fn open_to_append(path: &Path) -> io::Result<File> {
-    let is_new = !path.try_exists()?;
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    if is_new {
-        sync_folder(path)?;
-    }
+/// Opens a file to append, with all that is in it and its name on the disk.
+pub(super) fn open_anew(path: &Path) -> io::Result<File> {
+    let file = open_to_append(path)?;
+    file.sync_all()?;
+    files::sync_folder(path)?;
     Ok(file)
 }
 
-/// Syncs the folder of a file, so that its name is on the disk.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(files::folder(path))?.sync_all()
+fn open_to_append(path: &Path) -> io::Result<File> {
+    // Reading tells how the last row ends; a stream may be open to writers alone.
+    let mut options = OpenOptions::new();
+    let options = options.append(true).create(true).mode(0o600);
+    options.clone().read(true).open(path).or_else(|_| options.open(path))
 }

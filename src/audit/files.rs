@@ -1,7 +1,8 @@
 //! Which files an audit has: the one that is written, and those that it continues.
 //!
-//! When a file has its full size it is renamed after its first line, `audit.jsonl` to
-//! `audit.000000000001.jsonl`, and a new one begins. No file is ever deleted or shortened here.
+//! When a file has its full size, a new one begins as `audit.jsonl.new`; when all of both is on the
+//! disk, the full one is renamed after its first line, `audit.jsonl` to `audit.000000000001.jsonl`,
+//! and the new one gets its place. No file with lines is ever deleted or shortened.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -23,7 +24,11 @@ pub(super) fn all_full(audit: &Path) -> io::Result<Vec<PathBuf>> {
     };
     let mut found = Vec::new();
     for entry in entries {
-        let name = entry?.file_name();
+        let entry = entry?;
+        let name = entry.file_name();
+        if !entry.file_type()?.is_file() {
+            continue;
+        }
         let first = name.to_str().and_then(|name| {
             let digits = name.strip_prefix(&before)?.strip_suffix(&after)?;
             let is_number = digits.len() >= 12 && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -44,14 +49,39 @@ pub(super) fn all_full(audit: &Path) -> io::Result<Vec<PathBuf>> {
 /// When the folder cannot be listed.
 pub fn all(audit: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = all_full(audit)?;
-    if audit.try_exists()? {
-        files.push(audit.to_owned());
+    for path in [audit.to_owned(), unnamed(audit)] {
+        if path.try_exists()? {
+            files.push(path);
+        }
     }
     Ok(files)
 }
 
-/// The folder of an audit.
-pub(super) fn folder(audit: &Path) -> &Path {
+/// The name of a new file until the full one has given up its own.
+pub(super) fn unnamed(audit: &Path) -> PathBuf {
+    audit.with_added_extension("new")
+}
+
+/// Gives the full file, whose first line is `first`, and the new one their names, durably.
+pub(super) fn name(audit: &Path, first: u64) -> io::Result<()> {
+    if audit.try_exists()? {
+        let full = full(audit, first);
+        if full.try_exists()? {
+            let message = format!("{} is there already", full.display());
+            return Err(io::Error::new(ErrorKind::AlreadyExists, message));
+        }
+        fs::rename(audit, full)?;
+    }
+    fs::rename(unnamed(audit), audit)?;
+    sync_folder(audit)
+}
+
+/// Syncs the folder of a file, so that its name is on the disk.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    fs::File::open(folder(path))?.sync_all()
+}
+
+fn folder(audit: &Path) -> &Path {
     audit.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -3,8 +3,8 @@
 //! It reads on from the checkpoint, so that a start takes the same time however long the audit is.
 //! It judges nothing but the end: [`super::verify`] reads all.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::fs::{self, File};
+use std::io::{self, BufReader, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use jwksd_keystore::seal::MasterKeys;
 use super::chain::{Link, Mark, Parsed};
 use super::checkpoint::{Held, Position};
 use super::files;
+use super::rows::{self, Row};
 
 /// Where to go on.
 pub(super) struct Found {
@@ -22,17 +23,10 @@ pub(super) struct Found {
     pub(super) first: u64,
     /// The last line, where one is in the file that is written.
     pub(super) last: Option<Position>,
-    /// What is to be written before the next line.
-    pub(super) owes: Option<(Mark, String)>,
-}
-
-/// How much is believed of what is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Belief {
-    /// What hangs together from a line that is known to be ours. What does not was left by a crash.
-    Chained,
-    /// Any line: where no checkpoint tells what is ours, nothing is passed over.
-    Any,
+    /// The mark that is to be written before any line.
+    pub(super) mark: Mark,
+    /// Why.
+    pub(super) reason: String,
 }
 
 /// What reading the end of a file found.
@@ -43,69 +37,98 @@ struct Tail {
     is_torn: bool,
 }
 
+/// How much is believed of what is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Belief {
+    /// What hangs together from a line that is known to be ours. What does not was left by a crash.
+    Chained,
+    /// Any line: the one that was on the disk last is not there or not known. Nothing is passed over.
+    Any,
+}
+
 impl Found {
     /// Nothing was ever written.
     pub(super) fn nothing() -> Self {
-        Self::beginning(Link::START, "the first file".to_owned())
+        Self::beginning(Link::START, Mark::Begin, "the first file")
     }
 
-    fn beginning(link: Link, reason: String) -> Self {
-        Self { link, first: link.number + 1, last: None, owes: Some((Mark::Begin, reason)) }
+    fn beginning(link: Link, mark: Mark, reason: impl Into<String>) -> Self {
+        Self { link, first: link.number + 1, last: None, mark, reason: reason.into() }
     }
+}
+
+/// Gives a new file its name that a crash left without.
+pub(super) fn name_files(path: &Path, master_keys: &MasterKeys) -> io::Result<()> {
+    let unnamed = files::unnamed(path);
+    if !unnamed.try_exists()? {
+        return Ok(());
+    }
+    if begin_of(&unnamed, master_keys)?.is_none() {
+        // It was never begun, so no line is in it.
+        return fs::remove_file(unnamed);
+    }
+    let first = if path.try_exists()? { first_number(path)? } else { None };
+    files::name(path, first.unwrap_or(1))
 }
 
 /// Looks at the files of the audit at `path`. The file at `path` is there; it may be empty.
 pub(super) fn look(path: &Path, held: Held, master_keys: &MasterKeys) -> io::Result<Found> {
     let is_empty = path.metadata()?.len() == 0;
     let full = files::all_full(path)?;
-    let position = match held {
-        Held::Position(position) => Some(position),
-        Held::Nothing | Held::Damaged => None,
-    };
     let newest = if is_empty { full.last().map(PathBuf::as_path) } else { Some(path) };
-    let Some(newest) = newest else { return Ok(without_files(position)) };
-    let tail = read_tail(newest, position, master_keys)?;
-    let (link, owes) = judge(&tail, position);
+    let Some(newest) = newest else { return Ok(without_files(held)) };
+    let tail = read_tail(newest, held.position(), master_keys)?;
+    let (link, mark, reason) = judge(&tail, held);
     if link == Link::START {
-        return Ok(Found::beginning(link, "what is before is not chained".to_owned()));
+        return Ok(Found::beginning(link, Mark::Begin, "what is before is not chained"));
     }
     if is_empty {
-        let owes = owes.filter(|(mark, _)| mark.may_begin_a_file());
-        let owes = owes.unwrap_or_else(|| (Mark::Begin, "goes on".to_owned()));
-        return Ok(Found { owes: Some(owes), ..Found::beginning(link, String::new()) });
+        let mark = if mark.may_begin_a_file() { mark } else { Mark::Begin };
+        return Ok(Found::beginning(link, mark, reason));
     }
     let first = first_number(newest)?.unwrap_or(link.number + 1);
-    Ok(Found { link, first, last: tail.last, owes })
+    Ok(Found { link, first, last: tail.last, mark, reason })
 }
 
-fn without_files(position: Option<Position>) -> Found {
-    match position.filter(|position| !position.is_start()) {
+fn without_files(held: Held) -> Found {
+    match held.position().filter(|position| !position.is_start()) {
         Some(Position { link, .. }) => {
             let reason = format!("lines up to {} are in files that are not here", link.number);
-            Found::beginning(link, reason)
+            Found::beginning(link, Mark::Break, reason)
         }
         None => Found::nothing(),
     }
 }
 
 /// After which line to go on, and what is to be said before.
-fn judge(tail: &Tail, position: Option<Position>) -> (Link, Option<(Mark, String)>) {
+fn judge(tail: &Tail, held: Held) -> (Link, Mark, String) {
     let link = tail.last.map_or(Link::START, |last| last.link);
-    match position {
-        Some(Position { link: synced, .. }) if tail.belief == Belief::Any => {
-            let reason =
-                format!("lines up to {} were on the disk, and not all are here", synced.number);
-            let link = if link.number > synced.number { link } else { synced };
-            (link, Some((Mark::Break, reason)))
-        }
-        Some(_) if tail.is_torn => {
-            (link, Some((Mark::Resume, "what an end unasked left is passed over".to_owned())))
-        }
-        Some(_) => (link, None),
-        None => {
-            let reason = "no checkpoint tells whether lines are missing before".to_owned();
-            (link, Some((Mark::Break, reason)))
-        }
+    let Some(Position { link: synced, .. }) = held.position() else {
+        let reason = "no checkpoint tells whether lines are missing before";
+        return (link, Mark::Break, reason.to_owned());
+    };
+    if tail.belief == Belief::Any {
+        let reason =
+            format!("lines up to {} were on the disk, and not all are here", synced.number);
+        let link = if link.number > synced.number { link } else { synced };
+        return (link, Mark::Break, reason);
+    }
+    let mut reasons = Vec::new();
+    if link.number > synced.number {
+        let from = synced.number + 1;
+        reasons.push(format!("lines {from} to {} are after the checkpoint", link.number));
+    }
+    if tail.is_torn {
+        reasons.push("what an end unasked left is passed over".to_owned());
+    }
+    if matches!(held, Held::Torn(_)) {
+        reasons
+            .push("the checkpoint was torn, or changed: it may have named a later line".to_owned());
+    }
+    if reasons.is_empty() {
+        (link, Mark::Start, "started".to_owned())
+    } else {
+        (link, Mark::Resume, reasons.join("; "))
     }
 }
 
@@ -119,33 +142,37 @@ fn read_tail(
     let first = first_number(path)?;
     if let Some(position) = position {
         let is_later = first.is_some_and(|first| first > position.link.number);
-        let begin = if is_later { authentic_begin(&file, master_keys)? } else { None };
-        if let Some(known) = begin.or(is_at(&file, &position)?.then_some(position)) {
-            file.seek(SeekFrom::Start(known.ends))?;
-            return follow(BufReader::new(file), Some(known), known.file, Belief::Chained);
+        if is_later && let Some(begin) = begin_of(path, master_keys)? {
+            return follow(file, Some(begin), begin.file, Belief::Chained);
+        }
+        match mark_at(&file, &position)? {
+            // Nothing was written before the next start, so what is there is not ours.
+            At::Here(Some(Mark::Stop)) => {
+                let is_torn = file.metadata()?.len() > position.ends;
+                return Ok(Tail { last: Some(position), belief: Belief::Chained, is_torn });
+            }
+            At::Here(_) => return follow(file, Some(position), position.file, Belief::Chained),
+            At::NotHere => {}
         }
     }
     file.seek(SeekFrom::Start(0))?;
-    follow(BufReader::new(file), None, first.unwrap_or(1), Belief::Any)
+    follow(file, None, first.unwrap_or(1), Belief::Any)
 }
 
-/// Follows the chain from `last` to the end of what `reader` gives.
+/// Follows the chain from `last` to the end of the file.
 fn follow(
-    mut reader: impl BufRead,
+    mut file: File,
     mut last: Option<Position>,
-    file: u64,
+    first: u64,
     belief: Belief,
 ) -> io::Result<Tail> {
     let mut begins = last.map_or(0, |last| last.ends);
+    file.seek(SeekFrom::Start(begins))?;
+    let mut reader = BufReader::new(file);
     let (mut text, mut is_torn) = (Vec::new(), false);
-    loop {
-        text.clear();
-        let length = reader.read_until(b'\n', &mut text)? as u64;
-        if length == 0 {
-            return Ok(Tail { last, belief, is_torn });
-        }
+    while let Some((row, length)) = rows::next(&mut reader, &mut text)? {
         let ends = begins + length;
-        let parsed = text.strip_suffix(b"\n").and_then(Parsed::of);
+        let parsed = if row == Row::Whole { Parsed::of(&text) } else { None };
         let is_next = |parsed: &Parsed<'_>| match (&last, belief) {
             (Some(last), Belief::Chained) => parsed.follows(&last.link),
             (Some(last), Belief::Any) => parsed.number > last.link.number,
@@ -153,58 +180,67 @@ fn follow(
         };
         match parsed.filter(is_next).map(|parsed| parsed.link()) {
             Some(link) => {
-                last = Some(Position { link, file, begins, ends });
+                last = Some(Position { link, file: first, begins, ends });
                 is_torn = false;
             }
             None => is_torn = true,
         }
         begins = ends;
     }
+    Ok(Tail { last, belief, is_torn })
 }
 
-/// Whether the line at `position` is the one that it names. Before the first line nothing has to be.
-fn is_at(file: &File, position: &Position) -> io::Result<bool> {
+/// What is where a position says.
+enum At {
+    /// Its line, which may be a mark. Before the first line there is nothing to be.
+    Here(Option<Mark>),
+    /// Something else, or nothing.
+    NotHere,
+}
+
+fn mark_at(file: &File, position: &Position) -> io::Result<At> {
     if position.is_start() {
-        return Ok(true);
+        return Ok(At::Here(None));
     }
     let length = position.ends.saturating_sub(position.begins);
     if file.metadata()?.len() < position.ends || length > 1 << 20 {
-        return Ok(false);
+        return Ok(At::NotHere);
     }
     let mut text = vec![0; usize::try_from(length).unwrap_or(0)];
     file.read_exact_at(&mut text, position.begins)?;
     let parsed = text.strip_suffix(b"\n").and_then(Parsed::of);
-    Ok(parsed.is_some_and(|parsed| parsed.link() == position.link))
+    Ok(match parsed.filter(|parsed| parsed.link() == position.link) {
+        Some(parsed) => At::Here(parsed.mark),
+        None => At::NotHere,
+    })
 }
 
 /// The number of the first line of a file.
 fn first_number(path: &Path) -> io::Result<Option<u64>> {
-    let mut text = Vec::new();
-    BufReader::new(File::open(path)?.take(1 << 20)).read_until(b'\n', &mut text)?;
-    Ok(text.strip_suffix(b"\n").and_then(Parsed::of).map(|parsed| parsed.number))
+    let (_, text) = first_row(path)?;
+    Ok(text.as_deref().and_then(Parsed::of).map(|parsed| parsed.number))
 }
 
 /// The first line of a file, where it is a mark of ours that begins it.
-fn authentic_begin(file: &File, master_keys: &MasterKeys) -> io::Result<Option<Position>> {
-    let mut text = Vec::new();
-    BufReader::new(file.take(1 << 20)).read_until(b'\n', &mut text)?;
-    let parsed = text.strip_suffix(b"\n").and_then(Parsed::of);
+fn begin_of(path: &Path, master_keys: &MasterKeys) -> io::Result<Option<Position>> {
+    let (ends, text) = first_row(path)?;
+    let parsed = text.as_deref().and_then(Parsed::of);
     let begin = parsed
         .filter(|parsed| parsed.mark.is_some_and(Mark::may_begin_a_file))
         .filter(|parsed| parsed.check_tag(master_keys).is_ok());
     Ok(begin.map(|begin| {
         let link = begin.link();
-        Position { link, file: link.number, begins: 0, ends: text.len() as u64 }
+        Position { link, file: link.number, begins: 0, ends }
     }))
 }
 
-/// Whether a file is empty or its last byte is the end of a line.
-pub(super) fn ends_with_a_line(path: &Path) -> io::Result<bool> {
-    let file = File::open(path)?;
-    let size = file.metadata()?.len();
-    let mut last = [b'\n'];
-    if size > 0 {
-        file.read_exact_at(&mut last, size - 1)?;
-    }
-    Ok(last == *b"\n")
+/// The first row of a file, where it is whole, and where it ends.
+fn first_row(path: &Path) -> io::Result<(u64, Option<Vec<u8>>)> {
+    let mut text = Vec::new();
+    let row = rows::next(&mut BufReader::new(File::open(path)?), &mut text)?;
+    Ok(match row {
+        Some((Row::Whole, length)) => (length, Some(text)),
+        Some((Row::TooLong | Row::Unfinished, length)) => (length, None),
+        None => (0, None),
+    })
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use jwksd_keystore::seal::MasterKeys;
 use tempfile::TempDir;
 
+use super::chain::Link;
 use super::chain::tests::master_keys;
 use super::verify::{Damage, Note, Report};
 use super::*;
@@ -125,8 +126,8 @@ fn an_audit_that_was_only_written_is_whole_also_while_it_is_written() {
     audit.record_durably(&line("d")).unwrap();
     let report = place.verify();
     assert_eq!((report.damage.len(), report.notes.len()), (0, 0), "{report:?}");
-    // begins, a, b, checkpoint, c, d
-    assert_eq!((report.first, report.last, report.authentic_to), (1, 6, 6));
+    // begins, a, b, stops, starts, c, starts, d
+    assert_eq!((report.first, report.last, report.authentic_to), (1, 8, 8));
 }
 
 #[test]
@@ -244,7 +245,7 @@ fn a_file_that_was_truncated_while_jwksd_was_down_stays_damaged() {
     place.write(&["a", "b", "c"]);
     place.put(&place.rows()[..2]);
     place.write(&["d"]);
-    // begins, a, | b, c, checkpoint, | resumes, d, checkpoint
+    // begins, a, | b, c, stops, | breaks, d, stops
     let damage = place.damage();
     assert_eq!(damage[1], Damage::Cut { from: 3, to: 5 });
     assert!(
@@ -255,7 +256,14 @@ fn a_file_that_was_truncated_while_jwksd_was_down_stays_damaged() {
 
 #[test]
 fn what_a_crash_cut_off_is_noted_and_no_damage() {
-    let rests: [&[u8]; 3] = [b"{\"line\":4,\"prev", b"\0\0\0\0\0\n", b"\0\0\n{\"line\":5}\n\n{"];
+    let whole = forged(Link::START, 1).remove(0);
+    let rests: [&[u8]; 4] = [
+        b"{\"line\":4,\"prev",
+        b"\0\0\0\0\0\n",
+        b"\0\0\n{\"line\":5}\n\n{",
+        // All of a line but its end.
+        whole.as_bytes(),
+    ];
     for rest in rests {
         let place = Place::new();
         place.write_and_die(&["a", "b"]);
@@ -267,7 +275,8 @@ fn what_a_crash_cut_off_is_noted_and_no_damage() {
         let notes = place.notes();
         assert!(matches!(notes[0], Note::Resumed { line: 4, .. }), "{notes:?}");
         assert!(matches!(notes[1], Note::Remnant { .. }), "{notes:?}");
-        assert_eq!(place.verify().last, 8);
+        // begins, a, b, resumes, c, stops, starts, d, stops
+        assert_eq!(place.verify().last, 9);
     }
 }
 
@@ -277,7 +286,7 @@ fn lines_after_the_last_sync_that_a_power_cut_took_are_no_damage() {
     place.write_and_die(&["a", "b"]);
     let synced = fs::read(checkpoint::path_of(&place.path())).unwrap();
     place.write_and_die(&["c", "d"]);
-    // As if the sync of c and d had not happened: the first of them was lost, the second was not.
+    // As if no sync had happened since: the first of the three lines was lost, the others were not.
     fs::write(checkpoint::path_of(&place.path()), synced).unwrap();
     let mut rows = place.rows();
     let length = rows[3].len();
@@ -286,7 +295,7 @@ fn lines_after_the_last_sync_that_a_power_cut_took_are_no_damage() {
     place.write(&["e"]);
     let notes = place.notes();
     assert!(matches!(notes[0], Note::Resumed { line: 4, .. }), "{notes:?}");
-    assert!(matches!(notes[1], Note::Remnant { rows: 2 }), "{notes:?}");
+    assert!(matches!(notes[1], Note::Remnant { rows: 3 }), "{notes:?}");
 }
 
 #[test]
@@ -375,6 +384,39 @@ fn a_crash_between_two_files_is_recovered_from() {
 }
 
 #[test]
+fn a_crash_before_a_new_file_has_its_name_loses_no_line() {
+    let place = Place::new();
+    let audit = place.open_and_write(&["a"]);
+    let crash = Place { keys: place.keys.clone(), ..Place::new() };
+    audit.shared.go_on_in_next().unwrap();
+    audit.record(&line("b")).unwrap();
+    copy_all(place.dir.path(), crash.dir.path());
+    let is_there = |text: &str| text.contains("\"b\"");
+    assert!(is_there(&fs::read_to_string(files::unnamed(&crash.path())).unwrap()));
+    assert_eq!(crash.verify().damage, []);
+    crash.write(&["c"]);
+    assert_eq!(crash.verify().damage, []);
+    assert!(is_there(&crash.rows().join("\n")));
+    assert_eq!(files::all_full(&crash.path()).unwrap().len(), 1);
+
+    // The full one has its name, and the new one not yet.
+    let crash = Place { keys: place.keys.clone(), ..Place::new() };
+    copy_all(place.dir.path(), crash.dir.path());
+    fs::rename(crash.path(), files::full(&crash.path(), 1)).unwrap();
+    crash.write(&["c"]);
+    assert_eq!(crash.verify().damage, []);
+    assert!(is_there(&crash.rows().join("\n")));
+
+    // Nothing was written to the new one yet.
+    let crash = Place { keys: place.keys.clone(), ..Place::new() };
+    crash.write(&["a"]);
+    fs::write(files::unnamed(&crash.path()), "").unwrap();
+    crash.write(&["c"]);
+    assert!(!files::unnamed(&crash.path()).exists());
+    assert_eq!(crash.notes(), []);
+}
+
+#[test]
 fn the_files_are_for_the_daemon_alone() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place { full_size: 300, ..Place::new() };
@@ -402,13 +444,6 @@ fn where_the_operator_says_so_an_audit_that_fails_stops_nothing_and_tells_later(
     assert_eq!(failing.record(&line("shop")).unwrap(), Recorded::No);
     assert_eq!(failing.record_durably(&line("shop")).unwrap(), Recorded::No);
     assert!(failing.is_failing());
-
-    let audit = place.open();
-    audit.shared.lock().unrecorded = 2;
-    assert_eq!(audit.record(&line("shop")).unwrap(), Recorded::Yes);
-    let rows = place.rows();
-    assert!(rows[1].contains("2 decisions took effect unrecorded"), "{rows:?}");
-    assert_eq!(rows.len(), 3);
 }
 
 #[test]
@@ -432,28 +467,191 @@ fn refusals_of_unknown_callers_and_too_many_of_known_ones_are_summed_up() {
 }
 
 #[test]
-fn a_failing_audit_is_well_again_when_it_can_be_without_anyone_asking() {
+fn after_a_failed_sync_nothing_is_written_until_the_file_was_opened_anew_which_is_told() {
     let place = Place::new();
     let audit = place.open();
-    audit.record(&line("before")).unwrap();
-    audit.shared.lock().file.distrust();
-    audit.shared.failing.store(true, Ordering::Relaxed);
-    let mut state = audit.shared.lock();
-    audit.shared.do_what_is_due(&mut state, &mut Pace::now());
-    drop(state);
+    audit.record_durably(&line("before")).unwrap();
+    // The thread is at its first sync, so that only this test tries again.
+    let checkpoint = audit.shared.lock_checkpoint();
+    let failed = Written { to_sync: None, last: None, distrusted: 0 };
+    audit.shared.trust(&failed, Err(io::Error::other("EIO"))).unwrap_err();
+    assert!(audit.is_failing());
+    assert!(audit.record(&line("meanwhile")).is_err());
+    assert_eq!(place.rows().len(), 2);
+    drop(checkpoint);
+    audit.shared.try_again().unwrap();
     assert!(!audit.is_failing());
-    assert!(place.rows()[2].contains("audit-resumes"));
+    audit.record_durably(&line("after")).unwrap();
+    let rows = place.rows();
+    assert!(rows[2].contains("lines before this one may be missing"), "{rows:?}");
+    assert_eq!(rows.len(), 4);
+    assert!(matches!(place.notes()[..], [Note::Resumed { line: 3, .. }]));
 }
 
 #[test]
-fn after_a_failed_sync_the_file_is_opened_anew_and_says_so() {
+fn what_took_effect_unrecorded_is_told_before_the_next_line_and_at_a_stop() {
+    let place = Place { on_failure: OnFailure::Continue, ..Place::new() };
+    let audit = place.open();
+    audit.shared.lock().unrecorded = 2;
+    assert_eq!(audit.record(&line("shop")).unwrap(), Recorded::Yes);
+    audit.count_unrecorded();
+    drop(audit);
+    let rows = place.rows();
+    // begins, 2 unrecorded, shop, 1 unrecorded, stops
+    assert!(rows[1].contains("2 decisions took effect unrecorded"), "{rows:?}");
+    assert!(rows[3].contains("1 decisions took effect unrecorded"), "{rows:?}");
+    assert_eq!(rows.len(), 5);
+}
+
+#[test]
+fn after_the_end_nothing_is_written() {
     let place = Place::new();
     let audit = place.open();
-    audit.record(&line("before")).unwrap();
-    audit.shared.lock().file.distrust();
-    audit.record_durably(&line("after")).unwrap();
+    audit.close();
+    assert!(audit.record(&line("late")).is_err());
+    assert!(place.rows().last().unwrap().contains("audit-stops"));
+}
+
+#[test]
+fn lines_of_admins_alone_are_marked_at_the_end_of_their_minute_too() {
+    let place = Place::new();
+    let audit = place.open();
+    audit.record_durably(&line("admin")).unwrap();
+    let mut state = audit.shared.lock();
+    assert!(state.has_for_the_minute());
+    audit.shared.end_the_minute(&mut state);
+    drop(state);
+    assert!(place.rows()[2].contains("audit-checkpoint"));
+}
+
+// --- what someone tries who may write the files and has no master key
+
+/// Lines after `link`, as anyone can make them.
+fn forged(mut link: Link, count: usize) -> Vec<String> {
+    let mut rows = Vec::new();
+    for _ in 0..count {
+        let (text, next) = link.chain(br#"{"caller":"shop","action":"sign-token"}"#);
+        rows.push(String::from_utf8(text).unwrap().trim_end().to_owned());
+        link = next;
+    }
+    rows
+}
+
+fn link_of(row: &str) -> Link {
+    chain::Parsed::of(row.as_bytes()).unwrap().link()
+}
+
+#[test]
+fn lines_that_were_added_after_a_stop_are_passed_over_and_noted() {
+    let place = Place::new();
+    place.write(&["a"]);
+    let mut rows = place.rows();
+    rows.extend(forged(link_of(rows.last().unwrap()), 3));
+    place.put(&rows);
+    place.write(&["b"]);
+    let notes = place.notes();
+    assert!(notes.contains(&Note::Remnant { rows: 3 }), "{notes:?}");
+}
+
+#[test]
+fn lines_after_the_checkpoint_of_a_killed_process_are_kept_and_noted() {
+    let place = Place::new();
+    place.write_and_die(&["a"]);
+    let mut rows = place.rows();
+    rows.extend(forged(link_of(rows.last().unwrap()), 2));
+    place.put(&rows);
+    place.write(&["b"]);
+    let notes = place.notes();
+    let is_told = |note: &Note| matches!(note, Note::Resumed { reason, .. } if reason.contains("lines 3 to 4 are after"));
+    assert!(notes.iter().any(is_told), "{notes:?}");
+}
+
+#[test]
+fn a_checkpoint_taken_away_is_not_forgotten_by_a_start_that_writes_no_line() {
+    let place = Place::new();
+    place.write(&["a", "b", "c"]);
     let rows = place.rows();
-    assert_eq!(rows.len(), 4);
-    assert!(rows[2].contains("lines before this one may be missing"), "{rows:?}");
-    assert!(matches!(place.notes()[..], [Note::Resumed { line: 3, .. }]));
+    for end in [Place::write, Place::write_and_die] {
+        fs::remove_file(checkpoint::path_of(&place.path())).unwrap();
+        let mut cut = rows.clone();
+        cut.remove(2);
+        place.put(&cut);
+        end(&place, &[]);
+        assert!(!place.damage().is_empty());
+        end(&place, &["d"]);
+        let damage = place.damage();
+        assert!(damage.contains(&Damage::Cut { from: 3, to: 3 }), "{damage:?}");
+    }
+}
+
+#[test]
+fn an_audit_that_was_emptied_or_taken_away_stays_damaged() {
+    let place = Place::new();
+    place.write(&["a", "b"]);
+    fs::remove_file(place.path()).unwrap();
+    place.write(&["c"]);
+    assert!(matches!(place.damage()[..], [Damage::Broken { line: 5, .. }]));
+    fs::write(place.path(), "").unwrap();
+    fs::remove_file(checkpoint::path_of(&place.path())).unwrap();
+    assert_eq!(place.damage(), [Damage::NoCheckpoint]);
+}
+
+#[test]
+fn an_audit_that_was_replaced_by_a_stream_is_not_opened() {
+    let place = Place::new();
+    place.write(&["a"]);
+    fs::remove_file(place.path()).unwrap();
+    std::os::unix::fs::symlink("/dev/null", place.path()).unwrap();
+    let settings =
+        Settings { path: place.path(), on_failure: OnFailure::Refuse, full_size: 1 << 30 };
+    let opened = Audit::open(settings, place.keys.clone(), Arc::new(ManualClock::new(NOW)));
+    assert!(opened.err().unwrap().to_string().contains("it is not a file"));
+}
+
+#[test]
+fn a_checkpoint_of_which_one_half_was_changed_is_told() {
+    let place = Place::new();
+    place.write_and_die(&["a", "b", "c"]);
+    let path = checkpoint::path_of(&place.path());
+    let mut content = fs::read(&path).unwrap();
+    content[50] ^= 1;
+    fs::write(&path, &content).unwrap();
+    assert!(place.notes().contains(&Note::TornCheckpoint));
+    place.write(&["d"]);
+    let is_told = |note: &Note| matches!(note, Note::Resumed { reason, .. } if reason.contains("checkpoint was torn"));
+    assert!(place.notes().iter().any(is_told));
+}
+
+#[test]
+fn junk_of_any_length_and_lines_with_impossible_numbers_are_named() {
+    let place = Place::new();
+    place.write(&["a", "b"]);
+    let rows = place.rows();
+    let highest = rows[2].replacen("\"line\":3", "\"line\":18446744073709551615", 1);
+    for junk in ["x".repeat(1 << 20), "x".repeat(3 << 20), highest, String::new()] {
+        let mut changed = rows.clone();
+        changed.insert(2, junk.clone());
+        place.put(&changed);
+        assert_eq!(place.damage(), [Damage::Unreadable { rows: 1 }]);
+        changed.remove(2);
+        changed[2].insert_str(0, &junk);
+        place.put(&changed);
+        assert!(junk.is_empty() || !place.damage().is_empty());
+    }
+}
+
+#[test]
+fn a_line_cannot_be_hidden_as_the_remnant_of_a_crash() {
+    let place = Place::new();
+    place.write_and_die(&["a", "b", "c"]);
+    let mut bytes = fs::read(place.path()).unwrap();
+    bytes.extend_from_slice(b"{\"torn");
+    fs::write(place.path(), bytes).unwrap();
+    place.write(&["d"]);
+    let mut rows = place.rows();
+    let hidden = rows.remove(2);
+    let torn = rows.iter().position(|row| row.starts_with("{\"torn")).unwrap();
+    rows.insert(torn, hidden);
+    place.put(&rows);
+    assert!(place.damage().contains(&Damage::Cut { from: 3, to: 3 }), "{:?}", place.damage());
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use jwksd_keystore::seal::{MasterKeys, SealError};
@@ -15,12 +15,10 @@ use serde::Serialize;
 use super::chain::{FORMAT, Link, Mark, Parsed};
 use super::checkpoint::{self, Held, Position};
 use super::files;
+use super::rows::{self, Row};
 
 /// How many findings are named one by one.
 const NAMED: usize = 1000;
-
-/// No line is longer; what is, is read in pieces.
-const LONGEST_LINE: u64 = 1 << 20;
 
 /// What was found.
 #[derive(Debug, Default, Serialize)]
@@ -33,7 +31,8 @@ pub struct Report {
     pub first: u64,
     /// The number of the last line.
     pub last: u64,
-    /// Up to which line a tag shows that jwksd wrote all of it; 0 where none was checked.
+    /// Up to which line a tag shows that jwksd wrote all of it, and nothing is damaged; 0 where none
+    /// was checked.
     pub authentic_to: u64,
     /// What was changed since it was written. Empty when all is well.
     pub damage: Vec<Finding<Damage>>,
@@ -140,8 +139,11 @@ pub enum Note {
         /// Why.
         reason: String,
     },
-    /// The last row has no end: it is being written, or a crash cut it off.
+    /// The last row of a file has no end: it is being written, or a crash cut it off.
     Unfinished,
+    /// One half of the checkpoint is not ours: a power cut tore it, or something changed it, and the
+    /// line that it named may be missing.
+    TornCheckpoint,
 }
 
 /// Reads all files of the audit at `path`, and the checkpoint beside it.
@@ -159,7 +161,8 @@ pub fn verify(path: &Path, master_keys: Option<&MasterKeys>) -> io::Result<Repor
     read_all(opened, held, master_keys)
 }
 
-/// Reads these files, in the order of their first lines. Whether their end is missing is not told.
+/// Reads these files, which are given in the order of their lines. Whether their end is missing is
+/// not told.
 ///
 /// # Errors
 ///
@@ -191,17 +194,15 @@ fn read_all(
     held: Option<Held>,
     master_keys: Option<&MasterKeys>,
 ) -> io::Result<Report> {
-    let position = match held {
-        Some(Held::Position(position)) => Some(position),
-        _ => None,
-    };
-    let mut reader = Reader::new(master_keys, position);
+    let mut reader = Reader::new(master_keys, held.and_then(Held::position));
     for (path, file) in files {
-        reader.file(path, BufReader::new(file))?;
+        let read = reader.file(path.clone(), BufReader::new(file));
+        read.map_err(with_path(&path))?;
     }
-    let expected = matches!(held, Some(Held::Nothing | Held::Damaged)) && reader.link.is_some();
-    if expected {
-        reader.damage(Damage::NoCheckpoint);
+    match held {
+        Some(Held::Nothing) => reader.damage(Damage::NoCheckpoint),
+        Some(Held::Torn(_)) => reader.note(Note::TornCheckpoint),
+        Some(Held::Position(_)) | None => {}
     }
     Ok(reader.finish())
 }
@@ -213,6 +214,8 @@ struct Reader<'k> {
     report: Report,
     /// The last line of the chain.
     link: Option<Link>,
+    /// Whether it says that jwksd stopped: then only a mark can follow.
+    is_stopped: bool,
     gaps: Vec<Finding<Gap>>,
     doubts: Vec<Doubt>,
     row: u64,
@@ -245,6 +248,7 @@ impl<'k> Reader<'k> {
             position,
             report: Report::default(),
             link: None,
+            is_stopped: false,
             gaps: Vec::new(),
             doubts: Vec::new(),
             row: 0,
@@ -253,33 +257,26 @@ impl<'k> Reader<'k> {
         }
     }
 
-    fn file(&mut self, path: PathBuf, mut rows: impl BufRead) -> io::Result<()> {
+    fn file(&mut self, path: PathBuf, mut file: impl BufRead) -> io::Result<()> {
         self.report.files.push(path);
         (self.row, self.has_line) = (0, false);
         let mut text = Vec::new();
-        loop {
-            text.clear();
-            if rows.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut text)? == 0 {
-                return Ok(());
-            }
+        while let Some((row, _)) = rows::next(&mut file, &mut text)? {
             self.row += 1;
             self.rows += 1;
-            match text.strip_suffix(b"\n") {
-                Some(line) => self.row(line),
-                None => self.note(Note::Unfinished),
+            match row {
+                Row::Whole => match Parsed::of(&text) {
+                    Some(parsed) => self.line(&parsed),
+                    None => self.unreadable(),
+                },
+                Row::TooLong => self.unreadable(),
+                Row::Unfinished => {
+                    self.note(Note::Unfinished);
+                    break;
+                }
             }
         }
-    }
-
-    fn row(&mut self, text: &[u8]) {
-        // A write that was cut off is continued on a new row, which may leave an empty one.
-        if text.is_empty() {
-            return;
-        }
-        match Parsed::of(text) {
-            Some(parsed) => self.line(&parsed),
-            None => self.unreadable(),
-        }
+        Ok(())
     }
 
     fn line(&mut self, parsed: &Parsed<'_>) {
@@ -287,12 +284,15 @@ impl<'k> Reader<'k> {
         if !std::mem::replace(&mut self.has_line, true) {
             self.first_of_file(parsed, is_ours);
         }
+        if self.is_stopped && !is_ours {
+            return self.unreadable();
+        }
         let Some(link) = self.link else {
             return self.first_of_all(parsed, is_ours);
         };
         let resumes = is_ours && matches!(parsed.mark, Some(Mark::Begin | Mark::Resume));
         if resumes && self.settles_a_doubt(parsed) || parsed.follows(&link) {
-            self.advance(parsed);
+            self.advance(parsed, is_ours);
         } else if parsed.number <= link.number {
             self.out_of_order(parsed.number);
         } else {
@@ -302,7 +302,7 @@ impl<'k> Reader<'k> {
             } else {
                 self.gap(link.number + 1, parsed.number - 1);
             }
-            self.advance(parsed);
+            self.advance(parsed, is_ours);
         }
     }
 
@@ -314,7 +314,6 @@ impl<'k> Reader<'k> {
         let Some(master_keys) = self.master_keys else { return true };
         match parsed.check_tag(master_keys) {
             Ok(()) => {
-                self.report.authentic_to = self.report.authentic_to.max(parsed.number);
                 self.tell(parsed);
                 true
             }
@@ -337,7 +336,7 @@ impl<'k> Reader<'k> {
         match parsed.mark {
             Some(Mark::Resume) => self.note(Note::Resumed { line, reason }),
             Some(Mark::Break) => self.damage(Damage::Broken { line, reason }),
-            Some(Mark::Begin | Mark::End | Mark::Checkpoint) | None => {}
+            Some(Mark::Begin | Mark::End | Mark::Checkpoint | Mark::Start | Mark::Stop) | None => {}
         }
     }
 
@@ -359,7 +358,7 @@ impl<'k> Reader<'k> {
         } else if begins {
             self.note(Note::BeginsLate { line: parsed.number });
         }
-        self.advance(parsed);
+        self.advance(parsed, is_ours);
     }
 
     /// Whether jwksd resumed here after a line before which all is well.
@@ -382,19 +381,20 @@ impl<'k> Reader<'k> {
         Some(self.rows - doubt.rows)
     }
 
-    fn advance(&mut self, parsed: &Parsed<'_>) {
+    fn advance(&mut self, parsed: &Parsed<'_>, is_ours: bool) {
         let link = parsed.link();
         self.report.lines += 1;
         self.report.last = link.number;
-        if let Some(position) = self.position.filter(|position| position.link.number == link.number)
-        {
-            if position.link == link {
-                self.report.authentic_to = self.report.authentic_to.max(link.number);
-            } else {
-                self.damage(Damage::Changed { line: link.number });
-            }
+        let synced = self.position.filter(|position| position.link.number == link.number);
+        if synced.is_some_and(|position| position.link != link) {
+            self.damage(Damage::Changed { line: link.number });
+        }
+        let is_whole = self.report.damage.is_empty() && self.gaps.is_empty();
+        if is_whole && (synced.is_some() || is_ours && self.master_keys.is_some()) {
+            self.report.authentic_to = link.number;
         }
         self.link = Some(link);
+        self.is_stopped = is_ours && parsed.mark == Some(Mark::Stop);
     }
 
     fn unreadable(&mut self) {
@@ -543,7 +543,12 @@ impl fmt::Display for Note {
                 write!(f, "{rows} rows before this one are from before lines were chained")
             }
             Self::Resumed { line, reason } => write!(f, "jwksd resumed with line {line}: {reason}"),
-            Self::Unfinished => write!(f, "the last row has no end"),
+            Self::Unfinished => write!(f, "this row has no end"),
+            Self::TornCheckpoint => write!(
+                f,
+                "one half of the checkpoint was torn by a power cut, or changed: the line that it \
+                 named may be missing"
+            ),
         }
     }
 }

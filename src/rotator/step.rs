@@ -270,8 +270,11 @@ impl Rotator {
     ) -> Result<(), StepError> {
         let recorded = self.record(keyset, asked, Decision::Intent, summary, now);
         let is_revocation = asked.action == "revoke" || asked.action == "revoke-all";
-        if recorded.is_err() && !is_revocation {
-            return Err(StepError::Audit);
+        if recorded.is_err() {
+            if !is_revocation {
+                return Err(StepError::Audit);
+            }
+            self.parts.audit.count_unrecorded();
         }
         let seen = self.served_until(now.lifecycle);
         let committed = self.parts.store.commit(keyset, loaded.revision, changes, seen);
