@@ -1413,3 +1413,13 @@ fn a_rotation_that_an_admin_puts_off_is_put_off_for_the_replacement_too() {
     assert_eq!((world.signs(), world.serves()), (Some(0), vec![0, 2]));
     assert_eq!(world.after([pass(DAY)]).signs(), Some(2));
 }
+
+#[test]
+fn an_algorithm_change_that_is_taken_back_leaves_an_admins_plan_where_it_was() {
+    // The replacement would have waited for longer than the plan.
+    let planned = Some(START + DAY + HOUR);
+    let world = world(PLAIN).after([pass(DAY), rotate(When::In(HOUR)), reload(5, 1)]);
+    assert!(world.key(2).activates > planned);
+    let world = world.after([reload(5, 0)]);
+    assert_eq!((world.key(1).activates, world.serves()), (planned, vec![0, 1]));
+}

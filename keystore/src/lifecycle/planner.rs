@@ -209,7 +209,8 @@ impl Planner {
     }
 
     /// The schedule plans what nobody planned, and plans anew what another schedule planned. What
-    /// an admin planned stays, and the key that takes a planned key's place follows its plan.
+    /// an admin planned stays, and the key that takes a planned key's place follows its plan; a
+    /// planned key whose place was to be taken, and is not, keeps its own.
     fn plan_activations(&mut self, facts: &Facts) {
         let now = self.now.lifecycle;
         let wanted = planner_of(&facts.rotate);
@@ -220,7 +221,7 @@ impl Planner {
         for life in self.pending_at(now) {
             let earliest = life.waited_at(facts);
             let (activates, by) = match &asked {
-                Some(asked) if life.algorithm == facts.algorithm => {
+                Some(asked) if life.algorithm == facts.algorithm && follows(&life, asked) => {
                     (asked.activates.map(|at| at.max(earliest)), PlannedBy::Admin)
                 }
                 _ if life.planned_by == PlannedBy::Admin || life.planned_by == wanted => continue,
@@ -431,6 +432,11 @@ impl Planner {
         self.set.apply(&step);
         self.steps.push(step);
     }
+}
+
+/// Whether a pending key takes the place of one that an admin planned.
+fn follows(life: &Life, asked: &Life) -> bool {
+    life.number > asked.number || life.planned_by != PlannedBy::Admin
 }
 
 fn planner_of(rotate: &Rotation) -> PlannedBy {
