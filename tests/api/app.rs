@@ -66,6 +66,9 @@ pub(crate) struct Running {
     public: Listen,
     internal: Listen,
     admin: Listen,
+    /// The same listeners over TCP, for callers with a bearer token.
+    pub(crate) internal_tcp: Listen,
+    pub(crate) admin_tcp: Listen,
     kept: Option<Box<dyn std::any::Any>>,
 }
 
@@ -120,6 +123,13 @@ impl TestApp {
         self.daemon = Running::start(self.dir.path(), &self.clock, &self.rows, &self.master_keys)
             .await
             .unwrap();
+    }
+
+    /// Kills the daemon: it records nothing more. Then lets `down` pass and starts it on the same
+    /// store.
+    pub(crate) async fn crash_and_restart_after(&mut self, down: Duration) {
+        self.daemon.crash().await;
+        self.restart_after(down).await;
     }
 
     /// Stops the daemon and lets `down` pass.
@@ -268,20 +278,30 @@ impl Running {
         }
         // As many as a start of the thread pool takes; the sockets accept from now on.
         tokio::task::yield_now().await;
-        let first = |places: Vec<Listen>| places.into_iter().next().unwrap();
+        let first = |places: &[Listen]| places[0].clone();
+        let tcp = |places: &[Listen]| {
+            let is_tcp = |place: &&Listen| matches!(place, Listen::Tcp(_));
+            places.iter().find(is_tcp).unwrap().clone()
+        };
         Ok(Self {
             administration,
             handles,
             rotator: Some(rotator),
-            public: first(places.public),
-            internal: first(places.internal),
-            admin: first(places.admin),
+            public: first(&places.public),
+            internal: first(&places.internal),
+            admin: first(&places.admin),
+            internal_tcp: tcp(&places.internal),
+            admin_tcp: tcp(&places.admin),
             kept: Some(Box::new(kept)),
         })
     }
 
     async fn stop(&mut self) {
         self.administration.rotator.not_serving();
+        self.crash().await;
+    }
+
+    async fn crash(&mut self) {
         for handle in self.handles.drain(..) {
             handle.stop(false).await;
         }
@@ -346,9 +366,9 @@ fn write_config(dir: &Path, keysets: &str, callers: &str) {
         base_url = "http://127.0.0.1:8080"
         root = "default"
         [internal]
-        listen = "unix:{dir_text}/sign.sock"
+        listen = ["unix:{dir_text}/sign.sock", "127.0.0.1:0"]
         [admin]
-        listen = "unix:{dir_text}/admin.sock"
+        listen = ["unix:{dir_text}/admin.sock", "127.0.0.1:0"]
         {keysets}
         {callers}
         "#

@@ -16,7 +16,7 @@ fn caller(grant: &str) -> String {
 }
 
 #[actix_web::test]
-async fn a_token_has_what_the_daemon_sets_and_verifies_with_the_served_set() {
+async fn a_token_has_what_the_daemon_sets_and_verifies_at_the_served_set() {
     let app = TestApp::start().await;
     let answer = app.sign("default").await;
     let parts = parts(&answer.token);

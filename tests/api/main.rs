@@ -14,6 +14,7 @@ mod audit;
 mod faults;
 mod internal;
 mod lifetime;
+mod matrix;
 mod public;
 mod supervision;
 mod token;
