@@ -96,6 +96,9 @@ fn log_to_stderr() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // What cannot be written would be told on stderr again, by a panic: a full disk or a reader
+        // that has gone must not end the daemon.
+        .log_internal_errors(false)
         .init();
 }
 

@@ -84,3 +84,17 @@ fn no_secret_is_printed_logged_or_audited() {
         assert!(!shown.contains(secret), "a secret is shown");
     }
 }
+
+#[test]
+fn a_log_that_cannot_be_written_does_not_end_the_daemon() {
+    let place = Place::new();
+    let mut command = Command::new("sh");
+    let serve = r#"exec "$0" serve --init 2>/dev/full"#;
+    command.args(["-c", serve, env!("CARGO_BIN_EXE_jwksd")]);
+    let mut command = place.settle(command);
+    command.env("RUST_LOG", "trace");
+    let daemon = place.start_as(command);
+    place.run(&["keys", "rotate", "default", "--now"]).ok();
+    assert!(daemon.verifies(&sign(&place)));
+    assert_eq!(daemon.end(Signal::TERM).code(), Some(0));
+}
