@@ -40,4 +40,11 @@ impl Secret {
     pub(crate) fn expose(&self) -> &[u8] {
         &self.0
     }
+
+    /// The PKCS#8 bytes, for tests that search for them where they must not be.
+    #[cfg(feature = "faults")]
+    #[must_use]
+    pub fn expose_to_tests(&self) -> &[u8] {
+        self.expose()
+    }
 }

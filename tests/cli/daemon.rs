@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use rustix::process::Pid;
 pub(crate) use rustix::process::Signal;
 use serde_json::Value;
 
@@ -62,10 +63,12 @@ impl Daemon {
         wait_for(words, || self.log().contains(words).then_some(()));
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
+        rustix::process::kill_process(self.pid(), signal).unwrap();
     }
 
     /// A file about its process.
@@ -86,9 +89,14 @@ impl Daemon {
 
     /// Where a listener is, as the daemon says: `public`, `internal` or `admin`.
     pub(crate) fn address(&self, listener: &str) -> String {
+        self.addresses(listener).swap_remove(0)
+    }
+
+    /// All the places where a listener is.
+    pub(crate) fn addresses(&self, listener: &str) -> Vec<String> {
         let said = self.said();
-        let line = said.lines().find(|line| line.trim_start().starts_with(listener)).unwrap();
-        line.split_whitespace().last().unwrap().to_owned()
+        let lines = said.lines().filter(|line| line.trim_start().starts_with(listener));
+        lines.map(|line| line.split_whitespace().last().unwrap().to_owned()).collect()
     }
 
     /// Status and body of a `GET` on the public listener.

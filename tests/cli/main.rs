@@ -14,5 +14,6 @@ mod output;
 mod place;
 mod refusals;
 mod reload;
+mod secrets;
 mod signals;
 mod start;

@@ -1,0 +1,190 @@
+//! Every error that can be had from outside.
+
+use std::fs::OpenOptions;
+use std::process::Command;
+
+use jwksd_keystore::crypto::{hex, sha256};
+use rustix::process::{Resource, Rlimit, prlimit};
+use serde_json::json;
+
+use super::acts::{kid, rotate, wait_until_settled};
+use super::vault::Vault;
+use super::wire::{To, Wire};
+use super::{ALGORITHMS, READER, TOKEN, each_set, set_of};
+use crate::daemon::Daemon;
+use crate::place::{Place, wait_for};
+
+const POST: &str = "POST";
+
+/// All codes but `internal` and `stopping`: the first takes a fault of the daemon, the other a
+/// request in the very moment of its end.
+const CODES: [&str; 23] = [
+    "not_found",
+    "method_not_allowed",
+    "invalid_request",
+    "body_too_large",
+    "invalid_claims",
+    "invalid_ttl",
+    "invalid_typ",
+    "unknown_caller",
+    "not_allowed",
+    "unknown_keyset",
+    "unknown_key",
+    "not_configured",
+    "no_active_key",
+    "expect_active_required",
+    "active_changed",
+    "too_early",
+    "wrong_state",
+    "not_durable",
+    "not_recorded",
+    "revocation_pending",
+    "store_unavailable",
+    "audit_unavailable",
+    "invalid_config",
+];
+
+pub(super) fn all_were_seen(shown: &[u8]) {
+    let shown = String::from_utf8_lossy(shown);
+    for code in CODES {
+        assert!(shown.contains(&format!("\"code\":\"{code}\"")), "never provoked: {code}");
+    }
+}
+
+/// The callers with a bearer token, for the configuration.
+pub(super) fn callers() -> String {
+    let caller = |name, token: &str, actions| {
+        let digest = hex(&sha256(token.as_bytes()));
+        format!(
+            "\n[[callers]]\nname = \"{name}\"\ntoken_sha256 = \"{digest}\"\n\
+             grants = [{{ keyset = \"*\", actions = [{actions}] }}]\n"
+        )
+    };
+    caller("all", TOKEN, "\"sign-token\", \"read\", \"rotate\", \"revoke\", \"operate\"")
+        + &caller("reader", READER, "\"read\"")
+}
+
+/// What goes wrong while all is well with the daemon.
+pub(super) fn provoke(place: &Place, wire: &Wire) {
+    let set = set_of(ALGORITHMS[0]);
+    let (active, standby) = (kid(wire, &set, "active"), kid(wire, &set, "pending"));
+    let at = |rest: &str| format!("/v1/keysets/{set}{rest}");
+    let large = format!(r#"{{"claims":{{"a":"{}"}},"ttl":60}}"#, "a".repeat(64 << 10));
+    let good = r#"{"claims":{},"ttl":60}"#;
+    let expecting = |kid: &str, rest: &str| format!(r#"{{"expect_active":"{kid}"{rest}}}"#);
+    let past = expecting(&active, r#","at":"2020-01-01T00:00:00Z""#);
+    let (tokens, rotation) = (at("/tokens"), at("/rotate"));
+    let unknown = "jwksd_unheard-of";
+    let revocation = at("/keys/unheard-of/revoke");
+    let reason = r#"{"reason":"a test"}"#;
+    let requests: [(To, &str, &str, &str, &str); 23] = [
+        (To::Public, "GET", "/nothing", "", "not_found"),
+        (To::Internal, "GET", "/nothing", "", "not_found"),
+        (To::Admin, "GET", "/nothing", "", "not_found"),
+        (To::Public, POST, "/.well-known/jwks.json", "", "method_not_allowed"),
+        (To::Internal, POST, &tokens, "{", "invalid_request"),
+        (To::Internal, POST, &tokens, &large, "body_too_large"),
+        (To::Internal, POST, &tokens, r#"{"claims":{"iss":"me"},"ttl":60}"#, "invalid_claims"),
+        (To::Internal, POST, &tokens, r#"{"claims":{},"ttl":"2h"}"#, "invalid_ttl"),
+        (To::Internal, POST, &tokens, r#"{"claims":{},"ttl":60,"typ":"me"}"#, "invalid_typ"),
+        (To::InternalTcp(unknown), POST, &tokens, good, "unknown_caller"),
+        (To::AdminTcp(unknown), "GET", "/v1/keysets", "", "unknown_caller"),
+        (To::InternalTcp(READER), POST, &tokens, good, "not_allowed"),
+        (To::AdminTcp(READER), POST, &rotation, &expecting(&active, ""), "not_allowed"),
+        (To::AdminTcp(READER), POST, "/v1/reload", "", "not_allowed"),
+        (To::Internal, POST, "/v1/keysets/unheard-of/tokens", good, "unknown_keyset"),
+        (To::Internal, POST, "/v1/keysets/second/tokens", good, "no_active_key"),
+        (To::AdminTcp(TOKEN), POST, &revocation, reason, "unknown_key"),
+        (To::AdminTcp(TOKEN), POST, &revocation, r#"{"reason":""}"#, "invalid_request"),
+        (To::Admin, POST, &rotation, "{}", "expect_active_required"),
+        (To::Admin, POST, &rotation, &expecting(&standby, ""), "active_changed"),
+        (To::Admin, POST, &rotation, &past, "too_early"),
+        (To::Admin, POST, &at(&format!("/keys/{active}/retire")), "", "wrong_state"),
+        (To::Admin, POST, &at(&format!("/keys/{standby}/retire")), "", "wrong_state"),
+    ];
+    for (to, method, path, body, code) in requests {
+        wire.ask(to, method, path, body).is_problem(code);
+    }
+    wire.ask(To::InternalTcp(TOKEN), POST, &tokens, good).ok();
+    wrong_configurations(place, wire);
+}
+
+/// A configuration that is none, and one without a key set.
+fn wrong_configurations(place: &Place, wire: &Wire) {
+    let (good, set) = (place.read("config.toml"), set_of(ALGORITHMS[2]));
+    let reload = || wire.ask(To::Admin, "POST", "/v1/reload", "");
+    place.write("config.toml", "[store");
+    reload().is_problem("invalid_config");
+    let (without, _) = good.split_once(&format!("\n[keysets.{set}]")).unwrap();
+    place.write("config.toml", without);
+    reload().ok();
+    let path = format!("/v1/keysets/{set}/tokens");
+    wire.ask(To::Internal, "POST", &path, r#"{"claims":{},"ttl":60}"#).is_problem("not_configured");
+    place.write("config.toml", &good);
+    reload().ok();
+}
+
+/// Starts the daemon so that it outlives a limit on the size of its files.
+pub(super) fn start_with_limits(place: &Place) -> Daemon {
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"trap "" XFSZ; exec "$0" serve"#, env!("CARGO_BIN_EXE_jwksd")]);
+    place.start_as(place.settle(command))
+}
+
+/// What goes wrong when nothing can be written; returns the lines of the audit that it took away.
+pub(super) fn provoke_with_a_full_disk(
+    place: &Place,
+    daemon: &Daemon,
+    wire: &Wire,
+    vault: &mut Vault,
+) -> String {
+    let audit = OpenOptions::new().write(true).open(place.path("data/audit.jsonl")).unwrap();
+    let before = place.read("data/audit.jsonl");
+    let set = set_of(ALGORITHMS[1]);
+    let (active, standby) = (kid(wire, &set, "active"), kid(wire, &set, "pending"));
+    audit.set_len(16 << 20).unwrap();
+    limit(daemon, Some(8 << 20));
+    without_audit(wire, &set, &active, &standby);
+    limit(daemon, None);
+    for _ in 0..3 {
+        // sled may have begun at the start of its file again.
+        each_set(|set| rotate(wire, set, &json!({"now": true})));
+        wait_until_settled(wire);
+        vault.take(place);
+    }
+    let active = kid(wire, &set, "active");
+    let meanwhile = place.read("data/audit.jsonl");
+    audit.set_len(0).unwrap();
+    limit(daemon, Some(8 << 10));
+    without_store(wire, &set, &active);
+    limit(daemon, None);
+    wait_for("the store to be back", || {
+        wire.ask(To::Admin, "GET", "/v1/status", "").ok()["ready"].as_bool().filter(|ready| *ready)
+    });
+    before + meanwhile.trim_start_matches('\0')
+}
+
+fn without_audit(wire: &Wire, set: &str, active: &str, standby: &str) {
+    let at = |rest: &str| format!("/v1/keysets/{set}{rest}");
+    let (good, reason) = (r#"{"claims":{},"ttl":60}"#, r#"{"reason":"a test"}"#);
+    let rotation = format!(r#"{{"expect_active":"{active}"}}"#);
+    wire.ask(To::Internal, POST, &at("/tokens"), good).is_problem("audit_unavailable");
+    wire.ask(To::Admin, POST, &at("/rotate"), &rotation).is_problem("audit_unavailable");
+    let revocation = at(&format!("/keys/{standby}/revoke"));
+    wire.ask(To::Admin, POST, &revocation, reason).is_problem("not_recorded");
+}
+
+fn without_store(wire: &Wire, set: &str, active: &str) {
+    let at = |rest: &str| format!("/v1/keysets/{set}{rest}");
+    let rotation = format!(r#"{{"expect_active":"{active}"}}"#);
+    wire.ask(To::Admin, POST, &at("/rotate"), &rotation).is_problem("store_unavailable");
+    let revocation = at(&format!("/keys/{active}/revoke"));
+    wire.ask(To::Admin, POST, &revocation, r#"{"reason":"a test"}"#).is_problem("not_durable");
+    wire.ask(To::Admin, POST, &at("/rotate"), &rotation).is_problem("revocation_pending");
+}
+
+/// How large the files of the daemon may become.
+fn limit(daemon: &Daemon, bytes: Option<u64>) {
+    let limit = Rlimit { current: bytes, maximum: None };
+    prlimit(Some(daemon.pid()), Resource::Fsize, limit).unwrap();
+}

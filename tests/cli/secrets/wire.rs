@@ -1,0 +1,112 @@
+//! Requests over raw sockets, and every byte that came back.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+use crate::daemon::Daemon;
+use crate::place::Place;
+
+/// The listeners of a daemon, and all that they ever answered.
+pub(super) struct Wire {
+    folder: PathBuf,
+    public: String,
+    internal: String,
+    admin: String,
+    heard: Mutex<Vec<u8>>,
+}
+
+/// To whom a request goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum To {
+    Public,
+    /// By the Unix socket: the test's own user.
+    Internal,
+    Admin,
+    /// By TCP: whoever has the bearer token.
+    InternalTcp(&'static str),
+    AdminTcp(&'static str),
+}
+
+/// An answer: its status, and the `code` of its problem, or what else it says.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+impl Wire {
+    pub(super) fn to(place: &Place, daemon: &Daemon) -> Self {
+        let tcp = |listener| daemon.addresses(listener).pop().unwrap();
+        Self {
+            folder: place.path(""),
+            public: tcp("public"),
+            internal: tcp("internal"),
+            admin: tcp("admin"),
+            heard: Mutex::default(),
+        }
+    }
+
+    /// All that was ever answered, heads and bodies.
+    pub(super) fn heard(self) -> Vec<u8> {
+        self.heard.into_inner().unwrap()
+    }
+
+    pub(super) fn ask(&self, to: To, method: &str, path: &str, body: &str) -> Answer {
+        let token = match to {
+            To::InternalTcp(token) | To::AdminTcp(token) => {
+                format!("Authorization: Bearer {token}\r\n")
+            }
+            To::Public | To::Internal | To::Admin => String::new(),
+        };
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{token}\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        let bytes = match to {
+            To::Public => exchange(TcpStream::connect(&self.public).unwrap(), &request),
+            To::InternalTcp(_) => exchange(TcpStream::connect(&self.internal).unwrap(), &request),
+            To::AdminTcp(_) => exchange(TcpStream::connect(&self.admin).unwrap(), &request),
+            To::Internal => exchange(self.unix("sign.sock"), &request),
+            To::Admin => exchange(self.unix("admin.sock"), &request),
+        };
+        self.heard.lock().unwrap().extend(&bytes);
+        let answer = String::from_utf8(bytes).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        Answer { status: status.unwrap_or_else(|| panic!("{answer}")), body: body.to_owned() }
+    }
+
+    fn unix(&self, socket: &str) -> UnixStream {
+        UnixStream::connect(self.folder.join("data").join(socket)).unwrap()
+    }
+}
+
+fn exchange(mut stream: impl Read + Write, request: &str) -> Vec<u8> {
+    // Who refuses a long body may close before it has read it.
+    let _ = stream.write_all(request.as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    answer
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.body))
+    }
+
+    #[track_caller]
+    pub(super) fn is_problem(&self, code: &str) {
+        assert_eq!(self.json()["code"], code, "{}", self.body);
+    }
+
+    #[track_caller]
+    pub(super) fn ok(self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self.json()
+    }
+}
