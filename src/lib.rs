@@ -21,6 +21,7 @@ pub mod listeners;
 pub mod master_key;
 pub mod memory;
 pub mod policy;
+pub mod pool;
 pub mod rings;
 pub mod rotator;
 pub mod server;
