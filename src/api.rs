@@ -45,6 +45,40 @@ pub struct TokenResponse {
     pub expires_at: String,
 }
 
+/// The most requests of a batch.
+pub const BATCH_LIMIT: usize = 1000;
+
+/// `POST /v1/keysets/{keyset}/tokens/batch`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchRequest<'a> {
+    /// At most [`BATCH_LIMIT`], each a [`TokenRequest`]. What is wrong with one is not wrong with
+    /// the batch, so they are not looked into here.
+    #[serde(borrow)]
+    pub requests: Vec<&'a RawValue>,
+}
+
+/// What came of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchResponse {
+    /// One for each request, in their order.
+    pub results: Vec<BatchResult>,
+}
+
+/// What came of one request of a batch: what it would have been answered alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum BatchResult {
+    /// A token.
+    Token(TokenResponse),
+    /// No token.
+    Error {
+        /// Why. Its `request_id` is that of the batch, a dot, and the place of the request in the
+        /// list, from 0; the audit's line about it has the same.
+        error: Problem,
+    },
+}
+
 /// `GET /v1/keysets`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeysetList {

@@ -209,6 +209,7 @@ fn exit_code_of(code: Code) -> u8 {
         | Code::RevocationPending
         | Code::StoreUnavailable
         | Code::AuditUnavailable
+        | Code::Busy
         | Code::Stopping => 6,
         Code::NotFound
         | Code::MethodNotAllowed

@@ -174,6 +174,33 @@ impl Custody {
         self.audit.count_unknown_caller(self.clock.now().wall);
     }
 
+    /// Whether a batch of tokens may be begun. What holds for all of its requests is decided and
+    /// recorded once.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError`]: there would be no token at all.
+    pub fn admit_batch(&self, asker: &Asker, keyset: &KeysetName) -> Result<(), TokenError> {
+        let config = self.config.load();
+        let admitted = self.admit(&config, asker, keyset).map(drop);
+        self.note(asker, keyset, &admitted);
+        admitted
+    }
+
+    /// The asker of one request of a batch: the caller as the configuration in force has it, so
+    /// that a grant which was taken away does not outlive the reload by the rest of a batch.
+    #[must_use]
+    pub fn asker_in_batch(&self, asker: &Asker, index: usize) -> Asker {
+        let config = self.config.load();
+        let is_same = |caller: &&Caller| caller.identity == asker.caller.identity;
+        let caller = config.callers.iter().find(is_same).cloned();
+        let nobody = || Caller { grants: Vec::new(), ..asker.caller.clone() };
+        Asker {
+            caller: caller.unwrap_or_else(nobody),
+            request_id: format!("{}.{index}", asker.request_id),
+        }
+    }
+
     /// Signs a token.
     ///
     /// # Errors
@@ -186,14 +213,19 @@ impl Custody {
         request: &TokenRequest<'_>,
     ) -> Result<SignedToken, TokenError> {
         let signed = self.sign_permitted(asker, keyset, request);
-        if let Err(error) = &signed
+        self.note(asker, keyset, &signed);
+        signed
+    }
+
+    /// Records what the gate did not.
+    fn note<T>(&self, asker: &Asker, keyset: &KeysetName, outcome: &Result<T, TokenError>) {
+        if let Err(error) = outcome
             && !matches!(error, TokenError::Denied(_))
         {
             // What the gate refused, it recorded. That nothing was signed here needs no permit.
             let (now, id) = (self.clock.now().wall, &asker.request_id);
             self.gate.note_refusal(&asker.caller, keyset, &error.to_string(), id, now);
         }
-        signed
     }
 
     fn sign_permitted(
@@ -202,15 +234,8 @@ impl Custody {
         keyset: &KeysetName,
         request: &TokenRequest<'_>,
     ) -> Result<SignedToken, TokenError> {
-        let may = asker.caller.may(Action::SignToken, keyset);
-        may.map_err(|refusal| self.record_refusal(asker, keyset, refusal))?;
         let config = self.config.load();
-        let ring = self.rings.ring(keyset);
-        let settings = match (config.keysets.get(keyset), &ring) {
-            (Some(configured), _) => &configured.tokens,
-            (None, Some(_)) => return Err(TokenError::NotConfigured(keyset.clone())),
-            (None, None) => return Err(TokenError::UnknownKeyset(keyset.clone())),
-        };
+        let (settings, ring) = self.admit(&config, asker, keyset)?;
         let ring = ring.ok_or(SignError::NoSigner)?;
         let claims = CallerClaims::parse(request.claims)?;
         let typ = requested_type(request, settings)?;
@@ -247,6 +272,24 @@ impl Custody {
         });
         let token = signer.sign(typ, &payload)?;
         Ok(SignedToken { token, kid: signer.kid().clone(), expires })
+    }
+
+    /// What is the same for all tokens of a caller in a key set: whether it may sign there, and
+    /// what with.
+    fn admit<'c>(
+        &self,
+        config: &'c Config,
+        asker: &Asker,
+        keyset: &KeysetName,
+    ) -> Result<(&'c TokenSettings, Option<Arc<Ring>>), TokenError> {
+        let may = asker.caller.may(Action::SignToken, keyset);
+        may.map_err(|refusal| self.record_refusal(asker, keyset, refusal))?;
+        let ring = self.rings.ring(keyset);
+        match (config.keysets.get(keyset), ring) {
+            (Some(configured), ring) => Ok((&configured.tokens, ring)),
+            (None, Some(_)) => Err(TokenError::NotConfigured(keyset.clone())),
+            (None, None) => Err(TokenError::UnknownKeyset(keyset.clone())),
+        }
     }
 
     /// Decides about an act of administration and records it.

@@ -51,7 +51,7 @@ pub enum NotTaken {
     #[error("{MOST_WAITING} batches are waiting already; try again in a moment")]
     Full,
     /// The pool stops.
-    #[error("nothing of the batch was signed")]
+    #[error("nothing of the batch was begun")]
     Stopping,
 }
 

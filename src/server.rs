@@ -1,9 +1,11 @@
 //! The only place that wires: from a configuration to a daemon that serves.
 
 use std::io;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::web::{self, Data, PayloadConfig, ServiceConfig};
@@ -23,12 +25,17 @@ use crate::health::Health;
 use crate::http;
 use crate::http::identity::RequestIds;
 use crate::listeners::{Access, BindError, Bound, Passed, PassedError, SocketFile, bind};
+use crate::pool::{self, Pool};
 
 use crate::rings::Rings;
 use crate::rotator;
 
 /// For how many seconds requests that are under way may go on after a stop was asked.
 const DRAIN_SECONDS: u64 = 10;
+
+/// For how long of that time batches go on. Then their rest is refused, so that their callers hear
+/// of all that was signed before they are cut off.
+pub const BATCHES_DRAIN: Duration = Duration::from_secs(DRAIN_SECONDS / 2);
 
 /// All sockets of the daemon.
 pub struct Sockets {
@@ -67,6 +74,10 @@ pub struct Daemon {
     pub servers: Vec<Server>,
     /// The rotator's thread. It ends only when it is stopped.
     pub rotator: JoinHandle<()>,
+    /// What signs batches.
+    pub pool: Pool,
+    /// Tells when threads of the pool ended. They end only when they are stopped.
+    pub pool_ends: pool::Ends,
     kept: Kept,
 }
 
@@ -202,30 +213,42 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
         started_with,
     });
     let ids = Data::new(RequestIds::new()?);
+    let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let (pool, pool_ends) = Pool::start(cores)?;
     let places = sockets.places();
     let mut socket_files = Vec::new();
     let for_public = (Data::from(custody.clone()), Data::new(health.clone()));
-    let for_internal = (Data::from(custody.clone()), ids.clone());
+    let for_internal = (Data::from(custody.clone()), ids.clone(), Data::new(pool.clone()));
     let for_admin = (Data::new(administration.clone()), ids);
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let servers = vec![
-        serve(sockets.public, 1, &mut socket_files, move |service| {
+        serve(sockets.public, 1, HangUp::Ignored, &mut socket_files, move |service| {
             service.app_data(for_public.0.clone()).app_data(for_public.1.clone());
             http::health::configure(service);
             http::public::configure(service);
         })?,
-        serve(sockets.internal, cores, &mut socket_files, move |service| {
+        serve(sockets.internal, cores.get(), HangUp::Heeded, &mut socket_files, move |service| {
             service.app_data(for_internal.0.clone()).app_data(for_internal.1.clone());
+            service.app_data(for_internal.2.clone());
             http::internal::configure(service);
         })?,
-        serve(sockets.admin, 1, &mut socket_files, move |service| {
+        serve(sockets.admin, 1, HangUp::Ignored, &mut socket_files, move |service| {
             service.app_data(for_admin.0.clone()).app_data(for_admin.1.clone());
             http::admin::configure(service);
         })?,
     ];
     administration.rotator.serving();
     let kept = Kept { _socket_files: socket_files, audit };
-    Ok(Daemon { custody, administration, health, places, servers, rotator: thread, kept })
+    Ok(Daemon {
+        custody,
+        administration,
+        health,
+        places,
+        servers,
+        rotator: thread,
+        pool,
+        pool_ends,
+        kept,
+    })
 }
 
 /// A daemon is ready when every set signs, but those that wait for an import.
@@ -245,10 +268,20 @@ fn check_signers(
     Ok(())
 }
 
+/// What becomes of a request whose caller closes its side of the connection before the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HangUp {
+    /// It is answered all the same: the caller may still be listening.
+    Ignored,
+    /// It is dropped, unless it was answered at once: nobody waits for the rest of a batch.
+    Heeded,
+}
+
 /// One listener on its own workers.
 fn serve(
     sockets: Vec<Bound>,
     workers: usize,
+    hang_up: HangUp,
     files: &mut Vec<SocketFile>,
     configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> io::Result<Server> {
@@ -261,6 +294,7 @@ fn serve(
     let mut server = HttpServer::new(factory)
         .workers(workers)
         .on_connect(http::identity::on_connect)
+        .h1_allow_half_closed(hang_up == HangUp::Ignored)
         .disable_signals()
         .shutdown_timeout(DRAIN_SECONDS);
     for socket in sockets {
@@ -290,7 +324,7 @@ impl Daemon {
 
     /// Takes apart what is to be watched from what is to be kept until the end.
     #[must_use]
-    pub fn into_parts(self) -> (Vec<Server>, JoinHandle<()>, impl Sized) {
-        (self.servers, self.rotator, self.kept)
+    pub fn into_parts(self) -> (Vec<Server>, JoinHandle<()>, pool::Ends, impl Sized) {
+        (self.servers, self.rotator, self.pool_ends, self.kept)
     }
 }

@@ -1,5 +1,6 @@
 //! Signals, systemd, and the rule that a task that ends unasked ends the process with an error.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::administration::Administration;
-use crate::server::Daemon;
+use crate::server::{BATCHES_DRAIN, Daemon};
 
 /// Why the process ends with an error.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +58,8 @@ impl Signals {
 pub async fn run(daemon: Daemon, mut signals: Signals) -> Result<(), Ended> {
     let administration = daemon.administration.clone();
     let handles = daemon.handles();
-    let (servers, rotator, kept) = daemon.into_parts();
+    let pool = daemon.pool.clone();
+    let (servers, rotator, mut pool_ends, kept) = daemon.into_parts();
     let mut listener_ended = watch_listeners(servers);
     let mut rotator_ended = watch_thread(rotator);
     let (reloads, mut wanted) = mpsc::channel::<()>(1);
@@ -82,6 +84,7 @@ pub async fn run(daemon: Daemon, mut signals: Signals) -> Result<(), Ended> {
                 Some(Ok(())) | None => Ended::Unasked("listener"),
             }),
             _ = rotator_ended.recv() => break Err(Ended::Unasked("rotator")),
+            _ = pool_ends.recv() => break Err(Ended::Unasked("pool for batches")),
         }
     };
 
@@ -90,12 +93,20 @@ pub async fn run(daemon: Daemon, mut signals: Signals) -> Result<(), Ended> {
     administration.rotator.not_serving();
     // All at once: each drains for as long as its requests need.
     let stopping: Vec<_> = handles.iter().map(|handle| handle.stop(ended.is_ok())).collect();
-    for stopped in stopping {
+    let mut stopped = pin!(async {
+        for stopped in stopping {
+            stopped.await;
+        }
+    });
+    if tokio::time::timeout(BATCHES_DRAIN, &mut stopped).await.is_err() {
+        pool.refuse();
         stopped.await;
     }
+    pool.stop();
     administration.rotator.stop();
-    // The thread may still be at something; an error means that it has ended already.
+    // The threads may still be at something; an error means that they have ended already.
     let _ = rotator_ended.recv().await;
+    while pool_ends.recv().await.is_some() {}
     drop(kept);
     ended
 }

@@ -13,7 +13,7 @@ pub enum Code {
     MethodNotAllowed,
     /// The body is not the JSON that is wanted.
     InvalidRequest,
-    /// The body is larger than 64 KiB.
+    /// The body is larger than the path takes, or a batch has too many requests.
     BodyTooLarge,
     /// The claims cannot be signed.
     InvalidClaims,
@@ -53,6 +53,8 @@ pub enum Code {
     AuditUnavailable,
     /// The configuration on disk is wrong; the old one stays in force.
     InvalidConfig,
+    /// As many batches are waiting as may. To be tried again after `Retry-After`.
+    Busy,
     /// The daemon is stopping.
     Stopping,
     /// A fault of the daemon. The cause is in its log.
@@ -121,6 +123,7 @@ impl Problem {
             | Code::NotRecorded
             | Code::RevocationPending
             | Code::InvalidConfig
+            | Code::Busy
             | Code::Stopping => format!("{}: {}", self.title, self.detail),
         }
     }
@@ -150,6 +153,7 @@ impl Code {
             | Self::RevocationPending
             | Self::StoreUnavailable
             | Self::AuditUnavailable
+            | Self::Busy
             | Self::Stopping => 503,
         }
     }
@@ -161,7 +165,7 @@ impl Code {
             Self::NotFound => "nothing is here",
             Self::MethodNotAllowed => "this method is not for this path",
             Self::InvalidRequest => "the request is not what this path takes",
-            Self::BodyTooLarge => "the body is larger than 64 KiB",
+            Self::BodyTooLarge => "the body is larger than this path takes",
             Self::InvalidClaims => "these claims cannot be signed",
             Self::InvalidTtl => "this ttl cannot be had",
             Self::InvalidTyp => "this typ cannot be had",
@@ -181,6 +185,7 @@ impl Code {
             Self::StoreUnavailable => "the store is not available; nothing was changed",
             Self::AuditUnavailable => "the audit is not available, so nothing was done",
             Self::InvalidConfig => "the configuration is wrong; the old one stays in force",
+            Self::Busy => "the daemon has enough to do",
             Self::Stopping => "the daemon is stopping",
             Self::Internal => "the daemon failed; its log has the cause",
         }

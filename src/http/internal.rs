@@ -7,13 +7,18 @@ use actix_web::{HttpRequest, HttpResponse};
 use super::identity::{RequestIds, identify};
 use super::problem;
 use crate::api::{Code, Problem, TokenRequest, TokenResponse};
-use crate::custody::Custody;
+use crate::custody::{Custody, SignedToken};
 
 /// Routes of the internal listener.
 pub fn configure(service: &mut ServiceConfig) {
     service.service(
         web::resource("/v1/keysets/{keyset}/tokens")
             .post(sign_token)
+            .default_service(web::to(|| async { problem::method_not_allowed("POST") })),
+    );
+    service.service(
+        web::resource("/v1/keysets/{keyset}/tokens/batch")
+            .post(super::batch::sign)
             .default_service(web::to(|| async { problem::method_not_allowed("POST") })),
     );
 }
@@ -47,11 +52,12 @@ fn token(
     let signed = custody
         .sign_token(&asker, &keyset, &wanted)
         .map_err(|error| with_id(problem::of_token(&error)))?;
-    Ok(TokenResponse {
-        token: signed.token,
-        kid: signed.kid,
-        expires_at: signed.expires.to_string(),
-    })
+    Ok(told(signed))
+}
+
+/// A token as callers see it.
+pub(super) fn told(signed: SignedToken) -> TokenResponse {
+    TokenResponse { token: signed.token, kid: signed.kid, expires_at: signed.expires.to_string() }
 }
 
 /// The body, if it was within the limit.

@@ -1,7 +1,7 @@
 //! What went wrong, as `application/problem+json`. The cause goes to the log, never to the caller.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CACHE_CONTROL, WWW_AUTHENTICATE};
+use actix_web::http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use jwksd_keystore::lifecycle::Refusal;
 use jwksd_keystore::ring::SignError;
@@ -12,7 +12,12 @@ use crate::api::{Code, Problem};
 use crate::audit::AuditError;
 use crate::custody::TokenError;
 use crate::gate::Denied;
+use crate::pool::NotTaken;
 use crate::rotator::{ReloadError, StepError};
+
+/// When a batch that found no place may try again. Batches of the quick algorithms make room within
+/// that time, and trying costs little.
+const RETRY_AFTER_SECONDS: &str = "1";
 
 /// The response that tells a problem.
 #[must_use]
@@ -22,6 +27,9 @@ pub fn respond(problem: &Problem) -> HttpResponse {
     response.insert_header((CACHE_CONTROL, "no-store"));
     if problem.code == Code::UnknownCaller {
         response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+    }
+    if problem.code == Code::Busy {
+        response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
     }
     let body = serde_json::to_vec(problem).unwrap_or_default();
     response.content_type("application/problem+json").body(body)
@@ -56,6 +64,16 @@ pub fn of_token(error: &TokenError) -> Problem {
         TokenError::Sign(SignError::Seal(_) | SignError::Crypto(_)) | TokenError::Random(_) => {
             return internal(error);
         }
+    };
+    Problem::new(code, error.to_string())
+}
+
+/// Why a batch was not begun.
+#[must_use]
+pub fn of_not_taken(error: NotTaken) -> Problem {
+    let code = match error {
+        NotTaken::Full => Code::Busy,
+        NotTaken::Stopping => Code::Stopping,
     };
     Problem::new(code, error.to_string())
 }
@@ -161,7 +179,7 @@ fn of_store(error: &StoreError) -> Problem {
     }
 }
 
-fn internal(error: &dyn std::error::Error) -> Problem {
+pub(super) fn internal(error: &dyn std::error::Error) -> Problem {
     tracing::error!(%error, "a request failed");
     Problem::new(Code::Internal, "the daemon failed; its log has the cause")
 }

@@ -14,6 +14,7 @@ use jwksd::client::{Client, ClientError};
 use jwksd::clock::{Clock, ManualClock};
 use jwksd::config::{Config, Listen};
 use jwksd::listeners::Passed;
+use jwksd::pool::{self, Pool};
 use jwksd::server::{self, Daemon, Foundation, Sockets};
 use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{MemoryRows, MemoryStore};
@@ -63,6 +64,8 @@ pub(crate) struct Running {
     pub(crate) administration: Arc<jwksd::administration::Administration>,
     handles: Vec<actix_web::dev::ServerHandle>,
     rotator: Option<std::thread::JoinHandle<()>>,
+    pub(crate) pool: Pool,
+    pool_ends: pool::Ends,
     public: Listen,
     internal: Listen,
     admin: Listen,
@@ -138,6 +141,15 @@ impl TestApp {
         self.clock.advance(down);
     }
 
+    /// Restarts the daemon with an audit on a disk that is full.
+    pub(crate) async fn restart_with_a_full_audit(&mut self) {
+        let path = self.dir.path().join("config.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let audit = self.audit_path().display().to_string();
+        std::fs::write(&path, text.replace(&audit, "/dev/full")).unwrap();
+        self.restart_after(Duration::ZERO).await;
+    }
+
     /// Stops the daemon and tries to start it; returns why it does not.
     pub(crate) async fn restart_fails(&mut self) -> String {
         self.daemon.stop().await;
@@ -187,9 +199,13 @@ impl TestApp {
 
     /// A request of raw bytes to the internal listener.
     pub(crate) async fn post_bytes(&self, path: &str, body: Vec<u8>) -> Answer {
+        post(self.internal(), path, body).await
+    }
+
+    /// The socket of the internal listener.
+    pub(crate) fn internal(&self) -> PathBuf {
         let Listen::Unix(socket) = &self.daemon.internal else { panic!("not a socket") };
-        let stream = tokio::net::UnixStream::connect(socket).await.unwrap();
-        send(stream, Method::POST, path, &[], body).await
+        socket.clone()
     }
 
     // --- the admin listener
@@ -272,7 +288,8 @@ impl Running {
         let administration = daemon.administration.clone();
         let places = daemon.places.clone();
         let handles = daemon.handles();
-        let (servers, rotator, kept) = daemon.into_parts();
+        let pool = daemon.pool.clone();
+        let (servers, rotator, pool_ends, kept) = daemon.into_parts();
         for server in servers {
             actix_web::rt::spawn(server);
         }
@@ -293,6 +310,8 @@ impl Running {
             internal_tcp: tcp(&places.internal),
             admin_tcp: tcp(&places.admin),
             kept: Some(Box::new(kept)),
+            pool,
+            pool_ends,
         })
     }
 
@@ -305,6 +324,8 @@ impl Running {
         for handle in self.handles.drain(..) {
             handle.stop(false).await;
         }
+        self.pool.stop();
+        while self.pool_ends.recv().await.is_some() {}
         self.administration.rotator.stop();
         if let Some(rotator) = self.rotator.take() {
             tokio::task::spawn_blocking(move || rotator.join()).await.unwrap().unwrap();
@@ -381,6 +402,12 @@ fn problem_of<T>(answer: Result<T, ClientError>) -> Result<T, Problem> {
         ClientError::Problem(problem) => *problem,
         other => panic!("{other}"),
     })
+}
+
+/// A request of raw bytes to a Unix socket. Dropped, it hangs up.
+pub(crate) async fn post(socket: PathBuf, path: &str, body: Vec<u8>) -> Answer {
+    let stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+    send(stream, Method::POST, path, &[], body).await
 }
 
 async fn send<S>(

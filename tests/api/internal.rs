@@ -218,6 +218,21 @@ async fn every_signature_is_in_the_audit_before_the_answer_and_the_token_never()
 }
 
 #[actix_web::test]
+async fn a_caller_that_has_no_more_to_say_still_gets_its_token() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let app = TestApp::start().await;
+    let mut stream = tokio::net::UnixStream::connect(app.internal()).await.unwrap();
+    let body = r#"{"claims":{},"ttl":60}"#;
+    let head = "POST /v1/keysets/default/tokens HTTP/1.1\r\nhost: x\r\ncontent-length: ";
+    stream.write_all(format!("{head}{}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(answer.contains("\"token\""), "{answer}");
+}
+
+#[actix_web::test]
 async fn a_set_out_of_the_configuration_signs_no_more() {
     let both =
         format!("{KEYSETS}{}", KEYSETS.replace("default", "old").replace(":8080\"", ":8080/old\""));

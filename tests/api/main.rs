@@ -11,6 +11,7 @@ mod admin;
 mod algorithms;
 mod app;
 mod audit;
+mod batch;
 mod faults;
 mod internal;
 mod lifetime;

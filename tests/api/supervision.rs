@@ -15,6 +15,16 @@ async fn a_rotator_that_ends_unasked_ends_the_daemon_with_an_error() {
 }
 
 #[actix_web::test]
+async fn a_pool_that_ends_unasked_ends_the_daemon_with_an_error() {
+    let (daemon, _app) = TestApp::start().await.hand_over().await;
+    daemon.pool.stop();
+    assert!(matches!(
+        supervise::run(daemon, Signals::receive().unwrap()).await,
+        Err(Ended::Unasked("pool for batches"))
+    ));
+}
+
+#[actix_web::test]
 async fn a_listener_that_ends_unasked_ends_the_daemon_with_an_error() {
     let (daemon, _app) = TestApp::start().await.hand_over().await;
     let public = daemon.handles().remove(0);
