@@ -24,9 +24,15 @@ use acts::{commands, revoke, revoke_all, rotate, under_load, wait_until_settled}
 use vault::Vault;
 use wire::{To, Wire};
 
-/// One key set for each algorithm. Of the sizes of RSA one will do: the code is the same.
-const ALGORITHMS: [Algorithm; 3] =
-    [Algorithm::Rs256(RsaBits::B2048), Algorithm::Es256, Algorithm::EdDsa];
+/// One key set for each kind of key. Of RSA one will do: the code is the same.
+const ALGORITHMS: [Algorithm; 6] = [
+    Algorithm::Rs256(RsaBits::B2048),
+    Algorithm::Es256,
+    Algorithm::Es384,
+    Algorithm::Es512,
+    Algorithm::EdDsa,
+    Algorithm::MlDsa65,
+];
 
 /// Bearer tokens: of a caller who may do everything, and of one who may only read.
 const TOKEN: &str = "jwksd_EGUWe7m9lqrhYRkFWZZnt4n8C5Ww2qSx0Zfv1tV4mVk";

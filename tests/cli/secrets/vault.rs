@@ -77,8 +77,9 @@ fn master_key(text: &str) -> Known {
 fn public_parts(record: &Record) -> Vec<Vec<u8>> {
     match &record.public {
         PublicKey::Rsa { n, e } => vec![n.clone(), e.clone()],
-        PublicKey::P256 { x, y } => vec![x.clone(), y.clone()],
+        PublicKey::Ec { x, y, .. } => vec![x.clone(), y.clone()],
         PublicKey::Ed25519 { x } => vec![x.clone()],
+        PublicKey::Akp { public, .. } => vec![public.clone()],
     }
 }
 
