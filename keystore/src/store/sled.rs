@@ -7,7 +7,8 @@
 //! * commits in one transaction with the flush inside it, which also counts the commit in a row of
 //!   its own: `commits`, tag and number;
 //! * syncs an own descriptor of sled's log afterwards, then writes the number of the commit to the
-//!   file `latest` and syncs that, and only then answers;
+//!   file `latest` and syncs that, and only then answers; likewise before it answers with what
+//!   another commit has written meanwhile;
 //! * uses one tree for all sets, since each tree costs memory; and lets sled never wake by itself.
 //!
 //! When a commit fails to reach the disk, the kernel may have dropped what it could not write and
@@ -139,6 +140,23 @@ impl SledRows {
         }
     }
 
+    /// Reads, and tells only what is durable.
+    fn read<T>(&self, read: impl Fn(&Opened) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        loop {
+            let durable = self.on_trusted(|opened| {
+                let value = read(opened)?;
+                match opened.make_seen_durable() {
+                    // Then it is read again, from what the disk has.
+                    Err(StoreError::Unknown(_)) => Ok(None),
+                    made => made.map(|()| Some(value)),
+                }
+            })?;
+            if let Some(value) = durable {
+                return Ok(value);
+            }
+        }
+    }
+
     /// Closes what failed and opens what is on disk, unless someone else just did.
     fn open_again(&self) -> Result<(), StoreError> {
         // Held throughout, so that no operation is left and nobody else opens.
@@ -206,7 +224,20 @@ impl Opened {
         }
     }
 
-    /// Syncs the log and then `latest`, so that the commit with this number can be acknowledged.
+    /// Makes durable what was read before this. sled shows a commit to everyone before it is flushed,
+    /// and a power cut would take back what someone was told.
+    fn make_seen_durable(&self) -> Result<(), StoreError> {
+        let stored = self.rows.get(COMMITS_ROW).map_err(|error| failed(&error))?;
+        let number = commits(stored.as_deref(), &self.master_keys)?;
+        if number > self.latest.lock().unwrap_or_else(PoisonError::into_inner).number() {
+            self.rows.flush().map_err(|error| self.distrust(told(&error)))?;
+            self.make_durable(number)?;
+        }
+        Ok(())
+    }
+
+    /// Syncs the log and then `latest`, so that the commit with this number, which was flushed, can be
+    /// acknowledged.
     fn make_durable(&self, number: u64) -> Result<(), StoreError> {
         // One after the other: the kernel tells of a failure only once.
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -271,11 +302,11 @@ impl Opened {
 
 impl Rows for SledRows {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.on_trusted(|opened| opened.get(key))
+        self.read(|opened| opened.get(key))
     }
 
     fn scan(&self, prefix: &[u8]) -> Result<Pairs, StoreError> {
-        self.on_trusted(|opened| opened.scan(prefix))
+        self.read(|opened| opened.scan(prefix))
     }
 
     fn write(&self, expected: &[Row], rows: &[Row]) -> Result<Result<(), usize>, StoreError> {
@@ -591,6 +622,44 @@ pub(super) mod tests {
         drop(store);
         let store = open_when_free(dir.path(), keys).unwrap();
         assert_eq!((store.numbers(), store.seen()), ((6, 6), Ok(Time::from_millis(9))));
+    }
+
+    /// A commit by someone who did not come to sync it yet.
+    fn write_without_sync(store: &SledStore, millis: u64) {
+        let keys = &store.0.rows.master_keys;
+        store.opened(|opened| {
+            opened.rows.insert("seen", tagged_number(keys, b"seen", millis)).unwrap();
+            let number = opened.latest.lock().unwrap().number() + 1;
+            opened.rows.insert(COMMITS_ROW, tagged_number(keys, COMMITS_ROW, number)).unwrap();
+        });
+    }
+
+    #[test]
+    fn what_is_read_is_durable_before_it_is_told() {
+        let (_dir, _keys, store) = new_store();
+        let reads: [&dyn Fn() -> u64; 2] = [&|| store.seen().unwrap().as_millis(), &|| {
+            assert_eq!(store.rows().scan(b"seen").unwrap().len(), 1);
+            2
+        }];
+        for (millis, read) in (1..).zip(reads) {
+            write_without_sync(&store, millis);
+            assert_eq!(store.numbers(), (millis + 1, millis));
+            assert_eq!(read(), millis);
+            assert_eq!(store.numbers(), (millis + 1, millis + 1));
+        }
+    }
+
+    #[test]
+    fn what_is_read_and_cannot_be_synced_is_read_again_from_the_disk() {
+        let (dir, _keys, mut store) = new_store();
+        let log = dir.path().join(LOG_FILE);
+        let durable = fs::read(&log).unwrap();
+        store.break_log();
+        write_without_sync(&store, 1);
+        store.opened(|opened| opened.rows.flush()).unwrap();
+        fs::write(&log, durable).unwrap();
+        assert_eq!(when_free(|| store.seen()), Ok(Time::EPOCH));
+        assert_eq!(store.numbers(), (1, 1));
     }
 
     #[test]
