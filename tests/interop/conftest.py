@@ -2,7 +2,7 @@
 
 import pytest
 
-from daemon import BINARY
+from binary import BINARY
 
 
 def pytest_sessionstart() -> None:

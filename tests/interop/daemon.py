@@ -6,7 +6,6 @@ command line, the Unix socket for signing and the public listener.
 
 import http.client
 import json
-import os
 import socket
 import subprocess
 import tempfile
@@ -16,12 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from binary import BINARY, UnixConnection
 from tokens import Token
 from waiting import wait_until
-
-BINARY = Path(
-    os.environ.get("JWKSD_BIN") or Path(__file__).resolve().parents[2] / "target/debug/jwksd"
-).resolve()
 
 KEYSET = "default"
 AUDIENCE = "api.example.com"
@@ -145,7 +141,7 @@ class Daemon:
     def sign(self, subject: str, keyset: str = KEYSET) -> Token:
         """Have a token signed over the Unix socket."""
         request = json.dumps({"claims": {"sub": subject}, "ttl": TOKEN_TTL})
-        connection = _UnixConnection(self._folder / "data/sign.sock")
+        connection = UnixConnection(self._folder / "data/sign.sock")
         try:
             connection.request(
                 "POST",
@@ -273,17 +269,6 @@ def running_daemon(rotate: str, algorithms: Iterable[str] = ()) -> Iterator[Daem
         finally:
             daemon.kill()
             print(f"--- end of the daemon's log ---\n{daemon.log_tail()}")
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=10)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
 
 
 def _free_port() -> int:

@@ -7,10 +7,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], timeout: float, what: str) -> T:
+def wait_until(
+    condition: Callable[[], T], timeout: float, what: str, every: float = 0.1
+) -> T:
     """Poll `condition` until it answers something truthy, and hand that back."""
     deadline = time.monotonic() + timeout
     while not (answer := condition()):
         assert time.monotonic() < deadline, f"waited {timeout:.0f} s in vain until {what}"
-        time.sleep(0.1)
+        time.sleep(every)
     return answer
