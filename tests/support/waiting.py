@@ -7,9 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(
-    condition: Callable[[], T], timeout: float, what: str, every: float = 0.1
-) -> T:
+def wait_until(condition: Callable[[], T], timeout: float, what: str, every: float = 0.1) -> T:
     """Poll `condition` until it answers something truthy, and hand that back."""
     deadline = time.monotonic() + timeout
     while not (answer := condition()):
