@@ -27,7 +27,8 @@
 //! was not opened for this is beyond repair, and only a copy of all its files helps.
 //!
 //! A store is begun by a `latest` of 0, which says that nothing was acknowledged yet. As long as it
-//! says so an empty store is one whose making was interrupted, and opening it ends the making.
+//! says so an empty store is one whose making was interrupted, and opening it ends the making; sled's
+//! parameters, which may be torn then, are written again.
 //! Later an empty store is one that lost all it had, and without the file nothing is opened.
 
 use std::fs::{self, File, TryLockError};
@@ -50,6 +51,9 @@ const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What is in the directory of every sled database.
 const LOG_FILE: &str = "db";
+
+/// What else is there: always the same.
+const PARAMETERS_FILE: &str = "conf";
 
 /// How long an opening waits for the closing before it.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -183,6 +187,10 @@ impl Opened {
             not_older(0, &HighWater::open(path, master_keys.clone())?)?;
         }
         prepare(path)?;
+        let begun = HighWater::open(path, master_keys.clone());
+        if begun.is_ok_and(|latest| latest.number() == 0) {
+            remove_parameters(path).map_err(|error| unavailable(&error))?;
+        }
         let database = sled::Config::new()
             .path(path)
             .cache_capacity(CACHE_BYTES)
@@ -392,6 +400,15 @@ fn remove_unfinished(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Removes what sled writes again in the same words. It writes them in two parts and syncs neither, so
+/// an interrupted making leaves a part, which it would take for damage.
+fn remove_parameters(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path.join(PARAMETERS_FILE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Reads every file below `path`.
@@ -1020,6 +1037,27 @@ pub(super) mod tests {
                 assert_eq!(other, Some(StoreError::OtherMasterKey { id: keys.sealing_id() }));
                 let store = end(dir.path(), keys.clone()).unwrap();
                 assert_eq!((store.numbers(), store.keysets()), ((1, 1), Ok(vec![])), "{index}");
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_that_an_interrupted_making_left_torn_are_written_again() {
+        let keys = Arc::new(master_keys());
+        let (whole, _keys, store) = new_store();
+        drop(store);
+        let parameters = fs::read(whole.path().join(PARAMETERS_FILE)).unwrap();
+        for length in 0..parameters.len() {
+            for has_log in [true, false] {
+                let dir = tempfile::tempdir().unwrap();
+                HighWater::create(dir.path(), &keys).unwrap();
+                fs::write(dir.path().join(PARAMETERS_FILE), &parameters[..length]).unwrap();
+                if has_log {
+                    File::create(dir.path().join(LOG_FILE)).unwrap();
+                }
+                let store = open_when_free(dir.path(), keys.clone()).unwrap();
+                assert_eq!((store.numbers(), store.keysets()), ((1, 1), Ok(vec![])));
+                assert_eq!(fs::read(dir.path().join(PARAMETERS_FILE)).unwrap(), parameters);
             }
         }
     }
