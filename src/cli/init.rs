@@ -110,11 +110,17 @@ pub(super) fn open(config: &Config) -> anyhow::Result<(SledStore, Arc<MasterKeys
     Ok((store, master_keys))
 }
 
-/// Whether anything is where the store should be.
+/// Whether anything is where the store should be, besides what a making left that was interrupted
+/// before there was a store.
 fn has_store(path: &Path) -> anyhow::Result<bool> {
     let looking = || format!("cannot look at {}", path.display());
     if !path.try_exists().with_context(looking)? {
         return Ok(false);
     }
-    Ok(std::fs::read_dir(path).with_context(looking)?.next().is_some())
+    for entry in std::fs::read_dir(path).with_context(looking)? {
+        if !SledStore::is_left_over(&entry.with_context(looking)?.file_name()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

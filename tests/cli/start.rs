@@ -109,3 +109,19 @@ fn init_for_a_user_that_does_not_exist_makes_nothing() {
     refused.fails(1, &[]);
     assert!(!place.has("data"));
 }
+
+#[test]
+fn a_making_that_was_interrupted_at_once_can_be_begun_again() {
+    let place = Place::new();
+    place.run(&["init"]).ok();
+    fs::remove_dir_all(place.path("data/store")).unwrap();
+    fs::create_dir(place.path("data/store")).unwrap();
+    place.write("data/store/latest.new", "");
+    // Either way it says what to do.
+    for arguments in [["serve"].as_slice(), &["serve", "--init"], &["init"]] {
+        place.run_serve(arguments).fails(1, &["but no store", "remove the key"]);
+    }
+    fs::remove_file(place.path("data/master.key")).unwrap();
+    place.start();
+    assert!(!place.has("data/store/latest.new"));
+}

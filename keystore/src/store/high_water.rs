@@ -21,7 +21,7 @@ use crate::seal::{MasterKeys, SealError};
 const FILE: &str = "latest";
 
 /// Where the first slots are written, so that the file is either absent or whole.
-const UNFINISHED_FILE: &str = "latest.new";
+pub(super) const UNFINISHED_FILE: &str = "latest.new";
 
 /// What the tags of the slots are made for; no row has this key.
 const NAME: &[u8] = b"latest";

@@ -31,6 +31,7 @@
 //! parameters, which may be torn then, are written again.
 //! Later an empty store is one that lost all it had, and without the file nothing is opened.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::mem;
@@ -44,7 +45,7 @@ use sled::transaction::{ConflictableTransactionError, TransactionError};
 
 use super::StoreError;
 use super::authenticated::{Authenticated, FORMAT_ROW, Pairs, Row, Rows, Wraps, known_format};
-use super::high_water::{HighWater, checked_number, tagged_number};
+use super::high_water::{HighWater, UNFINISHED_FILE, checked_number, tagged_number};
 use crate::seal::MasterKeys;
 
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
@@ -94,6 +95,13 @@ impl SledStore {
     #[must_use]
     pub fn exists(path: &Path) -> bool {
         path.join(LOG_FILE).exists() || HighWater::exists(path).unwrap_or(false)
+    }
+
+    /// Whether a file of this name says nothing: making a store leaves it where that is interrupted
+    /// before there is one, and [`SledStore::create`] writes over it.
+    #[must_use]
+    pub fn is_left_over(name: &OsStr) -> bool {
+        name == UNFINISHED_FILE
     }
 
     /// Opens the store at `path`.
