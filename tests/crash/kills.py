@@ -131,8 +131,9 @@ def run_place(half: Half, rng: random.Random, result: Result) -> None:
 def run_round(place: Place, history: History, number: int, rng: random.Random, loses: bool) -> None:
     """One start and one kill."""
     place.start()
-    if number % 5 == 4:
-        time.sleep(rng.uniform(0, 0.06))
+    # The first two starts make the store.
+    if number < 2 or number % 5 == 4:
+        time.sleep(rng.uniform(0, 0.15 if number < 2 else 0.06))
         place.kill()
         history.killed(f"round {number}: killed during the start")
         return
@@ -142,6 +143,10 @@ def run_round(place: Place, history: History, number: int, rng: random.Random, l
     load.start()
     # Now and then as long as it takes that keys activate and retire by themselves.
     load.wait(rng.uniform(1.2, 1.8) if number % 10 == 6 else rng.uniform(0.005, 0.3))
+    if number % 4 == 1:
+        # It is about to stop anyway.
+        place.terminate()
+        time.sleep(rng.uniform(0, 0.03))
     place.kill()
     load.join()
     history.killed(f"round {number}: killed under load")

@@ -12,7 +12,7 @@ from history import History
 from place import KEYSETS, Place, call
 
 # What a healthy daemon may answer to what is asked here, besides 200: a key is being made, or has
-# left since it was looked up.
+# left since it was looked up, or the daemon was asked to end.
 REFUSALS = {
     "no_active_key",
     "active_changed",
@@ -20,6 +20,7 @@ REFUSALS = {
     "unknown_key",
     "wrong_state",
     "revocation_pending",
+    "stopping",
 }
 
 # The longest, in seconds, between two requests of a caller or watcher, so that admins get on.

@@ -91,7 +91,11 @@ class Place:
         """Starts the daemon, through the command `before` where there is one; does not wait."""
         for socket in self.folder.glob("*.sock"):
             socket.unlink()
-        options = [] if (self.data / "store").exists() else ["--init"]
+        options = []
+        if not any((self.data / "store" / file).exists() for file in ("latest", "db")):
+            # A making that left a master key alone; the daemon asks to remove it.
+            (self.data / "master.key").unlink(missing_ok=True)
+            options = ["--init"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*before, str(BINARY), "--config", "jwksd.toml", "serve", *options],
@@ -117,6 +121,10 @@ class Place:
             return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
         wait_until(all_stopped, timeout=30, what="the daemon has stopped", every=0.002)
+
+    def terminate(self) -> None:
+        """Asks it to end, and does not wait."""
+        self._process.terminate()
 
     def kill(self) -> None:
         if self._process:
