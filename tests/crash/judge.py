@@ -220,7 +220,7 @@ def tokens_are_audited(place: Place, history: History, loses: bool) -> Iterator[
 
 
 def _audit(place: Place) -> bytes:
-    return (place.data / "audit.jsonl").read_bytes()
+    return place.audit.read_bytes()
 
 
 def _parsed(line: bytes) -> dict | None:

@@ -28,7 +28,7 @@ CONFIG = """
 path = "data/store"
 master_key = "data/master.key"
 [audit]
-path = "data/audit.jsonl"
+path = "{audit}"
 [public]
 listen = "unix:public.sock"
 base_url = "http://127.0.0.1"
@@ -40,7 +40,7 @@ listen = "unix:admin.sock"
 [[callers]]
 name = "local"
 uid = "self"
-grants = [{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", "operate"] }]
+grants = [{{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", "operate"] }}]
 """
 
 KEYSET = """
@@ -63,9 +63,12 @@ class DoesNotOpen(Exception):
 class Place:
     """What is killed here may lose what it did not sync if `data` stands on something lossy."""
 
-    def __init__(self, folder: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, environment: dict[str, str] | None, audit: str = "data/audit.jsonl"
+    ) -> None:
         self.folder = folder
         self.data = folder / "data"
+        self.audit = folder / audit
         # How long the audit was at each kill.
         self.ends: list[int] = []
         self.environment = environment or {}
@@ -75,12 +78,13 @@ class Place:
             KEYSET.format(name=name, algorithm=algorithm, ttl=ttl)
             for name, (algorithm, ttl) in KEYSETS.items()
         )
-        (folder / "jwksd.toml").write_text(CONFIG + "".join(keysets))
+        (folder / "jwksd.toml").write_text(CONFIG.format(audit=audit) + "".join(keysets))
 
     @staticmethod
-    def new(environment: dict[str, str] | None = None) -> "Place":
+    def new(environment: dict[str, str] | None = None, **options: str) -> "Place":
         """In a folder with a short path: that of a Unix socket has at most 107 bytes."""
-        return Place(Path(tempfile.mkdtemp(prefix="jwksd-crash-", dir="/tmp")), environment)
+        folder = Path(tempfile.mkdtemp(prefix="jwksd-crash-", dir="/tmp"))
+        return Place(folder, environment, **options)
 
     def remove(self) -> None:
         shutil.rmtree(self.folder)
@@ -131,8 +135,11 @@ class Place:
             self._process.kill()
             self._process.wait()
             self._process = None
-            audit = self.data / "audit.jsonl"
-            self.ends.append(audit.stat().st_size if audit.exists() else 0)
+            self.audit_ends_here()
+
+    def audit_ends_here(self) -> None:
+        """From here on the audit is written by another life of the daemon."""
+        self.ends.append(self.audit.stat().st_size if self.audit.exists() else 0)
 
     def log_tail(self) -> str:
         return self._log.read_text(errors="replace")[-3000:] if self._log.exists() else ""
