@@ -54,7 +54,7 @@ CONTROLS = {
     "fdatasync:audit.jsonl": 0.0,
 }
 CONTROL_IMAGES = 20
-# Failures that are told in full; the rest is counted.
+# Failures that are told in full and kept; the rest is counted.
 TOLD = 3
 
 
@@ -101,6 +101,8 @@ def main() -> int:
     print(f"replay: {whole} of {arguments.images} images whole")
     for failure in failures[:TOLD]:
         print(f"\nBROKEN {failure.image}{failure}")
+    for failure in failures[TOLD:]:
+        shutil.rmtree(failure.kept)
     is_good = not failures
     for without, flips in CONTROLS.items():
         task = Task(recorded, arguments.seed, tuple(without.split(",")), flips)
