@@ -225,6 +225,8 @@ def _audit(place: Place) -> bytes:
 
 def _parsed(line: bytes) -> dict | None:
     try:
-        return json.loads(line)
+        parsed = json.loads(line)
     except ValueError:
         return None
+    # What is left of a torn line may be a number.
+    return parsed if isinstance(parsed, dict) else None
