@@ -10,9 +10,8 @@ use crate::app::TestApp;
 
 /// Makes every write to the audit fail from the next start on, as a full disk does.
 fn fill_the_disk(app: &TestApp) {
-    let path = app.audit_path();
-    std::fs::rename(&path, path.with_extension("kept")).unwrap();
-    std::os::unix::fs::symlink("/dev/full", path).unwrap();
+    let audit = app.audit_path().display().to_string();
+    app.edit(&audit, "/dev/full");
 }
 
 #[actix_web::test]

@@ -69,8 +69,6 @@ class Place:
         self.folder = folder
         self.data = folder / "data"
         self.audit = folder / audit
-        # How long the audit was at each kill.
-        self.ends: list[int] = []
         self.environment = environment or {}
         self._process: subprocess.Popen | None = None
         self.data.mkdir(mode=0o700, exist_ok=True)
@@ -135,11 +133,18 @@ class Place:
             self._process.kill()
             self._process.wait()
             self._process = None
-            self.audit_ends_here()
 
-    def audit_ends_here(self) -> None:
-        """From here on the audit is written by another life of the daemon."""
-        self.ends.append(self.audit.stat().st_size if self.audit.exists() else 0)
+    def run(self, *command: str) -> dict:
+        """What a command prints as JSON, whether it likes what it found or not."""
+        done = subprocess.run(
+            [str(BINARY), "--config", "jwksd.toml", *command],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+        )
+        if not done.stdout:
+            raise DoesNotOpen(f"{command}: {done.stderr.strip()}")
+        return json.loads(done.stdout)
 
     def log_tail(self) -> str:
         return self._log.read_text(errors="replace")[-3000:] if self._log.exists() else ""

@@ -123,9 +123,8 @@ def live(
 def start_from(image: Path, before: Place, history: History) -> Failure | None:
     place = Place.new(audit=str(before.audit.relative_to(before.folder)))
     with mounted(image, place.data):
-        if before.audit.exists():
-            shutil.copyfile(before.audit, place.audit)
-        place.audit_ends_here()
+        for file in before.folder.glob(f"{AUDIT_ELSEWHERE}*"):
+            shutil.copyfile(file, place.folder / file.name)
         failure = judged_start(place, history, loses=True)
         if failure:
             failure.kept = shutil.copytree(place.data, place.folder / "after")

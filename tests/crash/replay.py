@@ -199,7 +199,6 @@ def replay(number: int) -> BrokenImage | None:
     history = history_until(task, cut.at)
     place = Place.new()
     build(task, place.data, cut, rng)
-    place.audit_ends_here()
     shutil.copytree(place.data, place.folder / "image")
     failure = judged_start(place, history, loses=True)
     if failure and not (cut.is_flipped and REFUSED in failure.complaints[0]):
