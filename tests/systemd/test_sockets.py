@@ -99,8 +99,9 @@ class PassedSockets(unittest.TestCase):
     def test_a_socket_that_everyone_may_open_is_taken_with_a_warning_and_keeps_its_mode(self) -> None:
         opened = self.unix("sign.sock", 0o666)
         self.manager.start([opened, self.unix("admin.sock"), self.manager.public])
-        warnings = [line for line in self.manager.log().splitlines() if " WARN " in line]
-        self.assertEqual(len([line for line in warnings if "every user of this host" in line]), 1)
+        log = self.manager.log().splitlines()
+        warnings = [line for line in log if " WARN " in line and "every user of this host" in line]
+        self.assertEqual(len(warnings), 1)
         self.assertIn("sign.sock", warnings[0])
         mode = self.manager.path("sign.sock").stat().st_mode
         self.assertEqual(stat.filemode(mode), "srw-rw-rw-")
