@@ -12,7 +12,7 @@ pub use problem::{Code, Problem};
 
 /// `POST /v1/keysets/{keyset}/tokens`
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with claims and ttl")]
 pub struct TokenRequest<'a> {
     /// The claims of the caller, copied into the token byte for byte.
     #[serde(borrow)]
