@@ -14,6 +14,7 @@ mod line;
 mod recovery;
 mod refusals;
 mod rows;
+mod scribe;
 pub mod verify;
 
 use std::fs::File;
@@ -33,6 +34,7 @@ use self::checkpoint::{Checkpoint, Held};
 use self::file::{AuditFile, Kind};
 pub use self::line::{Decision, Line};
 use self::refusals::{Fate, Refusals};
+use self::scribe::Scribe;
 use crate::clock::Clock;
 
 /// Within which time a line is on the disk.
@@ -75,6 +77,15 @@ pub enum Recorded {
     No,
 }
 
+/// Which thread records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorder {
+    /// One that serves requests.
+    Worker,
+    /// One that gives way to others, and may stand still at any moment.
+    GivesWay,
+}
+
 /// A line could not be written: what it says must not happen.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the audit: {0}")]
@@ -84,6 +95,7 @@ pub struct AuditError(#[from] io::Error);
 pub struct Audit {
     shared: Arc<Shared>,
     syncer: Mutex<Option<thread::JoinHandle<()>>>,
+    scribe: Scribe,
 }
 
 struct Shared {
@@ -110,6 +122,14 @@ struct State {
     refusals: Refusals,
     /// How many decisions took effect without a line.
     unrecorded: u64,
+}
+
+/// A line as it will be written, but for its place in the chain.
+struct Entry {
+    object: Vec<u8>,
+    time: Time,
+    /// The caller, where it is a refusal.
+    refused: Option<String>,
 }
 
 /// Whether the audit is open.
@@ -170,7 +190,8 @@ impl Audit {
         let syncer = thread::Builder::new()
             .name("audit-sync".into())
             .spawn(move || for_thread.sync_until_stopped())?;
-        Ok(Self { shared, syncer: Mutex::new(Some(syncer)) })
+        let scribe = Scribe::start(shared.clone())?;
+        Ok(Self { shared, syncer: Mutex::new(Some(syncer)), scribe })
     }
 
     /// Hands a line to the kernel. It is on the disk within [`SYNC_WITHIN`]. Of the refusals of one
@@ -179,17 +200,12 @@ impl Audit {
     /// # Errors
     ///
     /// The line was not written, so what it says must not happen.
-    pub fn record(&self, line: &Line<'_>) -> Result<Recorded, AuditError> {
-        let object = object_of(line)?;
-        let mut state = self.shared.lock();
-        if line.decision == Decision::Refused && self.shared.only_counts(&mut state, line) {
-            return Ok(Recorded::Yes);
+    pub fn record(&self, line: &Line<'_>, recorder: Recorder) -> Result<Recorded, AuditError> {
+        let entry = Entry::of(line)?;
+        match recorder {
+            Recorder::Worker => self.shared.record(&entry),
+            Recorder::GivesWay => self.scribe.record(entry),
         }
-        let written = self.shared.write(&mut state, &object, line.time).map(|_| ());
-        if written.is_ok() {
-            self.shared.sync_soon(&mut state);
-        }
-        self.shared.settle(state, written)
     }
 
     /// Writes a line and waits until it is on the disk. Not for threads that serve requests.
@@ -198,10 +214,10 @@ impl Audit {
     ///
     /// The line is not known to be on the disk, so what it says must not happen.
     pub fn record_durably(&self, line: &Line<'_>) -> Result<Recorded, AuditError> {
-        let object = object_of(line)?;
+        let entry = Entry::of(line)?;
         let written = {
             let mut state = self.shared.lock();
-            self.shared.write(&mut state, &object, line.time)
+            self.shared.write(&mut state, &entry)
         };
         let synced = written.and_then(|written| self.shared.sync(&written));
         self.shared.settle(self.shared.lock(), synced)
@@ -221,6 +237,7 @@ impl Audit {
     pub fn close(&self) {
         let syncer = self.syncer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(syncer) = syncer else { return };
+        self.scribe.end();
         self.shared.lock().life = Life::Stopping;
         self.shared.wake.notify_one();
         // A syncer that panicked has aborted the process already.
@@ -252,11 +269,33 @@ impl Drop for Audit {
     }
 }
 
+impl Entry {
+    fn of(line: &Line<'_>) -> Result<Self, AuditError> {
+        let object = line.object().map_err(|error| AuditError(error.into()))?;
+        let refused = (line.decision == Decision::Refused).then(|| line.caller.to_owned());
+        Ok(Self { object, time: line.time, refused })
+    }
+}
+
 impl Shared {
+    fn record(&self, entry: &Entry) -> Result<Recorded, AuditError> {
+        let mut state = self.lock();
+        if let Some(caller) = &entry.refused
+            && self.only_counts(&mut state, caller, entry.time)
+        {
+            return Ok(Recorded::Yes);
+        }
+        let written = self.write(&mut state, entry).map(|_| ());
+        if written.is_ok() {
+            self.sync_soon(&mut state);
+        }
+        self.settle(state, written)
+    }
+
     /// Whether a refusal is only counted.
-    fn only_counts(&self, state: &mut State, line: &Line<'_>) -> bool {
+    fn only_counts(&self, state: &mut State, caller: &str, now: Time) -> bool {
         let had_counted = state.refusals.has_counted();
-        let is_counted = state.refusals.of_known(line.caller, line.time) == Fate::Counted;
+        let is_counted = state.refusals.of_known(caller, now) == Fate::Counted;
         if is_counted && !had_counted {
             self.wake.notify_one();
         }
@@ -264,11 +303,13 @@ impl Shared {
     }
 
     /// Hands a line to the kernel, after the lines that are owed.
-    fn write(&self, state: &mut State, object: &[u8], now: Time) -> Result<Written, AuditError> {
+    fn write(&self, state: &mut State, entry: &Entry) -> Result<Written, AuditError> {
         if state.life == Life::Closed {
             return Err(io::Error::other("the audit is closed").into());
         }
-        let written = state.say_unrecorded(now).and_then(|()| state.file.append(object, now));
+        let now = entry.time;
+        let written =
+            state.say_unrecorded(now).and_then(|()| state.file.append(&entry.object, now));
         written.inspect_err(|_| self.fail(state))?;
         if !std::mem::replace(&mut state.unmarked, true) || self.wants_next(state) {
             self.wake.notify_one();
@@ -480,7 +521,7 @@ impl Shared {
             let line =
                 Line { reason: Some(&reason), ..Line::new(now, caller, "any", Decision::Refused) };
             // What was refused stays refused, whether that can be recorded or not.
-            let written = object_of(&line).and_then(|object| self.write(state, &object, now));
+            let written = Entry::of(&line).and_then(|entry| self.write(state, &entry));
             match written {
                 Ok(_) => state.unsynced = true,
                 Err(_) => state.refusals.put_back(count),
@@ -588,10 +629,6 @@ fn open_checkpoint(audit: &Path, keys: &MasterKeys) -> io::Result<(Option<Checkp
         tracing::error!("{path} was missing, damaged, or not written under this master key");
     }
     Ok((Some(checkpoint), held))
-}
-
-fn object_of(line: &Line<'_>) -> Result<Vec<u8>, AuditError> {
-    line.object().map_err(|error| AuditError(error.into()))
 }
 
 /// When the thread did last what it does now and then. Nothing is decided by it.

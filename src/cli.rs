@@ -36,7 +36,8 @@ Exit codes:
   3  not allowed
   4  no such key set or key
   5  the state of the keys does not allow it
-  6  the daemon or its store is not available";
+  6  the daemon or its store is not available
+  7  the audit was changed since it was written";
 
 /// Makes signing keys on a schedule, publishes them as a JWK Set, and signs for internal callers
 #[derive(Parser)]

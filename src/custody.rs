@@ -16,7 +16,7 @@ use jwksd_keystore::ring::{Ring, SignError};
 use jwksd_keystore::time::Time;
 
 use crate::api::{TokenRequest, Ttl};
-use crate::audit::Audit;
+use crate::audit::{Audit, Recorder};
 use crate::claims::{Added, CallerClaims, ClaimsError};
 use crate::clock::LifecycleClock;
 use crate::config::{Config, TokenSettings};
@@ -52,6 +52,7 @@ pub struct Asker {
     caller: Caller,
     /// The id of the request.
     pub request_id: String,
+    recorder: Recorder,
 }
 
 /// A signed token.
@@ -166,7 +167,7 @@ impl Custody {
     /// Recognised as `caller`.
     #[must_use]
     pub fn asker(caller: Caller, request_id: String) -> Asker {
-        Asker { caller, request_id }
+        Asker { caller, request_id, recorder: Recorder::Worker }
     }
 
     /// Counts a request of someone unknown.
@@ -198,6 +199,7 @@ impl Custody {
         Asker {
             caller: caller.unwrap_or_else(nobody),
             request_id: format!("{}.{index}", asker.request_id),
+            recorder: Recorder::GivesWay,
         }
     }
 
@@ -224,7 +226,8 @@ impl Custody {
         {
             // What the gate refused, it recorded. That nothing was signed here needs no permit.
             let (now, id) = (self.clock.now().wall, &asker.request_id);
-            self.gate.note_refusal(&asker.caller, keyset, &error.to_string(), id, now);
+            let (caller, recorder) = (&asker.caller, asker.recorder);
+            self.gate.note_refusal(caller, keyset, &error.to_string(), id, recorder, now);
         }
     }
 
@@ -260,6 +263,7 @@ impl Custody {
             sub: subject.as_deref(),
             exp: expires.as_secs(),
             request_id: &asker.request_id,
+            recorder: asker.recorder,
         };
         let (_permit, grant) = self.gate.token(&asker.caller, keyset, token, record)?;
         let payload = claims.payload(Added {

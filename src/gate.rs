@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::time::Time;
 
-use crate::audit::{Audit, AuditError, Decision, Line, Recorded};
+use crate::audit::{Audit, AuditError, Decision, Line, Recorded, Recorder};
 use crate::policy::{Action, Caller, FinalToken, Grant, Refusal};
 
 /// The proof that something was allowed and recorded.
@@ -43,6 +43,8 @@ pub struct TokenRecord<'a> {
     pub exp: u64,
     /// The request.
     pub request_id: &'a str,
+    /// Which thread records it.
+    pub recorder: Recorder,
 }
 
 /// What is recorded of an act of administration.
@@ -90,7 +92,7 @@ impl Gate {
     ) -> Result<(Permit, &'c Grant), Denied> {
         let decision = caller.may_sign(keyset, token);
         let reason = decision.as_ref().err().map(Refusal::to_string);
-        let recorded = self.audit.record(&Line {
+        let line = Line {
             keyset: Some(keyset),
             kid: Some(record.kid),
             jti: Some(record.jti),
@@ -105,7 +107,8 @@ impl Gate {
                 Action::SignToken.name(),
                 if decision.is_ok() { Decision::Allowed } else { Decision::Refused },
             )
-        })?;
+        };
+        let recorded = self.audit.record(&line, record.recorder)?;
         Ok((Permit { recorded }, decision?))
     }
 
@@ -136,8 +139,11 @@ impl Gate {
             )
         };
         let durable = decision.is_ok() && act.action != Action::Read;
-        let recorded =
-            if durable { self.audit.record_durably(&line) } else { self.audit.record(&line) };
+        let recorded = if durable {
+            self.audit.record_durably(&line)
+        } else {
+            self.audit.record(&line, Recorder::Worker)
+        };
         decision?;
         match recorded {
             Ok(recorded) => Ok(Permit { recorded }),
@@ -156,6 +162,7 @@ impl Gate {
         keyset: &KeysetName,
         reason: &str,
         request_id: &str,
+        recorder: Recorder,
         now: Time,
     ) {
         let line = Line {
@@ -164,7 +171,7 @@ impl Gate {
             request_id: Some(request_id),
             ..Line::new(now, &caller.name, Action::SignToken.name(), Decision::Refused)
         };
-        if let Err(error) = self.audit.record(&line) {
+        if let Err(error) = self.audit.record(&line, recorder) {
             tracing::error!(%error, "a refusal is not in the audit");
         }
     }

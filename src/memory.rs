@@ -33,8 +33,14 @@ pub fn protect() -> io::Result<Swap> {
     Ok(lock())
 }
 
-/// `PR_SET_DUMPABLE` also gives the files below `/proc/PID` to root and forbids `ptrace(2)`.
-fn leave_no_core() -> io::Result<()> {
+/// Sees to it that this process leaves no core and cannot be looked into: for commands that hold the
+/// master key for a moment.
+///
+/// # Errors
+///
+/// When the kernel does not allow it.
+pub fn leave_no_core() -> io::Result<()> {
+    // Not dumpable also gives the files below `/proc/PID` to root and forbids `ptrace(2)`.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     Ok(())

@@ -218,7 +218,11 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
     let places = sockets.places();
     let mut socket_files = Vec::new();
     let for_public = (Data::from(custody.clone()), Data::new(health.clone()));
-    let for_internal = (Data::from(custody.clone()), ids.clone(), Data::new(pool.clone()));
+    let for_internal = (
+        Data::from(custody.clone()),
+        ids.clone(),
+        Data::new(http::batch::Service::new(pool.clone())),
+    );
     let for_admin = (Data::new(administration.clone()), ids);
     let servers = vec![
         serve(sockets.public, 1, HangUp::Ignored, &mut socket_files, move |service| {

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::checkpoint::{self, Held};
 use super::tests::{Place, copy_all, line};
-use super::{Audit, files};
+use super::{Audit, Recorder, files};
 
 /// Something that happens.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ impl History {
         match event {
             Event::Record => {
                 let name = self.next_name();
-                self.audit().record(&line(&name)).unwrap();
+                self.audit().record(&line(&name), Recorder::Worker).unwrap();
             }
             Event::RecordDurably => {
                 let name = self.next_name();

@@ -106,7 +106,7 @@ fn refusal(caller: &str) -> Line<'_> {
 fn a_line_is_in_the_file_when_record_returns() {
     let place = Place::new();
     let audit = place.open();
-    audit.record(&line("shop")).unwrap();
+    audit.record(&line("shop"), Recorder::Worker).unwrap();
     audit.record_durably(&line("a\"\nb")).unwrap();
     let lines: Vec<serde_json::Value> =
         place.rows().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -115,6 +115,21 @@ fn a_line_is_in_the_file_when_record_returns() {
     assert_eq!(lines[1]["time"], "2026-11-18T11:06:40Z");
     assert_eq!(lines[2]["caller"], "a\"\nb");
     assert_eq!(lines.len(), 3);
+}
+
+#[test]
+fn a_thread_that_gives_way_has_its_line_written_by_another() {
+    let place = Place::new();
+    let audit = place.open();
+    assert_eq!(audit.record(&line("pool"), Recorder::GivesWay).unwrap(), Recorded::Yes);
+    assert!(place.rows()[1].contains("\"pool\""));
+    for _ in 0..100 {
+        audit.record(&refusal("shop"), Recorder::GivesWay).unwrap();
+    }
+    // begins, pool, 60 refusals
+    assert_eq!(place.rows().len(), 62);
+    audit.close();
+    assert!(audit.record(&line("late"), Recorder::GivesWay).is_err());
 }
 
 #[test]
@@ -326,7 +341,7 @@ fn a_full_file_is_continued_by_the_next_and_the_chain_goes_on() {
     for _ in 0..3 {
         let audit = place.open();
         for _ in 0..40 {
-            audit.record(&line("shop")).unwrap();
+            audit.record(&line("shop"), Recorder::Worker).unwrap();
         }
         // The thread begins the next file after a sync, at the latest when it is stopped.
         drop(audit);
@@ -389,7 +404,7 @@ fn a_crash_before_a_new_file_has_its_name_loses_no_line() {
     let audit = place.open_and_write(&["a"]);
     let crash = Place { keys: place.keys.clone(), ..Place::new() };
     audit.shared.go_on_in_next().unwrap();
-    audit.record(&line("b")).unwrap();
+    audit.record(&line("b"), Recorder::Worker).unwrap();
     copy_all(place.dir.path(), crash.dir.path());
     let is_there = |text: &str| text.contains("\"b\"");
     assert!(is_there(&fs::read_to_string(files::unnamed(&crash.path())).unwrap()));
@@ -433,7 +448,7 @@ fn the_files_are_for_the_daemon_alone() {
 #[test]
 fn a_full_disk_is_an_error_and_shows() {
     let audit = Place::new().open_at(Path::new("/dev/full"));
-    assert!(audit.record(&line("shop")).is_err());
+    assert!(audit.record(&line("shop"), Recorder::Worker).is_err());
     assert!(audit.is_failing());
 }
 
@@ -441,7 +456,7 @@ fn a_full_disk_is_an_error_and_shows() {
 fn where_the_operator_says_so_an_audit_that_fails_stops_nothing_and_tells_later() {
     let place = Place { on_failure: OnFailure::Continue, ..Place::new() };
     let failing = place.open_at(Path::new("/dev/full"));
-    assert_eq!(failing.record(&line("shop")).unwrap(), Recorded::No);
+    assert_eq!(failing.record(&line("shop"), Recorder::Worker).unwrap(), Recorded::No);
     assert_eq!(failing.record_durably(&line("shop")).unwrap(), Recorded::No);
     assert!(failing.is_failing());
 }
@@ -454,7 +469,7 @@ fn refusals_of_unknown_callers_and_too_many_of_known_ones_are_summed_up() {
         audit.count_unknown_caller(NOW);
     }
     for _ in 0..100 {
-        audit.record(&refusal("shop")).unwrap();
+        audit.record(&refusal("shop"), Recorder::Worker).unwrap();
     }
     // The minute is cut short by the end of the process.
     drop(audit);
@@ -476,7 +491,7 @@ fn after_a_failed_sync_nothing_is_written_until_the_file_was_opened_anew_which_i
     let failed = Written { to_sync: None, last: None, distrusted: 0 };
     audit.shared.trust(&failed, Err(io::Error::other("EIO"))).unwrap_err();
     assert!(audit.is_failing());
-    assert!(audit.record(&line("meanwhile")).is_err());
+    assert!(audit.record(&line("meanwhile"), Recorder::Worker).is_err());
     assert_eq!(place.rows().len(), 2);
     drop(checkpoint);
     audit.shared.try_again().unwrap();
@@ -493,7 +508,7 @@ fn what_took_effect_unrecorded_is_told_before_the_next_line_and_at_a_stop() {
     let place = Place { on_failure: OnFailure::Continue, ..Place::new() };
     let audit = place.open();
     audit.shared.lock().unrecorded = 2;
-    assert_eq!(audit.record(&line("shop")).unwrap(), Recorded::Yes);
+    assert_eq!(audit.record(&line("shop"), Recorder::Worker).unwrap(), Recorded::Yes);
     audit.count_unrecorded();
     drop(audit);
     let rows = place.rows();
@@ -508,7 +523,7 @@ fn after_the_end_nothing_is_written() {
     let place = Place::new();
     let audit = place.open();
     audit.close();
-    assert!(audit.record(&line("late")).is_err());
+    assert!(audit.record(&line("late"), Recorder::Worker).is_err());
     assert!(place.rows().last().unwrap().contains("audit-stops"));
 }
 

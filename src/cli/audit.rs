@@ -6,10 +6,13 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use jwksd::audit::verify::{self, Finding, Report};
-use jwksd::master_key;
+use jwksd::{master_key, memory};
 use jwksd_keystore::seal::MasterKeys;
 
 use super::{Out, load};
+
+/// The exit code for an audit that was changed since it was written.
+const DAMAGED: u8 = 7;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -22,6 +25,10 @@ pub(super) struct Args {
     /// Files of the audit, such as copies in an archive, in their order; all that the configuration
     /// names if none is given
     files: Vec<PathBuf>,
+    /// Take the master key from here: where a service gets it as a credential, which is there only
+    /// while it runs
+    #[arg(long, value_name = "FILE", conflicts_with = "without_master_key")]
+    master_key: Option<PathBuf>,
     /// Check only that the lines hang together: whoever may write the files can make such lines
     #[arg(long)]
     without_master_key: bool,
@@ -29,8 +36,10 @@ pub(super) struct Args {
 
 pub(super) fn run(config: &Path, command: &Command, out: &Out) -> anyhow::Result<ExitCode> {
     let Command::Verify(args) = command;
+    memory::leave_no_core()?;
     let config = load(config)?;
-    let master_keys = read_master_keys(&config.store.master_key, args)?;
+    let key = args.master_key.as_ref().unwrap_or(&config.store.master_key);
+    let master_keys = read_master_keys(key, args)?;
     let report = if args.files.is_empty() {
         let path = &config.audit.path;
         verify::verify(path, master_keys.as_ref())
@@ -42,7 +51,7 @@ pub(super) fn run(config: &Path, command: &Command, out: &Out) -> anyhow::Result
         bail!("there is no audit at {}", config.audit.path.display());
     }
     out.print(&report, |report| text_of(report, args))?;
-    Ok(if report.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DAMAGED) })
 }
 
 fn read_master_keys(path: &Path, args: &Args) -> anyhow::Result<Option<MasterKeys>> {
@@ -50,7 +59,7 @@ fn read_master_keys(path: &Path, args: &Args) -> anyhow::Result<Option<MasterKey
         return Ok(None);
     }
     let keys = master_key::read(path).context(
-        "the marks in the audit are checked with the master key; see --without-master-key",
+        "the marks in the audit are checked with the master key; see audit verify --help",
     )?;
     Ok(Some(keys))
 }

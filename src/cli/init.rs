@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use jwksd::config::Config;
-use jwksd::master_key;
+use jwksd::{master_key, memory};
 use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::SledStore;
 
@@ -37,6 +37,7 @@ pub(super) enum Presence {
 }
 
 pub(super) fn run(config: &Path, args: &Args) -> anyhow::Result<ExitCode> {
+    memory::leave_no_core()?;
     let mut config = load(config)?;
     if let Some(path) = &args.master_key {
         config.store.master_key.clone_from(path);

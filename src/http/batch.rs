@@ -3,12 +3,18 @@
 //! The listener's worker looks only at the outermost JSON; what is in a request of the batch is
 //! read, decided and recorded where it is signed.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Bytes, Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use jwksd_keystore::id::KeysetName;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::identity::{RequestIds, identify};
 use super::internal::{parsed, told};
@@ -18,24 +24,47 @@ use crate::api::{
     TokenResponse,
 };
 use crate::custody::{Asker, Custody};
-use crate::pool::{Pool, Work};
+use crate::pool::{NotTaken, Pool, Work};
+
+/// How many batches may be in hand: received, signed, or answered. Each takes a body and an answer,
+/// so this bounds the memory of them all.
+const MOST_IN_HAND: usize = 32;
+
+/// How long the body of a batch may take to arrive.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
+
+/// What is handed to the kernel at once: an answer is in hand until little of it is left.
+const PIECE: usize = 16 * 1024;
+
+/// What batches are signed with, shared by all workers of the listener.
+pub struct Service {
+    room: Arc<Semaphore>,
+    pool: Pool,
+}
+
+impl Service {
+    /// Batches are signed by `pool`.
+    #[must_use]
+    pub fn new(pool: Pool) -> Self {
+        Self { room: Arc::new(Semaphore::new(MOST_IN_HAND)), pool }
+    }
+}
 
 /// `POST /v1/keysets/{keyset}/tokens/batch`
 pub(super) async fn sign(
     request: HttpRequest,
     custody: Data<Custody>,
-    pool: Data<Pool>,
+    service: Data<Service>,
     ids: Data<RequestIds>,
     keyset: Path<String>,
     body: Payload,
 ) -> HttpResponse {
     let asker = match identify(&request, &custody, &ids) {
-        // A large body is read only for someone known.
         Err(problem) => return problem::respond(&problem),
         Ok(asker) => asker,
     };
     let request_id = asker.request_id.clone();
-    match signed(asker, custody.into_inner(), &pool, keyset.into_inner(), body).await {
+    match signed(asker, custody.into_inner(), &service, keyset.into_inner(), body).await {
         Ok(answer) => HttpResponse::Ok()
             .insert_header((CACHE_CONTROL, "no-store"))
             .insert_header((CONTENT_TYPE, "application/json"))
@@ -47,26 +76,54 @@ pub(super) async fn sign(
 async fn signed(
     asker: Asker,
     custody: Arc<Custody>,
-    pool: &Pool,
+    service: &Service,
     keyset: String,
     body: Payload,
-) -> Result<Vec<u8>, Problem> {
-    let body = received(body).await?;
-    let requests = requests(&body)?;
+) -> Result<Answer, Problem> {
+    // A large body is read only for someone who may sign, and where there is room for it.
     let keyset = super::admin::keyset_name(keyset)?;
     custody.admit_batch(&asker, &keyset).map_err(|error| problem::of_token(&error))?;
+    let room = service.room.clone().try_acquire_owned();
+    let room = room.map_err(|_| problem::of_not_taken(NotTaken::Full))?;
+    let body = received(body).await?;
+    let requests = requests(&body)?;
     let batch = Batch { custody, asker, keyset, requests };
-    let answer = pool.take(batch).map_err(problem::of_not_taken)?;
+    let answer = service.pool.take(batch).map_err(problem::of_not_taken)?;
     // While this waits, a caller that hangs up drops it, and the pool leaves the rest.
     let answer = answer.await.map_err(|error| problem::internal(&error))?;
-    answer.map_err(|error| problem::internal(&error))
+    let rest = Bytes::from(answer.map_err(|error| problem::internal(&error))?);
+    Ok(Answer { rest, _room: room })
 }
 
 async fn received(body: Payload) -> Result<Bytes, Problem> {
-    match body.to_bytes_limited(BATCH_BODY_LIMIT).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => Err(Problem::new(Code::InvalidRequest, "the body could not be read")),
-        Err(_) => Err(too_large(BATCH_BODY_LIMIT)),
+    let unread = |why| Problem::new(Code::InvalidRequest, why);
+    match tokio::time::timeout(ARRIVES_WITHIN, body.to_bytes_limited(BATCH_BODY_LIMIT)).await {
+        Ok(Ok(Ok(body))) => Ok(body),
+        Ok(Ok(Err(_))) => Err(unread("the body could not be read")),
+        Ok(Err(_)) => Err(too_large(BATCH_BODY_LIMIT)),
+        Err(_) => Err(unread("the body did not arrive within 10 seconds")),
+    }
+}
+
+/// An answer that is sent piece by piece, and takes its room until then.
+struct Answer {
+    rest: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl MessageBody for Answer {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.rest.len() as u64)
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let piece = self.rest.len().min(PIECE);
+        Poll::Ready((piece > 0).then(|| Ok(self.rest.split_to(piece))))
     }
 }
 

@@ -31,7 +31,7 @@ fn is_named(place: &Place, change: impl FnOnce(&mut Vec<String>), words: &str) {
     change(&mut rows);
     place.write(AUDIT, &(rows.join("\n") + "\n"));
     let (code, said) = verify(place);
-    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(code, Some(7), "{said}");
     assert!(said.contains(words) && said.contains("DAMAGED") && said.contains("data/"), "{said}");
     place.write(AUDIT, &text);
 }
@@ -46,7 +46,7 @@ fn an_audit_is_whole_while_the_daemon_runs_after_a_stop_and_after_a_kill() {
         daemon.end(signal);
         let (code, said) = verify(&place);
         assert_eq!(code, Some(0), "{said}");
-        assert!(said.starts_with("whole: "), "{said}");
+        assert!(said.contains("whole: "), "{said}");
     }
 }
 
@@ -83,7 +83,8 @@ fn without_the_master_key_only_the_chain_is_checked_and_that_is_said() {
     let place = after_a_day_of_work();
     let elsewhere = place.path("elsewhere");
     std::fs::rename(place.path("data/master.key"), &elsewhere).unwrap();
-    place.run(&["audit", "verify"]).fails(1, &["--without-master-key", "no master key"]);
+    place.run(&["audit", "verify"]).fails(1, &["audit verify --help", "no master key"]);
+    place.run(&["audit", "verify", "--master-key", "elsewhere"]).ok();
     let said = place.run(&["audit", "verify", "--without-master-key"]).ok();
     assert!(said.contains("no mark was checked"), "{said}");
 }

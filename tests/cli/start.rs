@@ -102,6 +102,16 @@ fn init_makes_the_master_key_for_root_and_the_store_for_its_owner_which_only_roo
 }
 
 #[test]
+fn init_for_a_user_who_cannot_write_where_the_store_shall_be_makes_nothing() {
+    let place = Place::new();
+    fs::create_dir(place.path("data")).unwrap();
+    let refused = place.run(&["init", "--master-key", "master.key", "--store-owner", "nobody"]);
+    let words = if rustix::process::geteuid().is_root() { "data does not belong" } else { "root" };
+    refused.fails(1, &[words]);
+    assert!(!place.has("master.key") && place.files("data").is_empty());
+}
+
+#[test]
 fn init_for_a_user_that_does_not_exist_makes_nothing() {
     let place = Place::new();
     let refused = place.run(&["init", "--store-owner", "no such user"]);

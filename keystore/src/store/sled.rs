@@ -92,8 +92,8 @@ struct Opened {
 
 impl SledStore {
     /// Whether there is a store at `path`, be it whole or not.
-    #[must_use]
-    pub fn exists(path: &Path) -> bool {
+    #[cfg(test)]
+    pub(super) fn exists(path: &Path) -> bool {
         path.join(LOG_FILE).exists() || HighWater::exists(path).unwrap_or(false)
     }
 

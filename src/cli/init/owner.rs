@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -37,9 +37,23 @@ impl Owner {
             Ok(()) => {
                 rustix::fs::chown(folder, Some(self.uid), Some(self.gid)).with_context(failed)
             }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => self.check_folder(folder),
             Err(error) => Err(error).with_context(failed),
         }
+    }
+
+    /// Whether this user can make a store there, before anything else is made.
+    fn check_folder(&self, folder: &Path) -> anyhow::Result<()> {
+        let metadata =
+            fs::metadata(folder).with_context(|| format!("cannot look at {}", folder.display()))?;
+        if metadata.uid() != self.uid.as_raw() || metadata.mode() & 0o300 != 0o300 {
+            bail!(
+                "{} does not belong to the owner of the store, or is not writable for this user: \
+                 chown it, or remove it if it is empty",
+                folder.display()
+            );
+        }
+        Ok(())
     }
 
     /// Turns this thread, and all that it starts from now on, into this user for good. Root must
