@@ -5,12 +5,13 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-BINARY = Path(
-    os.environ.get("JWKSD_BIN") or Path(__file__).resolve().parents[2] / "target/debug/jwksd"
-).resolve()
+sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
+
+from binary import BINARY  # noqa: E402
 
 PATIENCE = 30  # seconds
 
