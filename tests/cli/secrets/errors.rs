@@ -18,7 +18,7 @@ const POST: &str = "POST";
 
 /// All codes but `internal` and `stopping`: the first takes a fault of the daemon, the other a
 /// request in the very moment of its end.
-const CODES: [&str; 23] = [
+const CODES: [&str; 24] = [
     "not_found",
     "method_not_allowed",
     "invalid_request",
@@ -42,6 +42,7 @@ const CODES: [&str; 23] = [
     "store_unavailable",
     "audit_unavailable",
     "invalid_config",
+    "busy",
 ];
 
 pub(super) fn all_were_seen(shown: &[u8]) {
@@ -106,7 +107,50 @@ pub(super) fn provoke(place: &Place, wire: &Wire) {
         wire.ask(to, method, path, body).is_problem(code);
     }
     wire.ask(To::InternalTcp(TOKEN), POST, &tokens, good).ok();
+    in_a_batch(wire, &at("/tokens/batch"));
+    with_many_batches(wire, &at("/tokens/batch"));
     wrong_configurations(place, wire);
+}
+
+/// What is wrong with some of the requests of a batch, and with a batch.
+fn in_a_batch(wire: &Wire, path: &str) {
+    let good = json!({"claims": {}, "ttl": 60});
+    let bad = [
+        (json!("a text"), "invalid_request"),
+        (json!({"claims": {"a": "a".repeat(64 << 10)}, "ttl": 60}), "body_too_large"),
+        (json!({"claims": {"iss": "me"}, "ttl": 60}), "invalid_claims"),
+        (json!({"claims": {}, "ttl": "2h"}), "invalid_ttl"),
+        (json!({"claims": {}, "ttl": 60, "typ": "me"}), "invalid_typ"),
+    ];
+    let requests: Vec<_> = bad.iter().flat_map(|(bad, _)| [&good, bad]).collect();
+    let body = json!({"requests": requests}).to_string();
+    let answer = wire.ask(To::Internal, POST, path, &body).ok();
+    let results = answer["results"].as_array().unwrap();
+    assert_eq!(results.len(), requests.len());
+    for (pair, (_, code)) in results.chunks(2).zip(&bad) {
+        assert!(pair[0]["token"].is_string(), "{}", pair[0]);
+        assert_eq!(pair[1]["error"]["code"], *code);
+    }
+    wire.ask(To::Internal, POST, path, r#"{"requests":{}}"#).is_problem("invalid_request");
+    let body = json!({"requests": [good]}).to_string();
+    wire.ask(To::InternalTcp(READER), POST, path, &body).is_problem("not_allowed");
+}
+
+/// Twice as many batches as may wait. They are signed in turn, so that the first is done only when
+/// nearly all are.
+fn with_many_batches(wire: &Wire, path: &str) {
+    let body = json!({"requests": vec![json!({"claims": {}, "ttl": 60}); 200]}).to_string();
+    wait_for("a batch too many", || {
+        let ask = |_| wire.send(To::Internal, POST, path, &body);
+        let asked: Vec<_> = (0..32).map(ask).collect();
+        let answers = asked.into_iter().map(|sent| wire.hear(sent));
+        let (signed, refused): (Vec<_>, Vec<_>) = answers.partition(|answer| answer.status == 200);
+        for answer in &refused {
+            answer.is_problem("busy");
+        }
+        assert!(!signed.is_empty());
+        (!refused.is_empty()).then_some(())
+    });
 }
 
 /// A configuration that is none, and one without a key set.

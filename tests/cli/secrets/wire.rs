@@ -32,6 +32,9 @@ pub(super) enum To {
     AdminTcp(&'static str),
 }
 
+/// A request that was sent.
+pub(super) struct Sent(Box<dyn Read>);
+
 /// An answer: its status, and the `code` of its problem, or what else it says.
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -56,6 +59,11 @@ impl Wire {
     }
 
     pub(super) fn ask(&self, to: To, method: &str, path: &str, body: &str) -> Answer {
+        self.hear(self.send(to, method, path, body))
+    }
+
+    /// Begins to ask; [`Wire::hear`] has the answer.
+    pub(super) fn send(&self, to: To, method: &str, path: &str, body: &str) -> Sent {
         let token = match to {
             To::InternalTcp(token) | To::AdminTcp(token) => {
                 format!("Authorization: Bearer {token}\r\n")
@@ -67,13 +75,18 @@ impl Wire {
             "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{token}\
              Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         );
-        let bytes = match to {
-            To::Public => exchange(TcpStream::connect(&self.public).unwrap(), &request),
-            To::InternalTcp(_) => exchange(TcpStream::connect(&self.internal).unwrap(), &request),
-            To::AdminTcp(_) => exchange(TcpStream::connect(&self.admin).unwrap(), &request),
-            To::Internal => exchange(self.unix("sign.sock"), &request),
-            To::Admin => exchange(self.unix("admin.sock"), &request),
-        };
+        match to {
+            To::Public => sent(TcpStream::connect(&self.public).unwrap(), &request),
+            To::InternalTcp(_) => sent(TcpStream::connect(&self.internal).unwrap(), &request),
+            To::AdminTcp(_) => sent(TcpStream::connect(&self.admin).unwrap(), &request),
+            To::Internal => sent(self.unix("sign.sock"), &request),
+            To::Admin => sent(self.unix("admin.sock"), &request),
+        }
+    }
+
+    pub(super) fn hear(&self, mut sent: Sent) -> Answer {
+        let mut bytes = Vec::new();
+        let _ = sent.0.read_to_end(&mut bytes);
         self.heard.lock().unwrap().extend(&bytes);
         let answer = String::from_utf8(bytes).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
@@ -86,12 +99,10 @@ impl Wire {
     }
 }
 
-fn exchange(mut stream: impl Read + Write, request: &str) -> Vec<u8> {
+fn sent(mut stream: impl Read + Write + 'static, request: &str) -> Sent {
     // Who refuses a long body may close before it has read it.
     let _ = stream.write_all(request.as_bytes());
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    answer
+    Sent(Box::new(stream))
 }
 
 impl Answer {
