@@ -58,6 +58,11 @@ class History:
             match answer:
                 case {"token": token}:
                     self._token(token)
+                case {"results": results}:
+                    for result in results:
+                        # The others were refused, and promise nothing.
+                        if "token" in result:
+                            self._token(result["token"])
                 case {"revision": revision, "name": keyset, "keys": keys}:
                     self.revisions[keyset] = max(revision, self.revisions.get(keyset, 0))
                     self.numbers |= {key["kid"]: (keyset, key["number"]) for key in keys}
