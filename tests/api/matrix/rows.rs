@@ -271,10 +271,15 @@ fn planned_by_admins() -> Vec<Row> {
 fn algorithms() -> Vec<Row> {
     use Change::Set;
     const MIXED: Edits = &[("mixed_kty", "true")];
+    const RS256: Edits = &[("algorithm", "RS256")];
     const ED_DSA: Edits = &[("algorithm", "EdDSA")];
+    const ML_DSA_44: Edits = &[("algorithm", "ML-DSA-44")];
     let first: Rule = |m| replaced(m, utc(FIRST), utc(FIRST));
     vec![
-        row("larger RSA keys", Set(&[("rsa_bits", "3072")]), first).base(&[("algorithm", "RS256")]),
+        row("larger RSA keys", Set(&[("rsa_bits", "3072")]), first).base(RS256),
+        row("another algorithm for RSA keys", Set(&[("algorithm", "PS256")]), first).base(RS256),
+        row("another curve", Set(&[("algorithm", "ES384")]), first),
+        row("larger ML-DSA keys", Set(&[("algorithm", "ML-DSA-87")]), first).base(ML_DSA_44),
         row("another kty, mixed", Set(ED_DSA), first).base(MIXED),
         row("another kty, mixed, waited", Set(ED_DSA), first).base(MIXED).given(Given::Waited),
         // The new key has not waited when the schedule fires, so the old standby signs.
@@ -286,6 +291,7 @@ fn algorithms() -> Vec<Row> {
         .given(Given::Waited)
         .back(|m| next(m, "2026-11-24T15:00:00Z")),
         refused("another kty", Set(ED_DSA), "make a new key set"),
+        refused("a kty against quantum computers", Set(ML_DSA_44), "make a new key set"),
     ]
 }
 
