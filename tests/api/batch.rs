@@ -5,7 +5,9 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use jwksd::api::{BatchResponse, BatchResult, Code, KeyState, Problem, TokenResponse};
+use jwksd::api::{
+    BatchResponse, BatchResult, Code, KeyState, Problem, RevokeResponse, TokenResponse,
+};
 use jwksd::pool::{MOST_WAITING, Work};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -251,6 +253,24 @@ async fn an_activation_in_the_middle_of_a_batch_changes_the_key_of_the_rest() {
         assert_eq!(claims["iat"], crate::app::START.as_secs() + late);
         assert!(verifies(&app, &token(result).token).await);
     }
+}
+
+#[actix_web::test]
+async fn a_revocation_in_the_middle_of_a_batch_counts_from_the_next_request_on() {
+    let app = TestApp::start().await;
+    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let brake = Brake::on(&app);
+    let answer = tokio::spawn(post(app.internal(), PATH, body(&numbered(1000))));
+    brake.until(|| !recorded(&app).is_empty()).await;
+    let before = recorded(&app).len();
+    let _: RevokeResponse = app.revoke(&active).await.unwrap();
+    drop(brake);
+    let results = results_of(&answer.await.unwrap());
+    let (revoked, rest) = results.split_at(before);
+    assert!(revoked.iter().all(|result| token(result).kid.as_str() == active));
+    assert!(rest.iter().all(|result| token(result).kid.as_str() == standby));
+    assert!(!verifies(&app, &token(&results[0]).token).await);
+    assert!(verifies(&app, &token(&results[999]).token).await);
 }
 
 #[actix_web::test]
