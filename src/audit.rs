@@ -183,7 +183,7 @@ impl Audit {
             wake: Condvar::new(),
             failing: AtomicBool::new(false),
         });
-        if let Err(error) = shared.try_again().and_then(|()| shared.sync_checkpoint()) {
+        if let Err(error) = shared.try_again() {
             tracing::error!(%error, "the audit cannot be written");
         }
         let for_thread = shared.clone();
@@ -334,7 +334,7 @@ impl Shared {
             self.fail(&mut state);
             return Err(error.into());
         }
-        if state.distrusted != written.distrusted {
+        if state.distrusted != written.distrusted || state.file.is_distrusted() {
             return Err(io::Error::other("an earlier sync failed").into());
         }
         Ok(())
@@ -349,15 +349,6 @@ impl Shared {
         let raised = checkpoint.raise(last, &self.master_keys);
         raised.inspect_err(|_| self.fail(&mut self.lock()))?;
         Ok(())
-    }
-
-    /// After a start no earlier position may be found, or what was written since would not be
-    /// believed.
-    fn sync_checkpoint(&self) -> Result<(), AuditError> {
-        match self.lock_checkpoint().as_ref() {
-            Some(checkpoint) => Ok(checkpoint.sync()?),
-            None => Ok(()),
-        }
     }
 
     /// Notes a failure. The thread tries until all is well again.
@@ -443,6 +434,11 @@ impl Shared {
                 }
                 state = self.lock();
             } else if state.life == Life::Stopping {
+                if self.is_failing() {
+                    drop(state);
+                    let _ = self.try_again();
+                    state = self.lock();
+                }
                 return self.end(state);
             } else if pace.is_to_try(self.is_failing()) {
                 drop(state);
@@ -618,11 +614,11 @@ fn open_checkpoint(audit: &Path, keys: &MasterKeys) -> io::Result<(Option<Checkp
         }
         return Ok((None, Held::Nothing));
     }
-    if !was_there && files::all(audit)?.is_empty() {
+    if !was_there && files::are_empty(audit)? {
         Checkpoint::create(&path, keys)?;
     }
     let (checkpoint, held) = Checkpoint::open(&path, keys)?;
-    recovery::name_files(audit, keys)?;
+    recovery::name_files(audit, held, keys)?;
     files::sync_folder(&path)?;
     if held == Held::Nothing {
         let path = path.display();

@@ -113,7 +113,8 @@ impl Gate {
     }
 
     /// Decides about an act of administration. What changes something is on the disk of the audit
-    /// before this returns, so this is not for threads that serve requests.
+    /// before this returns, so this is not for threads that serve requests; but for a revocation,
+    /// which takes effect first.
     ///
     /// # Errors
     ///
@@ -138,7 +139,8 @@ impl Gate {
                 if decision.is_ok() { Decision::Allowed } else { Decision::Refused },
             )
         };
-        let durable = decision.is_ok() && act.action != Action::Read;
+        // A revocation must not wait for a disk; its intent is made durable before it is.
+        let durable = decision.is_ok() && !matches!(act.action, Action::Read | Action::Revoke);
         let recorded = if durable {
             self.audit.record_durably(&line)
         } else {

@@ -86,8 +86,8 @@ impl Mark {
     /// Whether it can be the first line of a file.
     pub(super) const fn may_begin_a_file(self) -> bool {
         match self {
-            Self::Begin | Self::Break => true,
-            Self::End | Self::Checkpoint | Self::Start | Self::Stop | Self::Resume => false,
+            Self::Begin | Self::Break | Self::Resume => true,
+            Self::End | Self::Checkpoint | Self::Start | Self::Stop => false,
         }
     }
 }

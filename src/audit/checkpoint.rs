@@ -2,8 +2,8 @@
 //!
 //! A chain does not tell that its end is missing. This file does, since it is tagged under a key
 //! derived from the master key. It has two slots, written in turn, so that a torn write leaves the
-//! other. It is written after each sync and never synced itself: after a power cut it may name an
-//! earlier line, never a later one.
+//! other. It is written after each sync, and synced itself only once in the life of a process: after a
+//! power cut it may name an earlier line of that life, never a later one.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -61,6 +61,8 @@ pub(super) struct Checkpoint {
     latest: Option<Position>,
     /// The slot that is written next.
     next: u64,
+    /// Whether a position of this process is on the disk.
+    is_synced: bool,
 }
 
 /// The checkpoint file of the audit at `audit`.
@@ -124,21 +126,20 @@ impl Checkpoint {
             }
         })?;
         let (held, slot) = read_slots(&file, master_keys)?;
-        Ok((Self { file, latest: held.position(), next: 1 - slot }, held))
+        Ok((Self { file, latest: held.position(), next: 1 - slot, is_synced: false }, held))
     }
 
-    /// Syncs the file. Needed only where a start must find no earlier position.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_all()
-    }
-
-    /// Says that `position` is on the disk; an earlier one changes nothing.
+    /// Says that `position` is on the disk; an earlier one changes nothing. The first is synced: after
+    /// a power cut no start may find what was written before the last one.
     pub(super) fn raise(&mut self, position: Position, keys: &MasterKeys) -> io::Result<()> {
-        if self.latest.is_some_and(|latest| latest.link.number >= position.link.number) {
-            return Ok(());
+        if self.latest.is_none_or(|latest| latest.link.number < position.link.number) {
+            self.file.write_all_at(&position.slot(keys)?, self.next * SLOT_BYTES as u64)?;
+            (self.latest, self.next) = (Some(position), 1 - self.next);
         }
-        self.file.write_all_at(&position.slot(keys)?, self.next * SLOT_BYTES as u64)?;
-        (self.latest, self.next) = (Some(position), 1 - self.next);
+        if !self.is_synced {
+            self.file.sync_all()?;
+            self.is_synced = true;
+        }
         Ok(())
     }
 }
@@ -150,7 +151,11 @@ fn read_slots(mut file: &File, master_keys: &MasterKeys) -> io::Result<(Held, u6
     let slots = (0..).zip(content.chunks(SLOT_BYTES));
     let positions: Vec<_> =
         slots.map(|(slot, bytes)| (position_in(bytes, master_keys), slot)).collect();
-    let is_torn = positions.iter().any(|(position, _)| position.is_none());
+    let is_torn = match positions[..] {
+        [(Some(first), _), (Some(second), _)] => first.link.number == second.link.number,
+        [(Some(only), _)] => !only.is_start(),
+        _ => true,
+    };
     let whole = positions.into_iter().filter_map(|(position, slot)| Some((position?, slot)));
     Ok(match whole.max_by_key(|(position, _)| position.link.number) {
         Some((position, slot)) if is_torn => (Held::Torn(position), slot),

@@ -109,6 +109,8 @@ impl AuditFile {
         if mark == Mark::Begin || self.size == 0 {
             self.first = link.number;
         }
+        // What a start that was cut off left is a remnant only if a mark resumes after it.
+        let mark = if mark == Mark::Start { Mark::Resume } else { mark };
         self.write(before, &text, link).inspect_err(|_| self.end = End::Owes { mark, reason })
     }
 

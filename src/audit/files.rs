@@ -57,6 +57,16 @@ pub fn all(audit: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Whether no file of an audit has anything in it.
+pub(super) fn are_empty(audit: &Path) -> io::Result<bool> {
+    for path in all(audit)? {
+        if fs::metadata(path)?.len() > 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// The name of a new file until the full one has given up its own.
 pub(super) fn unnamed(audit: &Path) -> PathBuf {
     audit.with_added_extension("new")

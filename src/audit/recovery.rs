@@ -15,6 +15,10 @@ use super::checkpoint::{Held, Position};
 use super::files;
 use super::rows::{self, Row};
 
+/// Of lines that nothing vouches for, none with such a number is gone on after: there must always
+/// be numbers left.
+const HIGHEST: u64 = 1 << 52;
+
 /// Where to go on.
 pub(super) struct Found {
     /// After this line.
@@ -42,6 +46,8 @@ struct Tail {
 enum Belief {
     /// What hangs together from a line that is known to be ours. What does not was left by a crash.
     Chained,
+    /// A mark of ours that follows the stop read last: nothing else was written before the next start.
+    Stopped,
     /// Any line: the one that was on the disk last is not there or not known. Nothing is passed over.
     Any,
 }
@@ -58,17 +64,30 @@ impl Found {
 }
 
 /// Gives a new file its name that a crash left without.
-pub(super) fn name_files(path: &Path, master_keys: &MasterKeys) -> io::Result<()> {
+pub(super) fn name_files(path: &Path, held: Held, master_keys: &MasterKeys) -> io::Result<()> {
     let unnamed = files::unnamed(path);
     if !unnamed.try_exists()? {
         return Ok(());
     }
-    if begin_of(&unnamed, master_keys)?.is_none() {
-        // It was never begun, so no line is in it.
+    if !is_begun(&unnamed, path, held, master_keys)? {
         return fs::remove_file(unnamed);
     }
     let first = if path.try_exists()? { first_number(path)? } else { None };
     files::name(path, first.unwrap_or(1))
+}
+
+/// Whether a line of a new file may have been on the disk: then all before it was.
+fn is_begun(new: &Path, old: &Path, held: Held, master_keys: &MasterKeys) -> io::Result<bool> {
+    let Some(position) = held.position() else { return Ok(first_row(new)?.1.is_some()) };
+    if !position.is_start() && matches!(mark_at(&File::open(new)?, &position)?, At::Here(_)) {
+        return Ok(true);
+    }
+    let Some(begin) = begin_of(new, master_keys)? else { return Ok(false) };
+    if !old.try_exists()? {
+        return Ok(true);
+    }
+    let last = read_tail(old, Some(position), master_keys)?.last;
+    Ok(last.is_some_and(|last| last.link.number + 1 == begin.link.number))
 }
 
 /// Looks at the files of the audit at `path`. The file at `path` is there; it may be empty.
@@ -83,7 +102,7 @@ pub(super) fn look(path: &Path, held: Held, master_keys: &MasterKeys) -> io::Res
         return Ok(Found::beginning(link, Mark::Begin, "what is before is not chained"));
     }
     if is_empty {
-        let mark = if mark.may_begin_a_file() { mark } else { Mark::Begin };
+        let mark = if mark == Mark::Start { Mark::Begin } else { mark };
         return Ok(Found::beginning(link, mark, reason));
     }
     let first = first_number(newest)?.unwrap_or(link.number + 1);
@@ -91,12 +110,16 @@ pub(super) fn look(path: &Path, held: Held, master_keys: &MasterKeys) -> io::Res
 }
 
 fn without_files(held: Held) -> Found {
-    match held.position().filter(|position| !position.is_start()) {
+    match held.position() {
+        Some(position) if position.is_start() => Found::nothing(),
         Some(Position { link, .. }) => {
             let reason = format!("lines up to {} are in files that are not here", link.number);
             Found::beginning(link, Mark::Break, reason)
         }
-        None => Found::nothing(),
+        None => {
+            let reason = "no checkpoint tells whether there were lines";
+            Found::beginning(Link::START, Mark::Break, reason)
+        }
     }
 }
 
@@ -143,20 +166,15 @@ fn read_tail(
     if let Some(position) = position {
         let is_later = first.is_some_and(|first| first > position.link.number);
         if is_later && let Some(begin) = begin_of(path, master_keys)? {
-            return follow(file, Some(begin), begin.file, Belief::Chained);
+            return follow(file, Some(begin), begin.file, Belief::Chained, master_keys);
         }
-        match mark_at(&file, &position)? {
-            // Nothing was written before the next start, so what is there is not ours.
-            At::Here(Some(Mark::Stop)) => {
-                let is_torn = file.metadata()?.len() > position.ends;
-                return Ok(Tail { last: Some(position), belief: Belief::Chained, is_torn });
-            }
-            At::Here(_) => return follow(file, Some(position), position.file, Belief::Chained),
-            At::NotHere => {}
+        if let At::Here(mark) = mark_at(&file, &position)? {
+            let belief = Belief::after(mark);
+            return follow(file, Some(position), position.file, belief, master_keys);
         }
     }
     file.seek(SeekFrom::Start(0))?;
-    follow(file, None, first.unwrap_or(1), Belief::Any)
+    follow(file, None, first.unwrap_or(1), Belief::Any, master_keys)
 }
 
 /// Follows the chain from `last` to the end of the file.
@@ -164,7 +182,8 @@ fn follow(
     mut file: File,
     mut last: Option<Position>,
     first: u64,
-    belief: Belief,
+    mut belief: Belief,
+    master_keys: &MasterKeys,
 ) -> io::Result<Tail> {
     let mut begins = last.map_or(0, |last| last.ends);
     file.seek(SeekFrom::Start(begins))?;
@@ -175,19 +194,36 @@ fn follow(
         let parsed = if row == Row::Whole { Parsed::of(&text) } else { None };
         let is_next = |parsed: &Parsed<'_>| match (&last, belief) {
             (Some(last), Belief::Chained) => parsed.follows(&last.link),
-            (Some(last), Belief::Any) => parsed.number > last.link.number,
-            (None, _) => true,
+            (Some(last), Belief::Stopped) => {
+                parsed.follows(&last.link) && mark_of(parsed, master_keys).is_some()
+            }
+            (Some(last), Belief::Any) => (last.link.number + 1..HIGHEST).contains(&parsed.number),
+            (None, _) => parsed.number < HIGHEST,
         };
-        match parsed.filter(is_next).map(|parsed| parsed.link()) {
-            Some(link) => {
-                last = Some(Position { link, file: first, begins, ends });
+        match parsed.filter(is_next) {
+            Some(parsed) => {
+                last = Some(Position { link: parsed.link(), file: first, begins, ends });
                 is_torn = false;
+                if belief != Belief::Any {
+                    belief = Belief::after(mark_of(&parsed, master_keys));
+                }
             }
             None => is_torn = true,
         }
         begins = ends;
     }
     Ok(Tail { last, belief, is_torn })
+}
+
+impl Belief {
+    fn after(mark: Option<Mark>) -> Self {
+        if mark == Some(Mark::Stop) { Self::Stopped } else { Self::Chained }
+    }
+}
+
+/// Which mark of ours a line is.
+fn mark_of(parsed: &Parsed<'_>, master_keys: &MasterKeys) -> Option<Mark> {
+    parsed.mark.filter(|_| parsed.check_tag(master_keys).is_ok())
 }
 
 /// What is where a position says.
@@ -215,10 +251,16 @@ fn mark_at(file: &File, position: &Position) -> io::Result<At> {
     })
 }
 
-/// The number of the first line of a file.
+/// The number of the first line of a file, after what else may stand before it.
 fn first_number(path: &Path) -> io::Result<Option<u64>> {
-    let (_, text) = first_row(path)?;
-    Ok(text.as_deref().and_then(Parsed::of).map(|parsed| parsed.number))
+    let (mut reader, mut text) = (BufReader::new(File::open(path)?), Vec::new());
+    while let Some((row, _)) = rows::next(&mut reader, &mut text)? {
+        let parsed = if row == Row::Whole { Parsed::of(&text) } else { None };
+        if let Some(parsed) = parsed {
+            return Ok(Some(parsed.number));
+        }
+    }
+    Ok(None)
 }
 
 /// The first line of a file, where it is a mark of ours that begins it.

@@ -542,7 +542,7 @@ fn lines_of_admins_alone_are_marked_at_the_end_of_their_minute_too() {
 // --- what someone tries who may write the files and has no master key
 
 /// Lines after `link`, as anyone can make them.
-fn forged(mut link: Link, count: usize) -> Vec<String> {
+pub(super) fn forged(mut link: Link, count: usize) -> Vec<String> {
     let mut rows = Vec::new();
     for _ in 0..count {
         let (text, next) = link.chain(br#"{"caller":"shop","action":"sign-token"}"#);
@@ -669,4 +669,178 @@ fn a_line_cannot_be_hidden_as_the_remnant_of_a_crash() {
     rows.insert(torn, hidden);
     place.put(&rows);
     assert!(place.damage().contains(&Damage::Cut { from: 3, to: 3 }), "{:?}", place.damage());
+}
+
+/// The checkpoint as it was before `act`, as if the process had ended before it was told.
+fn without_checkpoint_of(place: &Place, act: impl FnOnce(&Place)) {
+    let path = checkpoint::path_of(&place.path());
+    let before = fs::read(&path).unwrap();
+    act(place);
+    fs::write(path, before).unwrap();
+}
+
+#[test]
+fn a_start_that_ended_before_the_checkpoint_told_of_it_is_no_damage() {
+    let place = Place::new();
+    place.write(&["a"]);
+    without_checkpoint_of(&place, |place| place.write_and_die(&[]));
+    place.write(&["b"]);
+    assert!(matches!(place.notes()[..], [Note::Resumed { line: 5, .. }]));
+}
+
+#[test]
+fn what_was_durable_after_a_start_is_kept_where_the_checkpoint_still_tells_of_the_stop_before() {
+    let place = Place::new();
+    place.write(&["a"]);
+    without_checkpoint_of(&place, |place| place.write_and_die(&["durable"]));
+    place.write(&["b"]);
+    // begins, a, stops, starts, durable, resumes, b, stops
+    assert!(matches!(place.notes()[..], [Note::Resumed { line: 6, .. }]));
+    assert_eq!(place.verify().last, 8);
+}
+
+#[test]
+fn a_last_line_cannot_be_taken_away_with_half_of_the_checkpoint() {
+    for lines in [&["a", "b"][..], &["a", "b", "c"]] {
+        let changes: [fn(&mut Vec<u8>); 3] = [
+            |content| content.truncate(4096),
+            |content| content.copy_within(..4096, 4096),
+            |content| content.copy_within(4096.., 0),
+        ];
+        for change in changes {
+            let place = Place::new();
+            place.write_and_die(lines);
+            let path = checkpoint::path_of(&place.path());
+            let mut content = fs::read(&path).unwrap();
+            change(&mut content);
+            fs::write(&path, content).unwrap();
+            let rows = place.rows();
+            place.put(&rows[..rows.len() - 1]);
+            let report = place.verify();
+            let is_noted = report.notes.iter().any(|note| note.what == Note::TornCheckpoint);
+            assert!(is_noted, "{report:?}");
+        }
+    }
+}
+
+#[test]
+fn no_checkpoint_names_a_line_whose_sync_failed() {
+    let place = Place::new();
+    let audit = place.open_and_write(&["before"]);
+    let held = || checkpoint::read(&checkpoint::path_of(&place.path()), &place.keys).unwrap();
+    let before = held();
+    {
+        let _no_sync = audit.shared.lock_checkpoint();
+        audit.record(&line("lost"), Recorder::Worker).unwrap();
+        let written = audit.shared.lock().written();
+        audit.shared.trust(&written, Err(io::Error::other("EIO"))).unwrap_err();
+    }
+    // The kernel tells of a failure once: the next sync of the same file succeeds.
+    let written = audit.shared.lock().written();
+    assert!(audit.shared.sync(&written).is_err());
+    assert_eq!(held(), before);
+}
+
+#[test]
+fn what_is_owed_is_written_at_a_stop_also_after_a_failed_sync() {
+    let place = Place { on_failure: OnFailure::Continue, ..Place::new() };
+    let audit = place.open();
+    {
+        let _no_sync = audit.shared.lock_checkpoint();
+        let written = audit.shared.lock().written();
+        audit.shared.trust(&written, Err(io::Error::other("EIO"))).unwrap_err();
+        assert_eq!(audit.record(&line("shop"), Recorder::Worker).unwrap(), Recorded::No);
+    }
+    drop(audit);
+    let rows = place.rows();
+    assert!(rows[2].contains("1 decisions took effect unrecorded"), "{rows:?}");
+    assert!(rows[3].contains("audit-stops"), "{rows:?}");
+}
+
+#[test]
+fn lines_that_were_added_to_a_file_that_was_given_a_full_name_are_noted() {
+    let place = Place::new();
+    place.write_and_die(&["a"]);
+    let mut rows = place.rows();
+    rows.extend(forged(link_of(rows.last().unwrap()), 1));
+    place.put(&rows);
+    fs::rename(place.path(), files::full(&place.path(), 1)).unwrap();
+    place.write(&["b"]);
+    assert!(matches!(place.notes()[..], [Note::Resumed { line: 4, .. }]));
+}
+
+#[test]
+fn a_new_file_that_was_never_given_its_name_is_not_taken_away_where_lines_in_it_were_durable() {
+    let place = Place::new();
+    let audit = place.open_and_write(&["a"]);
+    // Something is in the way of the name.
+    let in_the_way = files::full(&place.path(), 1);
+    fs::write(&in_the_way, "").unwrap();
+    audit.shared.begin_next().unwrap_err();
+    audit.record_durably(&line("durable")).unwrap();
+    let crash = Place { keys: Arc::new(master_keys()), ..Place::new() };
+    copy_all(place.dir.path(), crash.dir.path());
+    fs::remove_file(files::full(&crash.path(), 1)).unwrap();
+    // Under another master key the mark that begins it is not known.
+    crash.write(&["c"]);
+    assert!(crash.rows().join("\n").contains("durable"));
+}
+
+#[test]
+fn an_emptied_audit_with_a_damaged_checkpoint_stays_damaged() {
+    let place = Place::new();
+    place.write(&["a"]);
+    fs::write(place.path(), "").unwrap();
+    fs::write(checkpoint::path_of(&place.path()), "x").unwrap();
+    place.write(&["b"]);
+    assert!(matches!(place.damage()[..], [Damage::Broken { line: 1, .. }]));
+}
+
+#[test]
+fn a_new_file_that_a_power_cut_left_while_it_took_the_end_of_the_full_one_is_no_damage() {
+    let place = Place::new();
+    let audit = place.open_and_write(&["a"]);
+    let crash = Place { keys: place.keys.clone(), ..Place::new() };
+    let checkpoint = audit.shared.lock_checkpoint();
+    let synced = fs::read(place.path()).unwrap();
+    audit.shared.go_on_in_next().unwrap();
+    copy_all(place.dir.path(), crash.dir.path());
+    drop(checkpoint);
+    fs::write(crash.path(), synced).unwrap();
+    crash.write(&["b"]);
+    assert_eq!(crash.notes(), []);
+}
+
+#[test]
+fn a_file_whose_first_row_is_no_line_is_named_after_its_first_line() {
+    let place = Place::new();
+    let audit = place.open_and_write(&["a"]);
+    audit.shared.begin_next().unwrap();
+    let crash = Place { keys: place.keys.clone(), ..Place::new() };
+    let checkpoint = audit.shared.lock_checkpoint();
+    audit.shared.go_on_in_next().unwrap();
+    copy_all(place.dir.path(), crash.dir.path());
+    drop(checkpoint);
+    let mut rows = crash.rows();
+    rows.insert(0, "junk".into());
+    crash.put(&rows);
+    crash.write(&["b"]);
+    assert!(crash.notes().contains(&Note::Remnant { rows: 1 }));
+    assert_eq!(files::all_full(&crash.path()).unwrap().len(), 2);
+}
+
+#[test]
+fn a_number_that_nobody_vouches_for_does_not_use_up_all_numbers() {
+    let place = Place::new();
+    place.write(&["a"]);
+    let highest = rows_numbered(1 << 53);
+    place.put(&[highest]);
+    place.write(&["b"]);
+    place.write(&["c"]);
+    let damage = place.damage();
+    assert!(!damage.iter().any(|damage| matches!(damage, Damage::Unreadable { .. })), "{damage:?}");
+}
+
+fn rows_numbered(number: u64) -> String {
+    forged(Link { number: number - 1, ..Link::START }, 1).remove(0)
 }
