@@ -99,7 +99,9 @@ pub(super) fn look(path: &Path, held: Held, master_keys: &MasterKeys) -> io::Res
     let tail = read_tail(newest, held.position(), master_keys)?;
     let (link, mark, reason) = judge(&tail, held);
     if link == Link::START {
-        return Ok(Found::beginning(link, Mark::Begin, "what is before is not chained"));
+        // With a checkpoint it is known that no line was on the disk yet.
+        let mark = if held.position().is_some() { Mark::Begin } else { Mark::Break };
+        return Ok(Found::beginning(link, mark, reason));
     }
     if is_empty {
         let mark = if mark == Mark::Start { Mark::Begin } else { mark };

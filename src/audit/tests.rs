@@ -327,12 +327,14 @@ fn a_start_reads_on_from_the_checkpoint_and_not_from_the_beginning() {
 }
 
 #[test]
-fn an_audit_from_before_lines_were_chained_goes_on() {
+fn a_file_without_lines_of_the_chain_is_gone_on_after_and_stays_damaged() {
     let place = Place::new();
     fs::write(place.path(), "{\"time\":\"…\",\"caller\":\"shop\"}\n{\"time\":").unwrap();
     place.write(&["a"]);
     place.write(&["b"]);
-    assert_eq!(place.notes(), [Note::NotChained { rows: 2 }]);
+    let damage = place.damage();
+    assert!(damage.iter().any(|damage| matches!(damage, Damage::Broken { line: 1, .. })));
+    assert_eq!(place.verify().last, 6);
 }
 
 #[test]

@@ -127,11 +127,6 @@ pub enum Note {
         /// How many, with those of the chain that come after the first that is not.
         rows: u64,
     },
-    /// Rows from before lines were chained.
-    NotChained {
-        /// How many.
-        rows: u64,
-    },
     /// jwksd resumed, and said why.
     Resumed {
         /// With which line.
@@ -353,7 +348,7 @@ impl<'k> Reader<'k> {
         let begins = is_ours && parsed.mark == Some(Mark::Begin);
         if begins && parsed.number == 1 {
             if let Some(rows) = self.forget_doubts(|_| true) {
-                self.note(Note::NotChained { rows: rows - 1 });
+                self.note(Note::Remnant { rows: rows - 1 });
             }
         } else if begins {
             self.note(Note::BeginsLate { line: parsed.number });
@@ -539,9 +534,6 @@ impl fmt::Display for Note {
                 write!(f, "line {line} is the first here: earlier ones are in other files")
             }
             Self::Remnant { rows } => write!(f, "a crash left {rows} rows up to here"),
-            Self::NotChained { rows } => {
-                write!(f, "{rows} rows before this one are from before lines were chained")
-            }
             Self::Resumed { line, reason } => write!(f, "jwksd resumed with line {line}: {reason}"),
             Self::Unfinished => write!(f, "this row has no end"),
             Self::TornCheckpoint => write!(
