@@ -72,15 +72,15 @@ pub(super) fn unnamed(audit: &Path) -> PathBuf {
     audit.with_added_extension("new")
 }
 
-/// Gives the full file, whose first line is `first`, and the new one their names, durably.
+/// Gives the full file, whose first line is `first`, and the new one their names, durably. Where the
+/// name of the full file is taken, which no history of jwksd alone can lead to, the next is used.
 pub(super) fn name(audit: &Path, first: u64) -> io::Result<()> {
     if audit.try_exists()? {
-        let full = full(audit, first);
-        if full.try_exists()? {
-            let message = format!("{} is there already", full.display());
-            return Err(io::Error::new(ErrorKind::AlreadyExists, message));
+        let mut number = first;
+        while full(audit, number).try_exists()? {
+            number += 1;
         }
-        fs::rename(audit, full)?;
+        fs::rename(audit, full(audit, number))?;
     }
     fs::rename(unnamed(audit), audit)?;
     sync_folder(audit)

@@ -434,6 +434,21 @@ fn a_crash_before_a_new_file_has_its_name_loses_no_line() {
 }
 
 #[test]
+fn a_full_file_whose_name_is_taken_replaces_nothing_and_stops_nothing() {
+    let place = Place::new();
+    let audit = place.open_and_write(&["a"]);
+    let taken = files::full(&place.path(), 1);
+    fs::write(&taken, "precious\n").unwrap();
+    audit.shared.begin_next().unwrap();
+    audit.record_durably(&line("b")).unwrap();
+    drop(audit);
+    place.write(&["c"]);
+    assert_eq!(fs::read_to_string(taken).unwrap(), "precious\n");
+    assert!(files::full(&place.path(), 2).exists());
+    assert_eq!(place.damage(), []);
+}
+
+#[test]
 fn the_files_are_for_the_daemon_alone() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place { full_size: 300, ..Place::new() };
@@ -775,14 +790,10 @@ fn lines_that_were_added_to_a_file_that_was_given_a_full_name_are_noted() {
 fn a_new_file_that_was_never_given_its_name_is_not_taken_away_where_lines_in_it_were_durable() {
     let place = Place::new();
     let audit = place.open_and_write(&["a"]);
-    // Something is in the way of the name.
-    let in_the_way = files::full(&place.path(), 1);
-    fs::write(&in_the_way, "").unwrap();
-    audit.shared.begin_next().unwrap_err();
+    audit.shared.go_on_in_next().unwrap();
     audit.record_durably(&line("durable")).unwrap();
     let crash = Place { keys: Arc::new(master_keys()), ..Place::new() };
     copy_all(place.dir.path(), crash.dir.path());
-    fs::remove_file(files::full(&crash.path(), 1)).unwrap();
     // Under another master key the mark that begins it is not known.
     crash.write(&["c"]);
     assert!(crash.rows().join("\n").contains("durable"));
