@@ -14,8 +14,8 @@ use proptest::sample::Index;
 
 use super::chain::Parsed;
 use super::checkpoint::{self, Held, Position};
+use super::report::{Finding, Note, Report};
 use super::tests::{Place, copy_all, forged, line};
-use super::verify::{Finding, Note, Report};
 use super::{Audit, Recorder, files};
 
 /// Something that happens.

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::chain::Link;
 use super::chain::tests::master_keys;
-use super::verify::{Damage, Note, Report};
+use super::report::{Damage, Note, Report};
 use super::*;
 use crate::clock::ManualClock;
 

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use jwksd::audit::verify::{self, Finding, Report};
+use jwksd::audit::report::{Finding, Report};
+use jwksd::audit::verify;
 use jwksd::{master_key, memory};
 use jwksd_keystore::seal::MasterKeys;
 
