@@ -53,7 +53,7 @@ CONTROLS = {
     "fdatasync:latest": 1.0,
     "fdatasync:audit.jsonl": 0.0,
 }
-CONTROL_IMAGES = 20
+CONTROL_IMAGES = 40
 # Failures that are told in full and kept; the rest is counted.
 TOLD = 3
 
