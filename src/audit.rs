@@ -37,6 +37,7 @@ pub use self::line::{Decision, Line};
 use self::refusals::{Fate, Refusals};
 use self::scribe::Scribe;
 use crate::clock::Clock;
+use crate::folder;
 
 /// Within which time a line is on the disk.
 pub const SYNC_WITHIN: Duration = Duration::from_millis(100);
@@ -211,7 +212,7 @@ impl Audit {
         let entry = Entry::of(line)?;
         let written = {
             let mut state = self.shared.lock();
-            self.shared.write(&mut state, &entry)
+            self.shared.write(&mut state, &entry).map(|()| state.written())
         };
         let synced = written.and_then(|written| self.shared.sync(&written));
         self.shared.settle(self.shared.lock(), synced)
@@ -279,7 +280,7 @@ impl Shared {
         {
             return Ok(Recorded::Yes);
         }
-        let written = self.write(&mut state, entry).map(|_| ());
+        let written = self.write(&mut state, entry);
         if written.is_ok() {
             self.sync_soon(&mut state);
         }
@@ -297,7 +298,7 @@ impl Shared {
     }
 
     /// Hands a line to the kernel, after the lines that are owed.
-    fn write(&self, state: &mut State, entry: &Entry) -> Result<Written, AuditError> {
+    fn write(&self, state: &mut State, entry: &Entry) -> Result<(), AuditError> {
         if state.life == Life::Closed {
             return Err(io::Error::other("the audit is closed").into());
         }
@@ -308,7 +309,7 @@ impl Shared {
         if !std::mem::replace(&mut state.unmarked, true) || self.wants_next(state) {
             self.wake.notify_one();
         }
-        Ok(state.written())
+        Ok(())
     }
 
     /// Syncs what was written. One at a time: the kernel tells of a failure only once, and everyone
@@ -465,7 +466,7 @@ fn open_checkpoint(audit: &Path, keys: &MasterKeys) -> io::Result<(Option<Checkp
     }
     let (checkpoint, held) = Checkpoint::open(&path, keys)?;
     recovery::name_files(audit, held, keys)?;
-    files::sync_folder(&path)?;
+    folder::sync_of(&path)?;
     if held == Held::Nothing {
         let path = path.display();
         tracing::error!("{path} was missing, damaged, or not written under this master key");

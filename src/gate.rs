@@ -140,8 +140,8 @@ impl Gate {
             )
         };
         // A revocation must not wait for a disk; its intent is made durable before it is.
-        let durable = decision.is_ok() && !matches!(act.action, Action::Read | Action::Revoke);
-        let recorded = if durable {
+        let goes_ahead = matches!(act.action, Action::Read | Action::Revoke);
+        let recorded = if decision.is_ok() && !goes_ahead {
             self.audit.record_durably(&line)
         } else {
             self.audit.record(&line, Recorder::Worker)
@@ -149,7 +149,7 @@ impl Gate {
         decision?;
         match recorded {
             Ok(recorded) => Ok(Permit { recorded }),
-            Err(_) if matches!(act.action, Action::Revoke | Action::Read) => {
+            Err(_) if goes_ahead => {
                 self.audit.count_unrecorded();
                 Ok(Permit { recorded: Recorded::No })
             }

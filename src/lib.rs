@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod custody;
 pub mod duration;
+pub mod folder;
 pub mod gate;
 pub mod health;
 pub mod http;

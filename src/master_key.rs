@@ -9,6 +9,8 @@ use jwksd_keystore::crypto::CryptoError;
 use jwksd_keystore::seal::{MasterKeyError, MasterKeys};
 use zeroize::Zeroizing;
 
+use crate::folder;
+
 /// Where credentials and secrets are mounted, readable by a group by design.
 const SECRET_MOUNTS: [&str; 2] = ["/run/credentials/", "/run/secrets/"];
 
@@ -90,13 +92,11 @@ pub fn read(path: &Path) -> Result<MasterKeys, FileError> {
 pub fn create(path: &Path) -> Result<(), FileError> {
     let failed = |error| FileError::Io { path: path.to_owned(), error };
     let text = MasterKeys::generate_file()?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    make_folder(folder).map_err(failed)?;
+    make_folder(folder::of(path)).map_err(failed)?;
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    folder::sync_of(path).map_err(failed)
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {
@@ -105,8 +105,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     }
     fs::create_dir_all(folder)?;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    folder::sync_of(folder)
 }
 
 fn check_owner(path: &Path, owner: u32) -> Result<(), FileError> {

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::chain::{self, Link};
+use crate::folder;
 
 /// A sector of a disk: a torn write damages no more.
 const SLOT_BYTES: usize = 4096;
@@ -110,7 +111,7 @@ impl Checkpoint {
         file.write_all_at(&Position::START.slot(master_keys)?, 0)?;
         file.sync_all()?;
         std::fs::rename(unfinished, path)?;
-        super::files::sync_folder(path)
+        folder::sync_of(path)
     }
 
     /// Opens the file and says what it held; one that is not there is made, and holds nothing. It is

@@ -13,6 +13,7 @@ use super::chain::{Link, Mark};
 use super::checkpoint::{Held, Position};
 use super::files;
 use super::recovery::{self, Found};
+use crate::folder;
 
 /// What ends a row that was cut off: so it is no line, even if only its end was missing.
 const CUT_OFF: &[u8] = b"#\n";
@@ -84,14 +85,14 @@ impl AuditFile {
     pub(super) fn append(&mut self, object: &[u8], now: Time) -> io::Result<()> {
         self.mend(now)?;
         let (text, link) = self.link.chain(object);
-        self.write(&[], &text, link)
+        self.write(&text, 0, link)
     }
 
     /// Appends a mark.
     pub(super) fn mark(&mut self, mark: Mark, reason: &str, now: Time) -> io::Result<()> {
         self.mend(now)?;
         let (text, link) = self.link.mark(mark, reason, now, &self.master_keys);
-        self.write(&[], &text, link)
+        self.write(&text, 0, link)
     }
 
     /// Writes the mark that is due before the next line, if one is.
@@ -101,7 +102,7 @@ impl AuditFile {
             End::Owes { mark, reason } => (*mark, reason.clone()),
             End::Distrusted => return Err(io::Error::other("a sync failed")),
         };
-        let (text, link) = self.link.mark(mark, &reason, now, &self.master_keys);
+        let (mut text, link) = self.link.mark(mark, &reason, now, &self.master_keys);
         let before = match self.kind {
             Kind::Regular => self.end_the_last_row()?,
             Kind::Stream => &[],
@@ -111,7 +112,9 @@ impl AuditFile {
         }
         // What a start that was cut off left is a remnant only if a mark resumes after it.
         let mark = if mark == Mark::Start { Mark::Resume } else { mark };
-        self.write(before, &text, link).inspect_err(|_| self.end = End::Owes { mark, reason })
+        text.splice(0..0, before.iter().copied());
+        self.write(&text, before.len() as u64, link)
+            .inspect_err(|_| self.end = End::Owes { mark, reason })
     }
 
     /// What has to be written so that the next line begins a row of its own.
@@ -124,15 +127,15 @@ impl AuditFile {
         Ok(if last == *b"\n" { &[] } else { CUT_OFF })
     }
 
-    fn write(&mut self, before: &[u8], text: &[u8], link: Link) -> io::Result<()> {
-        let bytes = [before, text].concat();
-        if let Err(error) = self.file.as_ref().write_all(&bytes) {
+    /// Writes a line, which begins after as many bytes of `text` as `before` says.
+    fn write(&mut self, text: &[u8], before: u64, link: Link) -> io::Result<()> {
+        if let Err(error) = self.file.as_ref().write_all(text) {
             let reason = "a write was cut off here".to_owned();
             self.end = End::Owes { mark: Mark::Resume, reason };
             return Err(error);
         }
-        let begins = self.size + before.len() as u64;
-        self.size += bytes.len() as u64;
+        let begins = self.size + before;
+        self.size += text.len() as u64;
         self.last = Some(Position { link, file: self.first, begins, ends: self.size });
         (self.link, self.end) = (link, End::Whole);
         Ok(())
@@ -177,11 +180,6 @@ impl AuditFile {
         self.kind == Kind::Regular && self.size >= full_size && self.full_first.is_none()
     }
 
-    /// Where the file that follows this one is opened, by [`open_anew`].
-    pub(super) fn next_place(&self) -> PathBuf {
-        files::unnamed(&self.path)
-    }
-
     /// Ends this file and goes on in the next, an empty one. Returns the old one, which is to be
     /// synced before [`AuditFile::unnamed`] is given its name. After an error this file goes on.
     pub(super) fn go_on_in(&mut self, next: File, now: Time) -> io::Result<Arc<File>> {
@@ -194,10 +192,10 @@ impl AuditFile {
         Ok(std::mem::replace(&mut self.file, Arc::new(next)))
     }
 
-    /// The path of the audit, and the first line of the full file before, where both still have to
-    /// be given their names.
-    pub(super) fn unnamed(&self) -> Option<(PathBuf, u64)> {
-        self.full_first.map(|first| (self.path.clone(), first))
+    /// The first line of the full file before, where it and this one still have to be given their
+    /// names.
+    pub(super) const fn unnamed(&self) -> Option<u64> {
+        self.full_first
     }
 
     /// Both files were given their names.
@@ -220,7 +218,7 @@ pub(super) fn kind_of(path: &Path) -> io::Result<Kind> {
 pub(super) fn open_anew(path: &Path) -> io::Result<File> {
     let file = open_to_append(path)?;
     file.sync_all()?;
-    files::sync_folder(path)?;
+    folder::sync_of(path)?;
     Ok(file)
 }
 

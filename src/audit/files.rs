@@ -8,6 +8,8 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use crate::folder;
+
 /// The name of a full file whose first line is `first`.
 pub(super) fn full(audit: &Path, first: u64) -> PathBuf {
     let (before, after) = around(audit);
@@ -17,7 +19,7 @@ pub(super) fn full(audit: &Path, first: u64) -> PathBuf {
 /// The full files of an audit, in the order of their lines.
 pub(super) fn all_full(audit: &Path) -> io::Result<Vec<PathBuf>> {
     let (before, after) = around(audit);
-    let entries = match fs::read_dir(folder(audit)) {
+    let entries = match fs::read_dir(folder::of(audit)) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
@@ -83,16 +85,7 @@ pub(super) fn name(audit: &Path, first: u64) -> io::Result<()> {
         fs::rename(audit, full(audit, number))?;
     }
     fs::rename(unnamed(audit), audit)?;
-    sync_folder(audit)
-}
-
-/// Syncs the folder of a file, so that its name is on the disk.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    fs::File::open(folder(path))?.sync_all()
-}
-
-fn folder(audit: &Path) -> &Path {
-    audit.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    folder::sync_of(audit)
 }
 
 /// What stands before and after the number of the first line in the name of a full file.

@@ -197,7 +197,7 @@ impl History {
         let (synced, first, copy) = {
             let _no_sync = audit.shared.lock_checkpoint();
             audit.shared.go_on_in_next().unwrap();
-            let (_, first) = audit.shared.lock().file.unnamed().unwrap();
+            let first = audit.shared.lock().file.unnamed().unwrap();
             let synced = audit.shared.lock().file.last().unwrap();
             audit.record(&line(&name), Recorder::Worker).unwrap();
             (synced, first, copy_of(&self.place))

@@ -163,7 +163,7 @@ fn read_tail(
     position: Option<Position>,
     master_keys: &MasterKeys,
 ) -> io::Result<Tail> {
-    let mut file = File::open(path)?;
+    let file = File::open(path)?;
     let first = first_number(path)?;
     if let Some(position) = position {
         let is_later = first.is_some_and(|first| first > position.link.number);
@@ -175,7 +175,6 @@ fn read_tail(
             return follow(file, Some(position), position.file, belief, master_keys);
         }
     }
-    file.seek(SeekFrom::Start(0))?;
     follow(file, None, first.unwrap_or(1), Belief::Any, master_keys)
 }
 
@@ -241,7 +240,7 @@ fn mark_at(file: &File, position: &Position) -> io::Result<At> {
         return Ok(At::Here(None));
     }
     let length = position.ends.saturating_sub(position.begins);
-    if file.metadata()?.len() < position.ends || length > 1 << 20 {
+    if file.metadata()?.len() < position.ends || length > rows::LONGEST {
         return Ok(At::NotHere);
     }
     let mut text = vec![0; usize::try_from(length).unwrap_or(0)];
@@ -269,9 +268,8 @@ fn first_number(path: &Path) -> io::Result<Option<u64>> {
 fn begin_of(path: &Path, master_keys: &MasterKeys) -> io::Result<Option<Position>> {
     let (ends, text) = first_row(path)?;
     let parsed = text.as_deref().and_then(Parsed::of);
-    let begin = parsed
-        .filter(|parsed| parsed.mark.is_some_and(Mark::may_begin_a_file))
-        .filter(|parsed| parsed.check_tag(master_keys).is_ok());
+    let begin =
+        parsed.filter(|parsed| mark_of(parsed, master_keys).is_some_and(Mark::may_begin_a_file));
     Ok(begin.map(|begin| {
         let link = begin.link();
         Position { link, file: link.number, begins: 0, ends }

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Read};
 
 /// No line is longer.
-const LONGEST: u64 = 1 << 20;
+pub(super) const LONGEST: u64 = 1 << 20;
 
 /// What was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -120,7 +120,7 @@ impl Shared {
             // What was refused stays refused, whether that can be recorded or not.
             let written = Entry::of(&line).and_then(|entry| self.write(state, &entry));
             match written {
-                Ok(_) => state.unsynced = true,
+                Ok(()) => state.unsynced = true,
                 Err(_) => state.refusals.put_back(count),
             }
         }
@@ -144,8 +144,8 @@ impl Shared {
             self.trust(&written, file.sync_all())?;
         }
         let unnamed = self.lock().file.unnamed();
-        if let Some((path, first)) = unnamed {
-            files::name(&path, first)?;
+        if let Some(first) = unnamed {
+            files::name(&self.settings.path, first)?;
             self.lock().file.named();
         }
         self.raise(&mut checkpoint, &written)
@@ -153,7 +153,7 @@ impl Shared {
 
     /// Lines go to the next file from now on; those of this one are synced.
     pub(super) fn go_on_in_next(&self) -> Result<(), AuditError> {
-        let place = self.lock().file.next_place();
+        let place = files::unnamed(&self.settings.path);
         match std::fs::remove_file(&place) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}

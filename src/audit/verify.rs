@@ -41,9 +41,12 @@ pub fn verify(path: &Path, master_keys: Option<&MasterKeys>) -> io::Result<Repor
 ///
 /// When a file cannot be read.
 pub fn verify_files(paths: &[PathBuf], master_keys: Option<&MasterKeys>) -> io::Result<Report> {
+    read_all(open_each(paths)?, None, master_keys)
+}
+
+fn open_each(paths: &[PathBuf]) -> io::Result<Vec<(PathBuf, File)>> {
     let open = |path: &PathBuf| Ok((path.clone(), File::open(path).map_err(with_path(path))?));
-    let opened: Vec<_> = paths.iter().map(open).collect::<io::Result<_>>()?;
-    read_all(opened, None, master_keys)
+    paths.iter().map(open).collect()
 }
 
 fn with_path(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
@@ -54,8 +57,7 @@ fn with_path(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
 fn open_all(path: &Path) -> io::Result<Vec<(PathBuf, File)>> {
     loop {
         let paths = files::all(path)?;
-        let open = |path: &PathBuf| Ok((path.clone(), File::open(path).map_err(with_path(path))?));
-        let opened = paths.iter().map(open).collect::<io::Result<_>>();
+        let opened = open_each(&paths);
         if files::all(path)? == paths {
             return opened;
         }

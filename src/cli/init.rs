@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use jwksd::config::Config;
-use jwksd::{master_key, memory};
+use jwksd::{folder, master_key, memory};
 use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::SledStore;
 
@@ -95,8 +95,7 @@ pub(super) fn make(config: &Config) -> anyhow::Result<(SledStore, Arc<MasterKeys
 /// Makes both: the key as the user who runs this, the store as its owner.
 fn make_for(owner: &Owner, config: &Config) -> anyhow::Result<()> {
     let (key, store) = (&config.store.master_key, &config.store.path);
-    let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty());
-    owner.make_folder(folder.unwrap_or(Path::new(".")))?;
+    owner.make_folder(folder::of(store))?;
     master_key::create(key)?;
     let master_keys = Arc::new(master_key::read(key)?);
     owner.assume()?;

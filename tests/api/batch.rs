@@ -11,6 +11,7 @@ use jwksd::api::{
 use jwksd::pool::{MOST_WAITING, Work};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::app::{Answer, CALLERS, KEYSETS, TestApp, post};
 use crate::token::{parts, verifies};
@@ -237,9 +238,7 @@ async fn what_the_audit_cannot_record_is_not_signed() {
 async fn an_activation_in_the_middle_of_a_batch_changes_the_key_of_the_rest() {
     let app = TestApp::start().await;
     let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
-    let brake = Brake::on(&app);
-    let answer = tokio::spawn(post(app.internal(), PATH, body(&numbered(1000))));
-    brake.until(|| !recorded(&app).is_empty()).await;
+    let (brake, answer) = batch_under_way(&app).await;
     let before = recorded(&app).len();
     let days = Duration::from_hours(9 * 24);
     app.clock.advance(days);
@@ -259,9 +258,7 @@ async fn an_activation_in_the_middle_of_a_batch_changes_the_key_of_the_rest() {
 async fn a_revocation_in_the_middle_of_a_batch_counts_from_the_next_request_on() {
     let app = TestApp::start().await;
     let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
-    let brake = Brake::on(&app);
-    let answer = tokio::spawn(post(app.internal(), PATH, body(&numbered(1000))));
-    brake.until(|| !recorded(&app).is_empty()).await;
+    let (brake, answer) = batch_under_way(&app).await;
     let before = recorded(&app).len();
     let _: RevokeResponse = app.revoke(&active).await.unwrap();
     drop(brake);
@@ -276,9 +273,7 @@ async fn a_revocation_in_the_middle_of_a_batch_counts_from_the_next_request_on()
 #[actix_web::test]
 async fn a_grant_that_is_taken_away_ends_the_batch_that_relied_on_it() {
     let app = TestApp::start().await;
-    let brake = Brake::on(&app);
-    let answer = tokio::spawn(post(app.internal(), PATH, body(&numbered(1000))));
-    brake.until(|| !recorded(&app).is_empty()).await;
+    let (brake, answer) = batch_under_way(&app).await;
     let before = recorded(&app).len();
     app.configure(KEYSETS, &CALLERS.replace("\"sign-token\", ", ""));
     let _: Value = app.admin_post("/v1/reload", json!({})).await.unwrap();
@@ -292,9 +287,7 @@ async fn a_grant_that_is_taken_away_ends_the_batch_that_relied_on_it() {
 #[actix_web::test]
 async fn nothing_more_is_signed_for_a_caller_that_hung_up() {
     let app = TestApp::start().await;
-    let brake = Brake::on(&app);
-    let answer = tokio::spawn(post(app.internal(), PATH, body(&numbered(1000))));
-    brake.until(|| !recorded(&app).is_empty()).await;
+    let (brake, answer) = batch_under_way(&app).await;
     answer.abort();
     assert!(answer.await.is_err_and(|error| error.is_cancelled()));
     // As long as the batch is there, it has a turn in every round.
@@ -326,9 +319,7 @@ async fn a_batch_that_finds_no_place_is_told_when_to_come_back() {
 #[actix_web::test]
 async fn at_the_end_a_caller_hears_what_was_signed_and_what_was_not() {
     let app = TestApp::start().await;
-    let brake = Brake::on(&app);
-    let answer = tokio::spawn(post(app.internal(), PATH, body(&numbered(1000))));
-    brake.until(|| !recorded(&app).is_empty()).await;
+    let (brake, answer) = batch_under_way(&app).await;
     let before = recorded(&app).len();
     app.daemon.pool.refuse();
     drop(brake);
@@ -341,6 +332,14 @@ async fn at_the_end_a_caller_hears_what_was_signed_and_what_was_not() {
     }
     let problem = ask(&app, &numbered(1)).await.problem();
     assert_eq!((problem.status, problem.code), (503, Code::Stopping));
+}
+
+/// A batch of a thousand of which something was recorded, and which goes no further.
+async fn batch_under_way(app: &TestApp) -> (Brake, JoinHandle<Answer>) {
+    let brake = Brake::on(app);
+    let answer = tokio::spawn(post(app.internal(), PATH, body(&numbered(1000))));
+    brake.until(|| !recorded(app).is_empty()).await;
+    (brake, answer)
 }
 
 /// Holds all threads of the pool, and lets batches go on by a turn or so at a time; dropped, it

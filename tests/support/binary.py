@@ -13,8 +13,8 @@ BINARY = Path(
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over the Unix socket at `path`, which has at most 107 bytes."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=10)
+    def __init__(self, path: Path, timeout: float = 10) -> None:
+        super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
