@@ -343,18 +343,16 @@ fn rotate_at(request: &api::RotateRequest) -> Result<RotateAt, AdminError> {
 }
 
 fn rotated(keyset: &KeysetName, expect: KeyId, outcome: &Outcome) -> api::RotateResponse {
-    let (already, to, activates, refused_until) = match &outcome.answer {
+    let (to, activates, refused_until) = match &outcome.answer {
         Answer::Rotation { to, activates, refused_until, .. } => {
-            (false, *to, Some(*activates), *refused_until)
+            (*to, Some(*activates), *refused_until)
         }
-        Answer::AlreadyRotated { active } => {
-            (true, *active, activation(&outcome.set, *active), None)
-        }
-        Answer::Done => (outcome.already, Number::NONE, None, None),
+        Answer::AlreadyRotated { active } => (*active, activation(&outcome.set, *active), None),
+        Answer::Done => (Number::NONE, None, None),
     };
     api::RotateResponse {
         keyset: keyset.clone(),
-        already,
+        already: outcome.already,
         to: outcome.kid(to).cloned().unwrap_or_else(|| expect.clone()),
         from: expect,
         activates: activates.map(|time| time.to_string()),

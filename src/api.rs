@@ -193,7 +193,7 @@ pub struct RotateRequest {
 pub struct RotateResponse {
     /// The key set.
     pub keyset: KeysetName,
-    /// Whether an earlier try of the same had already taken effect.
+    /// Whether an earlier try had already done or planned just this, so that nothing was done now.
     pub already: bool,
     /// The key that signed when this was asked.
     pub from: KeyId,

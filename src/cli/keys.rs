@@ -250,7 +250,7 @@ fn rotate_text(answer: &RotateResponse) -> String {
     let when = answer.activates.as_deref().unwrap_or("now");
     if answer.already {
         return format!(
-            "{} was already rotated: {} signs since {when}\n",
+            "{}: nothing to do, this was asked before: {} signs from {when} on\n",
             answer.keyset, answer.to
         );
     }

@@ -40,7 +40,7 @@ pub enum Command {
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// Whether an earlier try had already taken effect, so that nothing was done now.
+    /// Whether an earlier try had already done or planned just this, so that nothing was done now.
     pub already: bool,
     /// What was decided.
     pub answer: Answer,

@@ -101,7 +101,7 @@ impl Rotator {
                 Resolved::Mark(tombstone) => rotator.mark(keyset, &loaded, *tombstone, &asked, now),
                 Resolved::Intent(intent) => {
                     let plan = rotator.plan(keyset, &loaded, &intent, now)?;
-                    let already = matches!(plan.answer, Answer::AlreadyRotated { .. });
+                    let already = was_asked_before(&plan);
                     let after = if plan.steps.is_empty() {
                         loaded.clone()
                     } else {
@@ -409,6 +409,18 @@ impl Command {
             Self::Revoke { reason, .. } | Self::RevokeAll { reason, .. } => Some(reason),
             Self::Rotate { .. } | Self::Retire { .. } => None,
         }
+    }
+}
+
+/// Whether an earlier try of a rotation took effect, or decided just what this one asks for.
+fn was_asked_before(plan: &Plan) -> bool {
+    let is_decided_now = |to| {
+        plan.steps.iter().any(|step| matches!(step, Step::Plan { number, .. } if *number == to))
+    };
+    match plan.answer {
+        Answer::AlreadyRotated { .. } => true,
+        Answer::Rotation { to, .. } => !is_decided_now(to),
+        Answer::Done => false,
     }
 }
 

@@ -98,9 +98,11 @@ fn a_rotation_is_planned_for_when_every_verifier_has_seen_the_standby() {
     assert_eq!(show["next"][0]["at"], answer["activates"]);
     assert_eq!(active(&place, "second"), from, "it must not sign yet");
 
-    let said = place.run(&["keys", "rotate", "second"]).ok();
-    assert!(said.contains(&format!("{to} signs from ")), "{said}");
-    assert!(said.contains(&format!("until then {from}")), "{said}");
+    let again = place.run(&["keys", "rotate", "second"]).ok();
+    assert!(again.contains("nothing to do"), "{again}");
+    assert!(again.contains(&format!("{to} signs from ")), "{again}");
+    let first = place.run(&["keys", "rotate", "default"]).ok();
+    assert!(first.contains(&format!("until then {}", active(&place, "default"))), "{first}");
     assert!(!daemon.log().contains("ERROR"), "{}", daemon.log());
 }
 

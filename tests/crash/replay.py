@@ -118,6 +118,8 @@ def main() -> int:
         for failure in found:
             shutil.rmtree(failure.kept)
     print(f"replay: {time.monotonic() - began:.0f} s")
+    for failure in failures[:TOLD]:
+        print(f"BROKEN {failure.image}: {failure.first}")
     return 0 if is_good else 1
 
 
