@@ -92,20 +92,11 @@ pub fn read(path: &Path) -> Result<MasterKeys, FileError> {
 pub fn create(path: &Path) -> Result<(), FileError> {
     let failed = |error| FileError::Io { path: path.to_owned(), error };
     let text = MasterKeys::generate_file()?;
-    make_folder(folder::of(path)).map_err(failed)?;
+    folder::make(folder::of(path)).map_err(failed)?;
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     folder::sync_of(path).map_err(failed)
-}
-
-fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.exists() {
-        return Ok(());
-    }
-    fs::create_dir_all(folder)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-    folder::sync_of(folder)
 }
 
 fn check_owner(path: &Path, owner: u32) -> Result<(), FileError> {
