@@ -21,6 +21,7 @@ pub mod http;
 pub mod listeners;
 pub mod master_key;
 pub mod memory;
+pub mod pki;
 pub mod policy;
 pub mod pool;
 pub mod rings;
