@@ -1,7 +1,7 @@
 //! The command line: what can be asked, and how answers and failures are shown.
 //!
-//! Every command but `init`, `serve`, `check`, `callers token` and `audit verify` is a client of the
-//! running daemon: the store is open in one process only.
+//! Every command but `init`, `serve`, `check`, `callers token`, `audit verify` and `pki` is a client of
+//! the running daemon: the store is open in one process only.
 
 mod audit;
 mod callers;
@@ -9,6 +9,7 @@ mod check;
 mod init;
 mod keys;
 mod operate;
+mod pki;
 mod print;
 mod serve;
 mod sign;
@@ -76,6 +77,8 @@ enum Command {
     /// Check the audit
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Make a CA, and certificates of it, for development
+    Pki(pki::Args),
 }
 
 /// Parses the command line and does what it says.
@@ -109,6 +112,7 @@ fn run(cli: &Cli, out: &Out) -> anyhow::Result<ExitCode> {
         Command::Sign(args) => sign::run(&internal(&cli.config)?, args, out),
         Command::Callers(command) => callers::run(command, out),
         Command::Audit(command) => audit::run(&cli.config, command, out),
+        Command::Pki(args) => pki::run(args, out),
     }
 }
 

@@ -11,6 +11,7 @@ mod keys;
 mod memory;
 mod notify;
 mod output;
+mod pki;
 mod place;
 mod refusals;
 mod reload;

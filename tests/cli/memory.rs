@@ -87,7 +87,7 @@ fn field<'a>(status: &'a str, name: &str) -> &'a str {
 }
 
 /// A command that may do no more than those of other users than root.
-fn without_capabilities(command: &[&str]) -> Command {
+pub(crate) fn without_capabilities(command: &[&str]) -> Command {
     if !rustix::process::geteuid().is_root() {
         let mut plain = Command::new(command[0]);
         plain.args(&command[1..]);
