@@ -48,12 +48,34 @@ pub enum Access {
 
 /// A place that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {place}: {error}")]
+#[error("cannot listen on {place}: {error}{}", hint(place, error.kind()))]
 pub struct BindError {
     /// Where.
     pub place: Listen,
     /// Why.
     pub error: io::Error,
+}
+
+/// What to do about it, where that is known.
+fn hint(place: &Listen, kind: io::ErrorKind) -> &'static str {
+    match (place, kind) {
+        (Listen::Tcp(_), io::ErrorKind::AddrInUse) => {
+            ": another process has it, perhaps another jwksd or a socket unit of systemd (ss -ltnp \
+             shows which); stop that, or change this listen in the configuration"
+        }
+        (Listen::Unix(_), io::ErrorKind::AddrInUse) => {
+            ", perhaps another jwksd (ss -lxp shows which); stop that, or change this listen in the \
+             configuration"
+        }
+        (Listen::Tcp(_), io::ErrorKind::AddrNotAvailable) => {
+            ": this machine does not have that address; change this listen in the configuration"
+        }
+        (Listen::Tcp(_), io::ErrorKind::PermissionDenied) => {
+            ": ports below 1024 need CAP_NET_BIND_SERVICE or a socket unit of systemd; or take a \
+             higher one"
+        }
+        _ => "",
+    }
 }
 
 /// Takes the socket that was passed for this place, or else binds one. A Unix socket that nobody
@@ -249,5 +271,19 @@ mod tests {
         let first = bind(&Listen::Tcp("127.0.0.1:0".into()), Access::Owner).unwrap();
         let error = bind(&first.place(), Access::Owner).err().unwrap();
         assert!(error.to_string().contains(&first.place().to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_had_is_an_error_that_says_what_to_do() {
+        // 192.0.2.0/24 is for examples (RFC 5737): no machine has it.
+        let error = bind(&Listen::Tcp("192.0.2.1:0".into()), Access::Owner).err().unwrap();
+        assert!(error.to_string().contains("this machine does not have"), "{error}");
+        let said = |place: Listen, kind: io::ErrorKind| {
+            BindError { place, error: kind.into() }.to_string()
+        };
+        let low = said(Listen::Tcp("127.0.0.1:80".into()), io::ErrorKind::PermissionDenied);
+        assert!(low.contains("127.0.0.1:80") && low.contains("below 1024"), "{low}");
+        let socket = said(Listen::Unix("s".into()), io::ErrorKind::PermissionDenied);
+        assert!(!socket.contains("1024"), "{socket}");
     }
 }

@@ -56,7 +56,8 @@ fn a_port_that_is_taken_is_named_and_nothing_is_made() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     place.edit("127.0.0.1:0", &address);
-    place.run_serve(&["serve", "--init"]).fails(1, &[&address, "in use"]);
+    let words = [&address, "in use", "ss -ltnp", "change this listen in the configuration"];
+    place.run_serve(&["serve", "--init"]).fails(1, &words);
     assert!(!place.has("data"));
 }
 
@@ -73,7 +74,8 @@ fn a_second_daemon_at_the_same_sockets_is_refused_and_the_first_goes_on() {
     let _daemon = place.start();
     let kid = active(&place, "default");
     let second = place.run(&["serve", "--init"]);
-    second.fails(1, &["unix:data/sign.sock", "another process listens there"]);
+    let words = ["unix:data/sign.sock", "another process listens there, perhaps another jwksd"];
+    second.fails(1, &words);
     assert_eq!(active(&place, "default"), kid);
 }
 
