@@ -220,6 +220,7 @@ fn exit_code_of(code: Code) -> u8 {
         | Code::MethodNotAllowed
         | Code::InvalidRequest
         | Code::BodyTooLarge
+        | Code::UnsupportedMediaType
         | Code::InvalidClaims
         | Code::InvalidTtl
         | Code::InvalidTyp

@@ -7,6 +7,7 @@ pub mod identity;
 pub mod internal;
 pub mod problem;
 pub mod public;
+pub mod routes;
 
 /// The largest body that any path takes, but for batches; and the largest request in a batch.
 pub const BODY_LIMIT: usize = 64 * 1024;

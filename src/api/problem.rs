@@ -15,6 +15,8 @@ pub enum Code {
     InvalidRequest,
     /// The body is larger than the path takes, or a batch has too many requests.
     BodyTooLarge,
+    /// The body is said to be something else than JSON.
+    UnsupportedMediaType,
     /// The claims cannot be signed.
     InvalidClaims,
     /// The lifetime is not one, or longer than the key set allows.
@@ -113,6 +115,7 @@ impl Problem {
             | Code::MethodNotAllowed
             | Code::InvalidRequest
             | Code::BodyTooLarge
+            | Code::UnsupportedMediaType
             | Code::InvalidClaims
             | Code::InvalidTtl
             | Code::InvalidTyp
@@ -145,6 +148,7 @@ impl Code {
             | Self::WrongState
             | Self::InvalidConfig => 409,
             Self::BodyTooLarge => 413,
+            Self::UnsupportedMediaType => 415,
             Self::ExpectActiveRequired => 428,
             Self::Internal => 500,
             Self::NoActiveKey
@@ -166,6 +170,7 @@ impl Code {
             Self::MethodNotAllowed => "this method is not for this path",
             Self::InvalidRequest => "the request is not what this path takes",
             Self::BodyTooLarge => "the body is larger than this path takes",
+            Self::UnsupportedMediaType => "this path takes JSON",
             Self::InvalidClaims => "these claims cannot be signed",
             Self::InvalidTtl => "this ttl cannot be had",
             Self::InvalidTyp => "this typ cannot be had",

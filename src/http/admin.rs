@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use actix_web::http::Method;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::{self, Bytes, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 use super::identity::{RequestIds, identify};
 use super::internal::{parsed, received};
 use super::problem;
+use super::routes::Routes;
 use crate::administration::{AdminError, Administration};
 use crate::api::{Code, Problem, RevokeAllRequest, RevokeRequest, RotateRequest};
 use crate::custody::Asker;
@@ -23,31 +25,20 @@ type Body = Result<Bytes, actix_web::Error>;
 
 /// Routes of the admin listener.
 pub fn configure(service: &mut ServiceConfig) {
-    let only_get = || web::to(|| async { problem::method_not_allowed("GET") });
-    let only_post = || web::to(|| async { problem::method_not_allowed("POST") });
-    service
-        .service(web::resource("/v1/keysets").get(list).default_service(only_get()))
-        .service(web::resource("/v1/status").get(status).default_service(only_get()))
-        .service(web::resource("/v1/reload").post(reload).default_service(only_post()))
-        .service(web::resource("/v1/keysets/{keyset}").get(show).default_service(only_get()))
-        .service(
-            web::resource("/v1/keysets/{keyset}/rotate").post(rotate).default_service(only_post()),
-        )
-        .service(
-            web::resource("/v1/keysets/{keyset}/revoke-all")
-                .post(revoke_all)
-                .default_service(only_post()),
-        )
-        .service(
-            web::resource("/v1/keysets/{keyset}/keys/{kid}/revoke")
-                .post(revoke)
-                .default_service(only_post()),
-        )
-        .service(
-            web::resource("/v1/keysets/{keyset}/keys/{kid}/retire")
-                .post(retire)
-                .default_service(only_post()),
-        );
+    routes(service);
+}
+
+pub(super) fn routes(service: &mut ServiceConfig) -> Vec<(Method, &'static str)> {
+    Routes::of(service)
+        .get("/v1/keysets", list)
+        .get("/v1/keysets/{keyset}", show)
+        .post("/v1/keysets/{keyset}/rotate", rotate)
+        .post("/v1/keysets/{keyset}/revoke-all", revoke_all)
+        .post("/v1/keysets/{keyset}/keys/{kid}/revoke", revoke)
+        .post("/v1/keysets/{keyset}/keys/{kid}/retire", retire)
+        .post("/v1/reload", reload)
+        .get("/v1/status", status)
+        .served()
 }
 
 async fn list(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> HttpResponse {
@@ -79,7 +70,7 @@ async fn rotate(
     keyset: Path<String>,
     body: Body,
 ) -> HttpResponse {
-    let wanted = with_body::<_, RotateRequest>(keyset_name(keyset.into_inner()), body);
+    let wanted = with_body::<_, RotateRequest>(&request, keyset_name(keyset.into_inner()), body);
     act(&request, admin, &ids, wanted, |admin, asker, (keyset, wanted)| {
         admin.rotate(asker, &keyset, &wanted)
     })
@@ -93,7 +84,7 @@ async fn revoke_all(
     keyset: Path<String>,
     body: Body,
 ) -> HttpResponse {
-    let wanted = with_body::<_, RevokeAllRequest>(keyset_name(keyset.into_inner()), body);
+    let wanted = with_body::<_, RevokeAllRequest>(&request, keyset_name(keyset.into_inner()), body);
     act(&request, admin, &ids, wanted, |admin, asker, (keyset, wanted)| {
         admin.revoke_all(asker, &keyset, wanted)
     })
@@ -107,7 +98,7 @@ async fn revoke(
     path: Path<(String, String)>,
     body: Body,
 ) -> HttpResponse {
-    let wanted = with_body::<_, RevokeRequest>(key_of(path.into_inner()), body);
+    let wanted = with_body::<_, RevokeRequest>(&request, key_of(path.into_inner()), body);
     act(&request, admin, &ids, wanted, |admin, asker, ((keyset, kid), wanted)| {
         admin.revoke(asker, &keyset, &kid, wanted)
     })
@@ -156,10 +147,11 @@ async fn act<W: Send + 'static, T: Serialize + Send + 'static>(
 
 /// What the path names, with the body as what the path takes.
 fn with_body<N, T: DeserializeOwned>(
+    request: &HttpRequest,
     named: Result<N, Problem>,
     body: Body,
 ) -> Result<(N, T), Problem> {
-    Ok((named?, parsed(&received(body)?)?))
+    Ok((named?, parsed(&received(request, body)?)?))
 }
 
 pub(super) fn keyset_name(name: String) -> Result<KeysetName, Problem> {

@@ -17,7 +17,7 @@ use jwksd_keystore::id::KeysetName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::identity::{RequestIds, identify};
-use super::internal::{parsed, told};
+use super::internal::{check_type, parsed, told};
 use super::{BATCH_BODY_LIMIT, BODY_LIMIT, problem};
 use crate::api::{
     BATCH_LIMIT, BatchRequest, BatchResponse, BatchResult, Code, Problem, TokenRequest,
@@ -64,7 +64,8 @@ pub(super) async fn sign(
         Ok(asker) => asker,
     };
     let request_id = asker.request_id.clone();
-    match signed(asker, custody.into_inner(), &service, keyset.into_inner(), body).await {
+    let custody = custody.into_inner();
+    match signed(&request, asker, custody, &service, keyset.into_inner(), body).await {
         Ok(answer) => HttpResponse::Ok()
             .insert_header((CACHE_CONTROL, "no-store"))
             .insert_header((CONTENT_TYPE, "application/json"))
@@ -74,6 +75,7 @@ pub(super) async fn sign(
 }
 
 async fn signed(
+    request: &HttpRequest,
     asker: Asker,
     custody: Arc<Custody>,
     service: &Service,
@@ -83,6 +85,7 @@ async fn signed(
     // A large body is read only for someone who may sign, and where there is room for it.
     let keyset = super::admin::keyset_name(keyset)?;
     custody.admit_batch(&asker, &keyset).map_err(|error| problem::of_token(&error))?;
+    check_type(request)?;
     let room = service.room.clone().try_acquire_owned();
     let room = room.map_err(|_| problem::of_not_taken(NotTaken::Full))?;
     let body = received(body).await?;

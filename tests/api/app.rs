@@ -75,7 +75,14 @@ pub(crate) struct Running {
     kept: Option<Box<dyn std::any::Any>>,
 }
 
-/// An answer of the public listener.
+/// A listener that knows its callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum To {
+    Internal,
+    Admin,
+}
+
+/// An answer of a listener.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -202,10 +209,41 @@ impl TestApp {
         post(self.internal(), path, body).await
     }
 
+    /// A request to the socket of a listener.
+    pub(crate) async fn ask(
+        &self,
+        to: To,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        body: &[u8],
+    ) -> Answer {
+        let stream = tokio::net::UnixStream::connect(self.socket(to)).await.unwrap();
+        send(stream, method, path, headers, body.to_vec()).await
+    }
+
+    /// What a listener answers to these bytes until it closes the connection.
+    pub(crate) async fn ask_bytes(&self, to: To, bytes: &[u8]) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::UnixStream::connect(self.socket(to)).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    fn socket(&self, to: To) -> PathBuf {
+        let place = match to {
+            To::Internal => &self.daemon.internal,
+            To::Admin => &self.daemon.admin,
+        };
+        let Listen::Unix(socket) = place else { panic!("not a socket") };
+        socket.clone()
+    }
+
     /// The socket of the internal listener.
     pub(crate) fn internal(&self) -> PathBuf {
-        let Listen::Unix(socket) = &self.daemon.internal else { panic!("not a socket") };
-        socket.clone()
+        self.socket(To::Internal)
     }
 
     // --- the admin listener

@@ -13,6 +13,7 @@ mod app;
 mod audit;
 mod batch;
 mod faults;
+mod http;
 mod internal;
 mod lifetime;
 mod matrix;

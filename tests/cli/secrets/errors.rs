@@ -18,11 +18,12 @@ const POST: &str = "POST";
 
 /// All codes but `internal` and `stopping`: the first takes a fault of the daemon, the other a
 /// request in the very moment of its end.
-const CODES: [&str; 24] = [
+const CODES: [&str; 25] = [
     "not_found",
     "method_not_allowed",
     "invalid_request",
     "body_too_large",
+    "unsupported_media_type",
     "invalid_claims",
     "invalid_ttl",
     "invalid_typ",
@@ -78,13 +79,14 @@ pub(super) fn provoke(place: &Place, wire: &Wire) {
     let unknown = "jwksd_unheard-of";
     let revocation = at("/keys/unheard-of/revoke");
     let reason = r#"{"reason":"a test"}"#;
-    let requests: [(To, &str, &str, &str, &str); 23] = [
+    let requests: [(To, &str, &str, &str, &str); 24] = [
         (To::Public, "GET", "/nothing", "", "not_found"),
         (To::Internal, "GET", "/nothing", "", "not_found"),
         (To::Admin, "GET", "/nothing", "", "not_found"),
         (To::Public, POST, "/.well-known/jwks.json", "", "method_not_allowed"),
         (To::Internal, POST, &tokens, "{", "invalid_request"),
         (To::Internal, POST, &tokens, &large, "body_too_large"),
+        (To::InternalForm, POST, &tokens, good, "unsupported_media_type"),
         (To::Internal, POST, &tokens, r#"{"claims":{"iss":"me"},"ttl":60}"#, "invalid_claims"),
         (To::Internal, POST, &tokens, r#"{"claims":{},"ttl":"2h"}"#, "invalid_ttl"),
         (To::Internal, POST, &tokens, r#"{"claims":{},"ttl":60,"typ":"me"}"#, "invalid_typ"),

@@ -26,6 +26,8 @@ pub(super) enum To {
     Public,
     /// By the Unix socket: the test's own user.
     Internal,
+    /// With a body that is said to be a form.
+    InternalForm,
     Admin,
     /// By TCP: whoever has the bearer token.
     InternalTcp(&'static str),
@@ -68,18 +70,22 @@ impl Wire {
             To::InternalTcp(token) | To::AdminTcp(token) => {
                 format!("Authorization: Bearer {token}\r\n")
             }
-            To::Public | To::Internal | To::Admin => String::new(),
+            To::Public | To::Internal | To::InternalForm | To::Admin => String::new(),
+        };
+        let content_type = match to {
+            To::InternalForm => "application/x-www-form-urlencoded",
+            _ => "application/json",
         };
         let length = body.len();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{token}\
-             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+             Content-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         match to {
             To::Public => sent(TcpStream::connect(&self.public).unwrap(), &request),
             To::InternalTcp(_) => sent(TcpStream::connect(&self.internal).unwrap(), &request),
             To::AdminTcp(_) => sent(TcpStream::connect(&self.admin).unwrap(), &request),
-            To::Internal => sent(self.unix("sign.sock"), &request),
+            To::Internal | To::InternalForm => sent(self.unix("sign.sock"), &request),
             To::Admin => sent(self.unix("admin.sock"), &request),
         }
     }
