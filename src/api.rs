@@ -3,21 +3,25 @@
 //! Instants are RFC 3339 text in UTC, durations text such as `1h30m`.
 
 pub mod problem;
+pub mod schema;
 
 use jwksd_keystore::id::{KeyId, KeysetName};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 pub use problem::{Code, Problem};
 
 /// `POST /v1/keysets/{keyset}/tokens`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "an object with claims and ttl")]
 pub struct TokenRequest<'a> {
     /// The claims of the caller, copied into the token byte for byte.
     #[serde(borrow)]
+    #[schema(value_type = schema::Claims)]
     pub claims: &'a RawValue,
     /// The lifetime: seconds as a number, or text such as `15m`.
+    #[schema(value_type = schema::Ttl)]
     pub ttl: Ttl,
     /// The `typ` header; `JWT` if not given.
     #[serde(default)]
@@ -35,13 +39,15 @@ pub enum Ttl {
 }
 
 /// A signed token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenResponse {
     /// The compact JWS.
     pub token: String,
     /// The key that signed it.
+    #[schema(value_type = schema::KeyId)]
     pub kid: KeyId,
     /// Its `exp`.
+    #[schema(value_type = schema::Instant)]
     pub expires_at: String,
 }
 
@@ -49,24 +55,24 @@ pub struct TokenResponse {
 pub const BATCH_LIMIT: usize = 1000;
 
 /// `POST /v1/keysets/{keyset}/tokens/batch`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BatchRequest<'a> {
-    /// At most [`BATCH_LIMIT`], each a [`TokenRequest`]. What is wrong with one is not wrong with
-    /// the batch, so they are not looked into here.
+    /// At most 1,000. What is wrong with one is not wrong with the batch.
     #[serde(borrow)]
+    #[schema(value_type = Vec<TokenRequest>, max_items = 1000)]
     pub requests: Vec<&'a RawValue>,
 }
 
 /// What came of a batch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BatchResponse {
     /// One for each request, in their order.
     pub results: Vec<BatchResult>,
 }
 
 /// What came of one request of a batch: what it would have been answered alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum BatchResult {
     /// A token.
@@ -80,16 +86,17 @@ pub enum BatchResult {
 }
 
 /// `GET /v1/keysets`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KeysetList {
     /// The key sets that the caller may read.
     pub keysets: Vec<Keyset>,
 }
 
 /// `GET /v1/keysets/{keyset}`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Keyset {
     /// Its name.
+    #[schema(value_type = schema::KeysetName)]
     pub name: KeysetName,
     /// How often it was committed.
     pub revision: u64,
@@ -98,10 +105,12 @@ pub struct Keyset {
     /// What new keys are made for.
     pub algorithm: Option<String>,
     /// `publish_ahead`, how long a key is published before it signs.
+    #[schema(value_type = Option<schema::Span>)]
     pub publish_ahead: Option<String>,
     /// When it rotates: a schedule with its time zone, or `manual`.
     pub rotate: Option<String>,
     /// The kid of the key that signs.
+    #[schema(value_type = Option<schema::KeyId>)]
     pub active: Option<KeyId>,
     /// All keys that are or were in the set, in the order of their numbers.
     pub keys: Vec<Key>,
@@ -110,9 +119,10 @@ pub struct Keyset {
 }
 
 /// A key that is or was in a set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Key {
     /// Its kid.
+    #[schema(value_type = schema::KeyId)]
     pub kid: KeyId,
     /// Its number in the set.
     pub number: u64,
@@ -121,23 +131,28 @@ pub struct Key {
     /// What it signs with.
     pub algorithm: String,
     /// When it was put into the JWK Set.
+    #[schema(value_type = schema::Instant)]
     pub published: String,
     /// When it starts or started to sign; not there while that is not planned.
+    #[schema(value_type = Option<schema::Instant>)]
     pub activates: Option<String>,
     /// Who decided `activates`.
     pub planned_by: String,
     /// When it stopped to sign for good.
+    #[schema(value_type = Option<schema::Instant>)]
     pub ended: Option<String>,
     /// When it leaves the JWK Set.
+    #[schema(value_type = Option<schema::Instant>)]
     pub retires: Option<String>,
     /// When it left the JWK Set.
+    #[schema(value_type = Option<schema::Instant>)]
     pub left: Option<String>,
     /// What the admin gave as the reason of its revocation.
     pub reason: Option<String>,
 }
 
 /// What a key may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyState {
     /// Published, does not sign yet.
@@ -153,18 +168,20 @@ pub enum KeyState {
 }
 
 /// Something that will happen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// When.
+    #[schema(value_type = schema::Instant)]
     pub at: String,
     /// To which key.
+    #[schema(value_type = schema::KeyId)]
     pub kid: KeyId,
     /// What.
     pub event: EventKind,
 }
 
 /// What will happen to a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
     /// It starts to sign.
@@ -174,97 +191,117 @@ pub enum EventKind {
 }
 
 /// `POST /v1/keysets/{keyset}/rotate`
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateRequest {
     /// The kid that the asker saw sign: a retry does not rotate twice. Must be given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schema::KeyId, required)]
     pub expect_active: Option<KeyId>,
     /// Do not wait until verifiers have seen the standby.
     #[serde(default)]
     pub now: bool,
     /// Rotate at this instant (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Instant>)]
     pub at: Option<String>,
 }
 
 /// The answer to a rotation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RotateResponse {
     /// The key set.
+    #[schema(value_type = schema::KeysetName)]
     pub keyset: KeysetName,
     /// Whether an earlier try had already done or planned just this, so that nothing was done now.
     pub already: bool,
     /// The key that signed when this was asked.
+    #[schema(value_type = schema::KeyId)]
     pub from: KeyId,
     /// The key that signs from `activates` on.
+    #[schema(value_type = schema::KeyId)]
     pub to: KeyId,
     /// When.
+    #[schema(value_type = Option<schema::Instant>)]
     pub activates: Option<String>,
     /// Until when verifiers may refuse tokens of the new key, where it did not wait.
+    #[schema(value_type = Option<schema::Instant>)]
     pub refused_until: Option<String>,
 }
 
 /// `POST /v1/keysets/{keyset}/keys/{kid}/revoke`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeRequest {
     /// Why. Kept with the key and in the audit.
+    #[schema(value_type = schema::Reason)]
     pub reason: String,
 }
 
 /// `POST /v1/keysets/{keyset}/revoke-all`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeAllRequest {
     /// Why. Kept with the keys and in the audit.
+    #[schema(value_type = schema::Reason)]
     pub reason: String,
-    /// The kid that the asker saw sign: a retry does not revoke the fresh key. Must be given.
+    /// The kid that the asker saw sign: a retry does not revoke the fresh key. Must be given where
+    /// a key signs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::KeyId>)]
     pub expect_active: Option<KeyId>,
 }
 
 /// The answer to a revocation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RevokeResponse {
     /// The key set.
+    #[schema(value_type = schema::KeysetName)]
     pub keyset: KeysetName,
     /// The keys that are revoked now.
+    #[schema(value_type = Vec<schema::KeyId>)]
     pub revoked: Vec<KeyId>,
     /// Whether that was so before.
     pub already: bool,
     /// The key that signs now.
+    #[schema(value_type = Option<schema::KeyId>)]
     pub active: Option<KeyId>,
     /// Until when verifiers that honour `max-age` and the stated cache may trust the keys.
+    #[schema(value_type = schema::Instant)]
     pub trusted_until: String,
 }
 
 /// The answer to an early retirement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RetireResponse {
     /// The key set.
+    #[schema(value_type = schema::KeysetName)]
     pub keyset: KeysetName,
     /// The key that left the JWK Set.
+    #[schema(value_type = schema::KeyId)]
     pub retired: KeyId,
     /// Whether it had left before.
     pub already: bool,
     /// Until when good tokens of the key may be refused, where it left before its time.
+    #[schema(value_type = Option<schema::Instant>)]
     pub cuts_off_until: Option<String>,
 }
 
 /// The answer to a reload.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReloadResponse {
     /// The key sets whose facts changed, or that came or went.
+    #[schema(value_type = Vec<schema::KeysetName>)]
     pub changed: Vec<KeysetName>,
     /// Those of them that are no longer in the configuration: they stopped to sign.
+    #[schema(value_type = Vec<schema::KeysetName>)]
     pub removed: Vec<KeysetName>,
     /// What was changed in the file but needs a restart.
     pub needs_restart: Vec<String>,
 }
 
 /// `GET /v1/status`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// The version of the daemon.
     pub version: String,

@@ -5,6 +5,7 @@ pub mod batch;
 pub mod health;
 pub mod identity;
 pub mod internal;
+pub mod openapi;
 pub mod problem;
 pub mod public;
 pub mod routes;

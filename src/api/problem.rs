@@ -2,9 +2,12 @@
 
 use jwksd_keystore::id::KeyId;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::schema;
 
 /// What a program can act on. Codes are never renamed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// No such path.
@@ -64,9 +67,10 @@ pub enum Code {
 }
 
 /// The body of an error: `application/problem+json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
     /// What a program can act on.
     pub code: Code,
@@ -80,6 +84,7 @@ pub struct Problem {
     pub request_id: Option<String>,
     /// The kid that signs, where that is what was missing or wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::KeyId>)]
     pub active: Option<KeyId>,
 }
 

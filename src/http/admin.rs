@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::identity::{RequestIds, identify};
 use super::internal::{parsed, received};
+use super::openapi;
 use super::problem;
 use super::routes::Routes;
 use crate::administration::{AdminError, Administration};
@@ -38,6 +39,7 @@ pub(super) fn routes(service: &mut ServiceConfig) -> Vec<(Method, &'static str)>
         .post("/v1/keysets/{keyset}/keys/{kid}/retire", retire)
         .post("/v1/reload", reload)
         .get("/v1/status", status)
+        .get(openapi::PATH, openapi::serve(&openapi::admin()))
         .served()
 }
 

@@ -6,6 +6,7 @@ use actix_web::web::{Bytes, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::identity::{RequestIds, identify};
+use super::openapi;
 use super::problem;
 use super::routes::Routes;
 use crate::api::{Code, Problem, TokenRequest, TokenResponse};
@@ -20,6 +21,7 @@ pub(super) fn routes(service: &mut ServiceConfig) -> Vec<(Method, &'static str)>
     Routes::of(service)
         .post("/v1/keysets/{keyset}/tokens", sign_token)
         .post("/v1/keysets/{keyset}/tokens/batch", super::batch::sign)
+        .get(openapi::PATH, openapi::serve(&openapi::internal()))
         .served()
 }
 

@@ -24,6 +24,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use crate::openapi;
+
 /// When the tests begin: 2026-11-22T03:00:00Z.
 pub(crate) const START: Time = Time::from_millis(1_795_316_400_000);
 
@@ -201,7 +203,8 @@ impl TestApp {
         body: Value,
     ) -> Result<TokenResponse, Problem> {
         let path = format!("/v1/keysets/{keyset}/tokens");
-        problem_of(Client::new(self.daemon.internal.clone(), None).post(&path, &body).await)
+        let client = Client::new(self.daemon.internal.clone(), None);
+        problem_of(To::Internal, &Method::POST, &path, client.post(&path, &body).await)
     }
 
     /// A request of raw bytes to the internal listener.
@@ -219,7 +222,13 @@ impl TestApp {
         body: &[u8],
     ) -> Answer {
         let stream = tokio::net::UnixStream::connect(self.socket(to)).await.unwrap();
-        send(stream, method, path, headers, body.to_vec()).await
+        let answer = send(stream, method.clone(), path, headers, body.to_vec()).await;
+        if answer.header("content-type") == "application/problem+json"
+            && let Ok(problem) = serde_json::from_slice(&answer.body)
+        {
+            openapi::check(to, &method, path, &problem);
+        }
+        answer
     }
 
     /// What a listener answers to these bytes until it closes the connection.
@@ -249,7 +258,8 @@ impl TestApp {
     // --- the admin listener
 
     pub(crate) async fn admin_get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
-        problem_of(Client::new(self.daemon.admin.clone(), None).get(path).await)
+        let client = Client::new(self.daemon.admin.clone(), None);
+        problem_of(To::Admin, &Method::GET, path, client.get(path).await)
     }
 
     pub(crate) async fn admin_post<T: DeserializeOwned>(
@@ -257,7 +267,8 @@ impl TestApp {
         path: &str,
         body: impl Serialize,
     ) -> Result<T, Problem> {
-        problem_of(Client::new(self.daemon.admin.clone(), None).post(path, &body).await)
+        let client = Client::new(self.daemon.admin.clone(), None);
+        problem_of(To::Admin, &Method::POST, path, client.post(path, &body).await)
     }
 
     pub(crate) async fn show(&self, keyset: &str) -> Keyset {
@@ -435,17 +446,29 @@ fn write_config(dir: &Path, keysets: &str, callers: &str) {
     std::fs::write(dir.join("config.toml"), text).unwrap();
 }
 
-fn problem_of<T>(answer: Result<T, ClientError>) -> Result<T, Problem> {
+fn problem_of<T>(
+    to: To,
+    method: &Method,
+    path: &str,
+    answer: Result<T, ClientError>,
+) -> Result<T, Problem> {
     answer.map_err(|error| match error {
-        ClientError::Problem(problem) => *problem,
+        ClientError::Problem(problem) => {
+            openapi::check(to, method, path, &problem);
+            *problem
+        }
         other => panic!("{other}"),
     })
 }
 
-/// A request of raw bytes to a Unix socket. Dropped, it hangs up.
+/// A request of raw bytes to the socket of the internal listener. Dropped, it hangs up.
 pub(crate) async fn post(socket: PathBuf, path: &str, body: Vec<u8>) -> Answer {
     let stream = tokio::net::UnixStream::connect(socket).await.unwrap();
-    send(stream, Method::POST, path, &[], body).await
+    let answer = send(stream, Method::POST, path, &[], body).await;
+    if !answer.status.is_success() {
+        openapi::check(To::Internal, &Method::POST, path, &answer.problem());
+    }
+    answer
 }
 
 async fn send<S>(

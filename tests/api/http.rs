@@ -225,7 +225,8 @@ async fn json_that_nobody_means_is_refused_and_breaks_nothing() {
     .into_iter()
     .map(|text| text.as_bytes().to_vec())
     .collect();
-    values.extend([b"{\"a\":\"\xff\"}".to_vec(), b"{\0\"\0a\0\"\0:\01\0}\0".to_vec()]);
+    values
+        .extend([b"{\"a\":\"\xff\"}".to_vec(), b"{\x00\"\x00a\x00\"\x00:\x001\x00}\x00".to_vec()]);
     let numbers = [
         "-1",
         "0",

@@ -17,6 +17,7 @@ mod http;
 mod internal;
 mod lifetime;
 mod matrix;
+mod openapi;
 mod public;
 mod supervision;
 mod token;
