@@ -4,6 +4,8 @@
 //! All randomness comes from the library's own generator, seeded by the operating system.
 
 mod derived;
+pub(crate) mod parts;
+pub(crate) mod passphrase;
 #[cfg(test)]
 pub(crate) mod samples;
 mod signing;

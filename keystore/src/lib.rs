@@ -2,7 +2,7 @@
 //!
 //! This crate knows no network, no async runtime, no clock and no environment: `now` is always an
 //! argument, and rules return decisions that someone else carries out. Its modules depend on each
-//! other only downward, in this order: [`ring`], [`store`], [`seal`], `second_opinion`,
+//! other only downward, in this order: [`ring`], [`store`], [`seal`], [`import`], `second_opinion`,
 //! [`crypto`], [`key`], [`jwk`], [`lifecycle`], [`facts`],
 //! [`schedule`], [`algorithm`].
 
@@ -10,6 +10,7 @@ pub mod algorithm;
 pub mod crypto;
 pub mod facts;
 pub mod id;
+pub mod import;
 pub mod jwk;
 pub mod key;
 pub mod lifecycle;

@@ -17,7 +17,7 @@ use crate::jwk::{PublicJwk, PublicKey};
 use crate::key::KeyPair;
 
 /// A new key that must not be published.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SecondOpinionError {
     /// The JWK cannot be parsed back.
     #[error("the JWK of the new key cannot be parsed back")]

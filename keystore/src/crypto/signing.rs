@@ -25,7 +25,7 @@ use crate::key::{KeyPair, Secret};
 /// A secret that is ready to sign. The library wipes it when it is dropped.
 pub struct SigningKey(Inner);
 
-enum Inner {
+pub(super) enum Inner {
     Rsa(RsaScheme, RsaKeyPair),
     Ec(Curve, EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
@@ -86,6 +86,10 @@ fn generate_ml_dsa(parameters: MlDsa) -> Made {
 }
 
 impl SigningKey {
+    pub(super) fn of(inner: Inner) -> Self {
+        Self(inner)
+    }
+
     /// Makes a secret ready to sign.
     ///
     /// # Errors
@@ -218,7 +222,9 @@ fn rsa(scheme: RsaScheme) -> (&'static dyn RsaEncoding, &'static RsaParameters) 
 }
 
 /// The library's names for ECDSA on a curve, with signatures as RFC 7518, section 3.4 wants them.
-fn ecdsa(curve: Curve) -> (&'static EcdsaSigningAlgorithm, &'static EcdsaVerificationAlgorithm) {
+pub(super) fn ecdsa(
+    curve: Curve,
+) -> (&'static EcdsaSigningAlgorithm, &'static EcdsaVerificationAlgorithm) {
     match curve {
         Curve::P256 => (&ECDSA_P256_SHA256_FIXED_SIGNING, &ECDSA_P256_SHA256_FIXED),
         Curve::P384 => (&ECDSA_P384_SHA384_FIXED_SIGNING, &ECDSA_P384_SHA384_FIXED),

@@ -1,0 +1,68 @@
+//! What key files are encrypted with, as far as the library has it: PBKDF2 and AES-CBC.
+//!
+//! It does not bound what a file may cost; [`crate::import`] does.
+
+use std::num::NonZeroU32;
+
+use aws_lc_rs::cipher::{
+    AES_128, AES_192, AES_256, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey,
+};
+use aws_lc_rs::iv::FixedLength;
+use aws_lc_rs::pbkdf2;
+use zeroize::Zeroizing;
+
+use super::CryptoError;
+
+/// The hash that PBKDF2 uses in its HMAC.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Prf {
+    Sha1,
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+/// PBKDF2 (RFC 8018, section 5.2): `length` bytes, at most 64.
+pub(crate) fn pbkdf2(
+    prf: Prf,
+    iterations: NonZeroU32,
+    salt: &[u8],
+    passphrase: &[u8],
+    length: usize,
+) -> Zeroizing<Vec<u8>> {
+    let algorithm = match prf {
+        Prf::Sha1 => pbkdf2::PBKDF2_HMAC_SHA1,
+        Prf::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
+        Prf::Sha384 => pbkdf2::PBKDF2_HMAC_SHA384,
+        Prf::Sha512 => pbkdf2::PBKDF2_HMAC_SHA512,
+    };
+    let mut key = Zeroizing::new(vec![0; length.min(64)]);
+    pbkdf2::derive(algorithm, iterations, salt, passphrase, &mut key);
+    key
+}
+
+/// AES in CBC with the padding of PKCS#7, by a key of 16, 24 or 32 bytes.
+///
+/// # Errors
+///
+/// [`CryptoError::Open`]: the key is another, or the ciphertext damaged. Not every wrong key shows.
+pub(crate) fn decrypt_aes_cbc(
+    key: &[u8],
+    iv: [u8; 16],
+    ciphertext: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+    let wrong = |_| CryptoError::Open;
+    let algorithm = match key.len() {
+        16 => &AES_128,
+        24 => &AES_192,
+        32 => &AES_256,
+        _ => return Err(CryptoError::Open),
+    };
+    let key = UnboundCipherKey::new(algorithm, key).map_err(wrong)?;
+    let key = PaddedBlockDecryptingKey::cbc_pkcs7(key).map_err(wrong)?;
+    let mut buffer = Zeroizing::new(ciphertext.to_vec());
+    let iv = DecryptionContext::Iv128(FixedLength::from(iv));
+    let length = key.decrypt(&mut buffer, iv).map_err(wrong)?.len();
+    buffer.truncate(length);
+    Ok(buffer)
+}

@@ -1,0 +1,149 @@
+//! Key files that openssl, ssh-keygen and node made: `test_keys/README.md`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+use super::{ExponentFault, ImportError, Kind, Material, Passphrase, read};
+use crate::algorithm::{Algorithm, Curve, RsaBits};
+use crate::crypto::SigningKey;
+use crate::jwk::PublicKey;
+
+const PASSPHRASE: &str = "a test passphrase, not a secret";
+
+fn folder(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/import/test_keys").join(name)
+}
+
+fn taken(name: &str) -> Vec<u8> {
+    fs::read(folder("taken").join(name)).unwrap()
+}
+
+fn passphrase(text: &str) -> Passphrase {
+    Passphrase::new(Zeroizing::new(text.as_bytes().to_vec()))
+}
+
+fn error_of(bytes: &[u8]) -> ImportError {
+    read(bytes, Some(&passphrase(PASSPHRASE))).err().unwrap()
+}
+
+fn refused(name: &str) -> ImportError {
+    error_of(&fs::read(folder("refused").join(name)).unwrap())
+}
+
+/// The secret as stored, and the public half.
+type Halves = (Option<Vec<u8>>, PublicKey);
+
+fn halves(bytes: &[u8]) -> Halves {
+    let imported = read(bytes, Some(&passphrase(PASSPHRASE))).unwrap();
+    match imported.into_material() {
+        Material::Pair(pair) => (Some(pair.secret.expose().to_vec()), pair.public),
+        Material::Public(public) => (None, public),
+    }
+}
+
+fn kind_of(name: &str) -> Kind {
+    match name.split('.').next().unwrap() {
+        "rsa" => Kind::Rsa(RsaBits::B2048),
+        "p256" => Kind::Ec(Curve::P256),
+        "p384" => Kind::Ec(Curve::P384),
+        "p521" => Kind::Ec(Curve::P521),
+        "ed25519" | "ssh25519" => Kind::Ed25519,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn every_form_of_a_key_is_read_as_the_same_key() {
+    let mut keys: BTreeMap<String, Vec<(String, Halves)>> = BTreeMap::new();
+    for entry in fs::read_dir(folder("taken")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let bytes = taken(&name);
+        let imported = read(&bytes, Some(&passphrase(PASSPHRASE)));
+        let imported = imported.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(imported.kind(), kind_of(&name), "{name}");
+        let key = name.split('.').next().unwrap().to_owned();
+        keys.entry(key).or_default().push((name, halves(&bytes)));
+    }
+    assert_eq!(keys.len(), 6);
+    for forms in keys.values() {
+        let (first, (_, public)) = &forms[0];
+        let secret = forms.iter().find_map(|(_, (secret, _))| secret.clone()).unwrap();
+        for (name, (its_secret, its_public)) in forms {
+            assert_eq!(its_public, public, "{name} and {first}");
+            let is_public = [".public.", ".spki."].iter().any(|part| name.contains(part));
+            assert_eq!(its_secret.is_none(), is_public, "{name}");
+            assert!(its_secret.as_ref().is_none_or(|its| *its == secret), "{name} and {first}");
+        }
+    }
+}
+
+#[test]
+fn an_imported_key_signs_as_a_generated_one_does() {
+    for (name, algorithm) in [
+        ("rsa.pkcs1.pem", Algorithm::Rs256(RsaBits::B2048)),
+        ("rsa.openssh.pem", Algorithm::Ps512(RsaBits::B2048)),
+        ("p256.private-only.sec1.pem", Algorithm::Es256),
+        ("p384.jwk", Algorithm::Es384),
+        ("p521.encrypted.openssh.pem", Algorithm::Es512),
+        ("ssh25519.openssh.pem", Algorithm::EdDsa),
+    ] {
+        let imported = read(&taken(name), Some(&passphrase(PASSPHRASE))).unwrap();
+        assert_eq!(imported.fits(algorithm), Ok(()), "{name}");
+        let pair = imported.into_pair().unwrap();
+        let signature = SigningKey::new(algorithm, &pair.secret).unwrap().sign(b"m").unwrap();
+        assert_eq!(crate::crypto::verify(algorithm, &pair.public, b"m", &signature), Ok(()));
+    }
+}
+
+#[test]
+fn an_encrypted_file_needs_its_passphrase() {
+    let mut files = 0;
+    for entry in fs::read_dir(folder("taken")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.contains(".encrypted.") {
+            files += 1;
+            assert_eq!(
+                read(&taken(&name), None).err(),
+                Some(ImportError::PassphraseNeeded),
+                "{name}"
+            );
+            let wrong = read(&taken(&name), Some(&passphrase("another"))).err();
+            assert_eq!(wrong, Some(ImportError::WrongPassphrase), "{name}");
+        }
+    }
+    assert_eq!(files, 26);
+}
+
+#[test]
+fn what_is_no_key_for_signing_is_refused_with_the_reason() {
+    use ImportError as E;
+    for (name, reason) in [
+        ("rsa1024.pem", E::RsaTooWeak { bits: 1024 }),
+        ("rsa2304.pem", E::RsaSize { bits: 2304 }),
+        ("rsa-exponent3.pem", E::RsaExponent(ExponentFault::Small)),
+        ("rsa-exponent-large.pem", E::RsaExponent(ExponentFault::Large)),
+        ("rsa-three-primes.pem", E::RsaMultiPrime),
+        ("rsa-pss.pem", E::UnknownKind("RSASSA-PSS with parameters of its own")),
+        ("secp256k1.pem", E::UnknownCurve("secp256k1")),
+        ("p224.pem", E::UnknownCurve("P-224")),
+        ("explicit-curve.pem", E::UnknownCurve("a curve that is not named")),
+        ("x25519.pem", E::UnknownKind("X25519")),
+        ("x448.pem", E::UnknownKind("X448")),
+        ("ed448.pem", E::UnknownKind("Ed448")),
+        ("dsa.pem", E::UnknownKind("DSA")),
+        ("dsa.traditional.pem", E::UnknownKind("DSA")),
+        ("certificate.pem", E::Certificate),
+        ("certificate.ssh", E::Certificate),
+        ("request.pem", E::Certificate),
+        ("container.p12", E::Pkcs12),
+        ("binary.der", E::NotText),
+        ("encrypted.des3.pkcs8.pem", E::UnknownCipher),
+        ("encrypted.des3.pkcs1.pem", E::UnknownCipher),
+        ("encrypted.pbes1.pkcs8.pem", E::UnknownCipher),
+    ] {
+        assert_eq!(refused(name), reason, "{name}");
+    }
+}
