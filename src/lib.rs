@@ -26,6 +26,7 @@ pub mod policy;
 pub mod pool;
 pub mod rings;
 pub mod rotator;
+pub mod secret_file;
 pub mod server;
 pub mod supervise;
 pub mod verifiers;

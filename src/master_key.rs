@@ -1,18 +1,14 @@
 //! The master key file: made once, read at start, refused where others could read it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::folder;
+use crate::secret_file::{self, SecretFileError};
 use jwksd_keystore::crypto::CryptoError;
 use jwksd_keystore::seal::{MasterKeyError, MasterKeys};
-use zeroize::Zeroizing;
-
-use crate::folder;
-
-/// Where credentials and secrets are mounted, readable by a group by design.
-const SECRET_MOUNTS: [&str; 2] = ["/run/credentials/", "/run/secrets/"];
 
 /// Why there is no master key.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +16,7 @@ pub enum FileError {
     /// There is no file.
     #[error("there is no master key at {}", .0.display())]
     Missing(PathBuf),
-    /// The file cannot be read or made.
+    /// The file cannot be made.
     #[error("the master key {}: {error}", path.display())]
     Io {
         /// The file.
@@ -28,28 +24,12 @@ pub enum FileError {
         /// Why.
         error: io::Error,
     },
-    /// Someone else can read it.
-    #[error(
-        "the master key {} can be read by {who} (mode {mode:03o}): chmod 600 it, and consider what \
-         was read meanwhile",
-        path.display()
-    )]
-    Readable {
-        /// The file.
-        path: PathBuf,
-        /// By whom.
-        who: &'static str,
-        /// Its mode.
-        mode: u32,
-    },
-    /// Someone else owns it.
-    #[error("the master key {} belongs to uid {owner}, who can read it", path.display())]
-    Owner {
-        /// The file.
-        path: PathBuf,
-        /// Its owner.
-        owner: u32,
-    },
+    /// The file cannot be read, or by too many.
+    #[error("the master key {0}")]
+    Secret(SecretFileError),
+    /// It is not text, and so not a master key.
+    #[error("the master key {} is not text", .0.display())]
+    NotText(PathBuf),
     /// It is not a master key.
     #[error("the master key {}: {error}", path.display())]
     Content {
@@ -69,18 +49,14 @@ pub enum FileError {
 ///
 /// [`FileError`], which never says what the file holds.
 pub fn read(path: &Path) -> Result<MasterKeys, FileError> {
-    let failed = |error| FileError::Io { path: path.to_owned(), error };
-    let mut file = File::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => FileError::Missing(path.to_owned()),
-        _ => failed(error),
+    let bytes = secret_file::read(path).map_err(|error| match error {
+        SecretFileError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound => {
+            FileError::Missing(path.to_owned())
+        }
+        other => FileError::Secret(other),
     })?;
-    let metadata = file.metadata().map_err(failed)?;
-    check_owner(path, metadata.uid())?;
-    check_mode(path, metadata.permissions().mode() & 0o777)?;
-    // The file is small; a large one is not a master key, and must not fill the memory.
-    let mut text = Zeroizing::new(String::with_capacity(64 * 1024));
-    Read::by_ref(&mut file).take(64 * 1024).read_to_string(&mut text).map_err(failed)?;
-    MasterKeys::parse(&text).map_err(|error| FileError::Content { path: path.to_owned(), error })
+    let text = std::str::from_utf8(&bytes).map_err(|_| FileError::NotText(path.to_owned()))?;
+    MasterKeys::parse(text).map_err(|error| FileError::Content { path: path.to_owned(), error })
 }
 
 /// Makes a master key file of mode 0600 where there is none, and syncs it and its folder, so that
@@ -97,26 +73,6 @@ pub fn create(path: &Path) -> Result<(), FileError> {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     folder::sync_of(path).map_err(failed)
-}
-
-fn check_owner(path: &Path, owner: u32) -> Result<(), FileError> {
-    if owner == 0 || owner == rustix::process::geteuid().as_raw() {
-        return Ok(());
-    }
-    Err(FileError::Owner { path: path.to_owned(), owner })
-}
-
-fn check_mode(path: &Path, mode: u32) -> Result<(), FileError> {
-    let readable = |who| FileError::Readable { path: path.to_owned(), who, mode };
-    if mode & 0o007 != 0 {
-        return Err(readable("everyone"));
-    }
-    let real = fs::canonicalize(path).unwrap_or_default();
-    let is_mounted = SECRET_MOUNTS.iter().any(|mount| real.starts_with(mount));
-    if mode & 0o070 != 0 && !is_mounted {
-        return Err(readable("its group"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
