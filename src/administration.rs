@@ -20,6 +20,7 @@ use crate::gate::{Denied, Permit};
 use crate::health::Health;
 use crate::policy::Action;
 use crate::rotator::{Actor, Command, Handle, Outcome, ReloadError, StepError};
+use crate::tls::{Listeners, TlsError};
 use crate::view;
 
 /// The longest reason of a revocation, in characters.
@@ -41,6 +42,8 @@ pub struct Administration {
     pub config_path: PathBuf,
     /// The configuration at the start, to tell what a change of it needs a restart for.
     pub started_with: Config,
+    /// The TLS of the listeners.
+    pub tls: Arc<Listeners>,
 }
 
 /// Why an admin did not get what was asked.
@@ -79,6 +82,9 @@ pub enum AdminError {
     /// The configuration on disk cannot be put in force.
     #[error(transparent)]
     Reload(#[from] ReloadError),
+    /// The files of a listener's TLS cannot be used.
+    #[error("the old ones stay in force: {0}")]
+    Tls(#[from] TlsError),
 }
 
 impl Administration {
@@ -224,8 +230,10 @@ impl Administration {
     fn reload_for(&self, actor: Actor) -> Result<api::ReloadResponse, AdminError> {
         let config = Config::load(&self.config_path, self.clock.now().wall)?;
         let needs_restart = self.started_with.needs_restart(&config);
+        let tls = config.tls.read()?;
         let before = self.custody.config();
         let changed = self.rotator.reload(config, actor)?;
+        self.tls.put_in_force(tls, &self.health);
         let after = self.custody.config();
         let is_gone = |name: &&KeysetName| !after.keysets.contains_key(*name);
         let removed = before.keysets.keys().filter(is_gone).cloned().collect();
@@ -246,8 +254,9 @@ impl Administration {
             Err(denied) => return Err(denied.into()),
         }
         let problems = self.health.problems();
+        let warnings = self.health.warnings();
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Ok(api::Status { version, ready: problems.is_empty(), problems })
+        Ok(api::Status { version, ready: problems.is_empty(), problems, warnings })
     }
 
     fn permit(

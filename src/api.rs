@@ -309,4 +309,7 @@ pub struct Status {
     pub ready: bool,
     /// What is not, each with its reason.
     pub problems: Vec<String>,
+    /// What to see to before it becomes a problem.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }

@@ -6,6 +6,7 @@
 mod audit;
 mod callers;
 mod check;
+mod connection;
 mod init;
 mod keys;
 mod operate;
@@ -21,13 +22,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use jwksd::api::Code;
-use jwksd::client::{Client, ClientError};
+use jwksd::client::ClientError;
 use jwksd::clock::{Clock, SystemClock};
-use jwksd::config::{Config, Endpoints, Listen};
+use jwksd::config::Config;
 use serde::Serialize;
 
-/// Where the bearer token for a TCP listener is taken from.
-const TOKEN_VARIABLE: &str = "JWKSD_TOKEN";
+use self::connection::{Connection, NoToken};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -50,6 +50,8 @@ struct Cli {
     /// Print JSON for programs instead of text for people.
     #[arg(long, global = true)]
     json: bool,
+    #[command(flatten)]
+    connection: Connection,
     #[command(subcommand)]
     command: Command,
 }
@@ -106,10 +108,10 @@ fn run(cli: &Cli, out: &Out) -> anyhow::Result<ExitCode> {
         Command::Init(args) => init::run(&cli.config, args),
         Command::Serve(args) => serve::run(&cli.config, args),
         Command::Check => check::run(&cli.config, out),
-        Command::Reload => operate::reload(&admin(&cli.config)?, out),
-        Command::Status => operate::status(&admin(&cli.config)?, out),
-        Command::Keys(command) => keys::run(&admin(&cli.config)?, command, out),
-        Command::Sign(args) => sign::run(&internal(&cli.config)?, args, out),
+        Command::Reload => operate::reload(&cli.connection.admin(&cli.config)?, out),
+        Command::Status => operate::status(&cli.connection.admin(&cli.config)?, out),
+        Command::Keys(command) => keys::run(&cli.connection.admin(&cli.config)?, command, out),
+        Command::Sign(args) => sign::run(&cli.connection.internal(&cli.config)?, args, out),
         Command::Callers(command) => callers::run(command, out),
         Command::Audit(command) => audit::run(&cli.config, command, out),
         Command::Pki(args) => pki::run(args, out),
@@ -147,35 +149,6 @@ fn load(path: &Path) -> anyhow::Result<Config> {
     Ok(Config::load(path, SystemClock.wall())?)
 }
 
-fn admin(config: &Path) -> anyhow::Result<Client> {
-    client(&Endpoints::load(config)?.admin)
-}
-
-fn internal(config: &Path) -> anyhow::Result<Client> {
-    client(&Endpoints::load(config)?.internal)
-}
-
-/// A client of the first of these places, a Unix socket if there is one.
-fn client(places: &[Listen]) -> anyhow::Result<Client> {
-    let is_unix = |place: &&Listen| matches!(place, Listen::Unix(_));
-    let place = places.iter().find(is_unix).or(places.first()).context("nothing is listened on")?;
-    let token = match place {
-        Listen::Unix(_) => None,
-        Listen::Tcp(_) => Some(token()?),
-    };
-    Ok(Client::new(place.clone(), token))
-}
-
-/// The listener is on TCP and there is no bearer token to show.
-#[derive(Debug, thiserror::Error)]
-#[error("the listener is on TCP: put a caller's bearer token into {TOKEN_VARIABLE}")]
-struct NoToken;
-
-#[expect(clippy::disallowed_methods, reason = "the command line may read its environment")]
-fn token() -> Result<String, NoToken> {
-    std::env::var(TOKEN_VARIABLE).map_err(|_| NoToken)
-}
-
 /// Runs a request of the client.
 fn ask<T>(request: impl Future<Output = Result<T, ClientError>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -194,7 +167,8 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
             3
         }
         Some(ClientError::Unreachable { .. } | ClientError::Lost { .. }) => 6,
-        Some(ClientError::Strange { .. }) | None => 1,
+        Some(ClientError::Refused { .. }) => 3,
+        Some(ClientError::Untrusted { .. } | ClientError::Strange { .. }) | None => 1,
     };
     ExitCode::from(code)
 }

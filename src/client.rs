@@ -11,11 +11,13 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::api::Problem;
 use crate::config::Listen;
+use crate::tls::{self, ClientTls};
 
 /// A client of one listener.
 pub struct Client {
     place: Listen,
     token: Option<String>,
+    tls: Option<ClientTls>,
 }
 
 /// Why there is no answer, or another than was hoped for.
@@ -28,6 +30,22 @@ pub enum ClientError {
         place: Listen,
         /// Why.
         error: std::io::Error,
+    },
+    /// Somebody is there, but not the daemon that the client trusts.
+    #[error("no TLS with {place}: {error}")]
+    Untrusted {
+        /// Where.
+        place: Listen,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The daemon does not take the client's certificate, or wants none of this TLS.
+    #[error("{place} refused the client certificate, or TLS with it: {reason}")]
+    Refused {
+        /// Where.
+        place: Listen,
+        /// The alert (RFC 8446, section 6.2).
+        reason: String,
     },
     /// The answer was lost: it may have taken effect. What can be retried says so.
     #[error("the answer of {place} was lost: {reason}")]
@@ -72,7 +90,13 @@ impl Client {
     /// A client of the listener at `place`; over TCP it shows `token`.
     #[must_use]
     pub fn new(place: Listen, token: Option<String>) -> Self {
-        Self { place, token }
+        Self { place, token, tls: None }
+    }
+
+    /// The same, over TLS where the place is TCP.
+    #[must_use]
+    pub fn with_tls(self, tls: ClientTls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// Asks for something.
@@ -136,7 +160,14 @@ impl Client {
             }
             Listen::Tcp(address) => {
                 let stream = TcpStream::connect(address).await.map_err(unreachable)?;
-                self.exchange(TokioIo::new(stream), request).await
+                match &self.tls {
+                    None => self.exchange(TokioIo::new(stream), request).await,
+                    Some(tls) => {
+                        let stream =
+                            tls.connect(stream).await.map_err(|error| self.no_tls(error))?;
+                        self.exchange(TokioIo::new(stream), request).await
+                    }
+                }
             }
         }
     }
@@ -149,10 +180,7 @@ impl Client {
     where
         S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
-        let lost = |error: hyper::Error| ClientError::Lost {
-            place: self.place.clone(),
-            reason: error.to_string(),
-        };
+        let lost = |error: hyper::Error| self.lost(&error);
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(stream).await.map_err(lost)?;
         tokio::spawn(connection);
@@ -160,6 +188,23 @@ impl Client {
         let status = response.status();
         let body = response.into_body().collect().await.map_err(lost)?.to_bytes();
         Ok((status, body))
+    }
+
+    fn no_tls(&self, error: std::io::Error) -> ClientError {
+        let place = self.place.clone();
+        match tls::alert(&error) {
+            Some(reason) => ClientError::Refused { place, reason },
+            None => ClientError::Untrusted { place, error },
+        }
+    }
+
+    /// With TLS 1.3 a client hears that its certificate was refused when it waits for the answer.
+    fn lost(&self, error: &hyper::Error) -> ClientError {
+        let place = self.place.clone();
+        match tls::alert(error) {
+            Some(reason) => ClientError::Refused { place, reason },
+            None => ClientError::Lost { place, reason: error.to_string() },
+        }
     }
 
     fn strange(&self, reason: &impl ToString) -> ClientError {

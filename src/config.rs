@@ -21,6 +21,8 @@ use serde::de::DeserializeOwned;
 use crate::audit;
 use crate::listeners::Access;
 use crate::policy::{Action, Caller, Identity};
+use crate::san::NotASan;
+use crate::tls;
 use crate::verifiers::{self, MEASURED};
 
 /// A configuration without contradictions.
@@ -36,6 +38,8 @@ pub struct Config {
     pub internal: Vec<Listen>,
     /// `[admin] listen`
     pub admin: Vec<Listen>,
+    /// `[public.tls]`, `[internal.tls]`, `[admin.tls]`
+    pub tls: tls::Tables,
     /// `[keysets.*]`
     pub keysets: BTreeMap<KeysetName, Keyset>,
     /// `[[callers]]`
@@ -167,10 +171,19 @@ pub enum ValueError {
     NowhereToListen,
     /// Callers and admins would be asked for secrets over a network in the clear.
     #[error(
-        "{0} is not a loopback address, and this version has no TLS yet: bearer tokens would cross \
-         the network in the clear. Use \"unix:path\" or 127.0.0.1"
+        "{place} is not a loopback address: without TLS, tokens would cross the network in the \
+         clear. Add the table [{table}] with certificate, key and client_ca \
+         (`jwksd pki` makes some), or listen on \"unix:path\" or 127.0.0.1"
     )]
-    TcpWithoutTls(String),
+    TcpWithoutTls {
+        /// Where.
+        place: String,
+        /// What it takes.
+        table: String,
+    },
+    /// Not a name by which a caller can be known.
+    #[error(transparent)]
+    San(#[from] NotASan),
     /// No size that a file of the audit can have.
     #[error("must be from 1 to 1048576: the size in MiB from which on a file is full")]
     FileSize,
@@ -181,10 +194,10 @@ pub enum ValueError {
     #[error("there are two callers of this name")]
     SameName,
     /// Two callers that cannot be told apart.
-    #[error("the caller {0} has the same uid, gid or token")]
+    #[error("the caller {0} has the same uid, gid, token or san")]
     SameIdentity(String),
-    /// None or several of `uid`, `gid`, `token_sha256`.
-    #[error("must have exactly one of uid, gid and token_sha256")]
+    /// None or several of `uid`, `gid`, `token_sha256`, `san`.
+    #[error("must have exactly one of uid, gid, token_sha256 and san")]
     Identity,
     /// No such user or group here.
     #[error("there is no {kind} {name:?} on this machine")]
@@ -237,6 +250,8 @@ pub struct Endpoints {
     pub internal: Vec<Listen>,
     /// `[admin] listen`
     pub admin: Vec<Listen>,
+    /// Which of them speak TLS.
+    pub tls: tls::Tables,
 }
 
 impl Endpoints {
@@ -363,7 +378,7 @@ impl Config {
                         access = Access::Group(None);
                     }
                     Identity::Gid(gid) => access = Access::Group(Some(gid)),
-                    Identity::Uid(_) | Identity::TokenSha256(_) => {}
+                    Identity::Uid(_) | Identity::TokenSha256(_) | Identity::San(_) => {}
                 }
             }
             access
@@ -380,6 +395,9 @@ impl Config {
             ("public.listen", self.public.listen != other.public.listen),
             ("internal.listen", self.internal != other.internal),
             ("admin.listen", self.admin != other.admin),
+            ("public.tls", self.tls.public.is_some() != other.tls.public.is_some()),
+            ("internal.tls", self.tls.internal.is_some() != other.tls.internal.is_some()),
+            ("admin.tls", self.tls.admin.is_some() != other.tls.admin.is_some()),
             ("who may open the sockets", self.socket_access() != other.socket_access()),
         ];
         pairs.iter().filter(|(_, differs)| *differs).map(|(name, _)| (*name).to_owned()).collect()

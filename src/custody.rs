@@ -24,6 +24,8 @@ use crate::duration;
 use crate::gate::{Act, Denied, Gate, Permit, TokenRecord};
 use crate::policy::{Action, Caller, FinalToken, Identity, Refusal};
 use crate::rings::Rings;
+use crate::san::San;
+use crate::tls::PeerCertificate;
 
 /// The `typ` of a token whose caller asks for none (RFC 7519, section 5.1).
 const DEFAULT_TYPE: &str = "JWT";
@@ -53,6 +55,18 @@ pub struct Asker {
     /// The id of the request.
     pub request_id: String,
     recorder: Recorder,
+    certificate: Option<Arc<PeerCertificate>>,
+}
+
+/// Why names in a certificate are nobody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotOneCaller {
+    /// No caller has any of them.
+    #[error("no caller in the configuration has a san of the client certificate")]
+    Nobody,
+    /// It must not be a matter of their order who is meant.
+    #[error("the names in the client certificate are those of several callers")]
+    Several,
 }
 
 /// A signed token.
@@ -164,10 +178,29 @@ impl Custody {
         known
     }
 
+    /// The caller that a certificate with these names is of.
+    ///
+    /// # Errors
+    ///
+    /// [`NotOneCaller`].
+    pub fn caller_by_names(&self, names: &[San]) -> Result<Caller, NotOneCaller> {
+        let config = self.config.load();
+        let is_meant = |caller: &&Caller| match &caller.identity {
+            Identity::San(san) => names.contains(san),
+            Identity::Uid(_) | Identity::Gid(_) | Identity::TokenSha256(_) => false,
+        };
+        let mut meant = config.callers.iter().filter(is_meant);
+        match (meant.next(), meant.next()) {
+            (None, _) => Err(NotOneCaller::Nobody),
+            (Some(caller), None) => Ok(caller.clone()),
+            (Some(_), Some(_)) => Err(NotOneCaller::Several),
+        }
+    }
+
     /// Recognised as `caller`.
     #[must_use]
     pub fn asker(caller: Caller, request_id: String) -> Asker {
-        Asker { caller, request_id, recorder: Recorder::Worker }
+        Asker { caller, request_id, recorder: Recorder::Worker, certificate: None }
     }
 
     /// Counts a request of someone unknown.
@@ -189,17 +222,21 @@ impl Custody {
     }
 
     /// The asker of one request of a batch: the caller as the configuration in force has it, so
-    /// that a grant which was taken away does not outlive the reload by the rest of a batch.
+    /// that a grant, or the CA of a certificate, which was taken away does not outlive the reload
+    /// by the rest of a batch.
     #[must_use]
     pub fn asker_in_batch(&self, asker: &Asker, index: usize) -> Asker {
         let config = self.config.load();
         let is_same = |caller: &&Caller| caller.identity == asker.caller.identity;
+        let is_trusted = |certificate: &Arc<PeerCertificate>| certificate.names().is_ok();
         let caller = config.callers.iter().find(is_same).cloned();
+        let caller = caller.filter(|_| asker.certificate.as_ref().is_none_or(is_trusted));
         let nobody = || Caller { grants: Vec::new(), ..asker.caller.clone() };
         Asker {
             caller: caller.unwrap_or_else(nobody),
             request_id: format!("{}.{index}", asker.request_id),
             recorder: Recorder::GivesWay,
+            certificate: asker.certificate.clone(),
         }
     }
 
@@ -332,6 +369,12 @@ impl Custody {
 }
 
 impl Asker {
+    /// The same, recognised by a certificate.
+    #[must_use]
+    pub fn with_certificate(self, certificate: Arc<PeerCertificate>) -> Self {
+        Self { certificate: Some(certificate), ..self }
+    }
+
     /// The caller's name in the audit.
     #[must_use]
     pub fn name(&self) -> &str {

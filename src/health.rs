@@ -13,30 +13,44 @@ pub struct Health {
     audit: Arc<Audit>,
     clock: Arc<LifecycleClock>,
     problems: Mutex<BTreeMap<String, String>>,
+    warnings: Mutex<BTreeMap<String, String>>,
 }
 
 impl Health {
     /// All well, as far as audit and clock are.
     #[must_use]
     pub fn new(audit: Arc<Audit>, clock: Arc<LifecycleClock>) -> Self {
-        Self { audit, clock, problems: Mutex::default() }
+        Self { audit, clock, problems: Mutex::default(), warnings: Mutex::default() }
     }
 
     /// Says that `what` is not well, and why.
     pub fn report(&self, what: impl Into<String>, why: impl Into<String>) {
-        self.lock().insert(what.into(), why.into());
+        lock(&self.problems).insert(what.into(), why.into());
+    }
+
+    /// Says that `what` is well for now, but will not stay so by itself: readiness does not suffer.
+    /// Tells whether this was not known.
+    pub fn warn(&self, what: impl Into<String>, why: impl Into<String>) -> bool {
+        let why = why.into();
+        lock(&self.warnings).insert(what.into(), why.clone()) != Some(why)
     }
 
     /// Says that `what` is well.
     pub fn clear(&self, what: &str) {
-        self.lock().remove(what);
+        lock(&self.problems).remove(what);
+        lock(&self.warnings).remove(what);
+    }
+
+    /// What an admin should see to before it becomes a problem.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        lines(&lock(&self.warnings))
     }
 
     /// Everything that is not well.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        let mut problems: Vec<String> =
-            self.lock().iter().map(|(what, why)| format!("{what}: {why}")).collect();
+        let mut problems = lines(&lock(&self.problems));
         if self.audit.is_failing() {
             let meanwhile = match self.audit.on_failure() {
                 OnFailure::Refuse => "nothing is signed or done, but revocations",
@@ -53,8 +67,12 @@ impl Health {
         }
         problems
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lines(reasons: &BTreeMap<String, String>) -> Vec<String> {
+    reasons.iter().map(|(what, why)| format!("{what}: {why}")).collect()
+}
+
+fn lock(reasons: &Mutex<BTreeMap<String, String>>) -> MutexGuard<'_, BTreeMap<String, String>> {
+    reasons.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -77,6 +77,9 @@ pub fn create(path: &Path) -> Result<(), FileError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

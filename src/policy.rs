@@ -10,6 +10,8 @@ use jwksd_keystore::id::KeysetName;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::san::San;
+
 /// What a caller can be granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -60,6 +62,8 @@ pub enum Identity {
     Gid(u32),
     /// The SHA-256 digest of a bearer token.
     TokenSha256([u8; 32]),
+    /// A name in the client certificate.
+    San(San),
 }
 
 /// What a caller may do in which key sets.

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, PayloadConfig, ServiceConfig};
 use actix_web::{App, HttpServer};
 use jwksd_keystore::crypto::CryptoError;
@@ -29,6 +30,7 @@ use crate::pool::{self, Pool};
 
 use crate::rings::Rings;
 use crate::rotator;
+use crate::tls::{Listeners, Tls, TlsError};
 
 /// For how many seconds requests that are under way may go on after a stop was asked.
 const DRAIN_SECONDS: u64 = 10;
@@ -36,6 +38,9 @@ const DRAIN_SECONDS: u64 = 10;
 /// For how long of that time batches go on. Then their rest is refused, so that their callers hear
 /// of all that was signed before they are cut off.
 pub const BATCHES_DRAIN: Duration = Duration::from_secs(DRAIN_SECONDS / 2);
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 
 /// All sockets of the daemon.
 pub struct Sockets {
@@ -141,6 +146,9 @@ pub enum StartError {
     /// A listener cannot be started.
     #[error("cannot start a listener: {0}")]
     Io(#[from] io::Error),
+    /// A listener cannot have the TLS of its table.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl Sockets {
@@ -183,12 +191,14 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
     let Foundation { config, config_path, clock, store, master_keys, sockets } = foundation;
     let seen = store.seen()?;
     let wall = clock.clone();
+    let tls = Arc::new(Listeners::new(config.tls.read()?, &clock));
     let clock = Arc::new(LifecycleClock::new(clock, seen, config.smallest_skew()));
     let started_with = config.clone();
     let audit = Audit::open(config.audit.clone(), master_keys.clone(), wall)
         .map_err(|error| StartError::Audit { path: config.audit.path.clone(), error })?;
     let audit = Arc::new(audit);
     let health = Arc::new(Health::new(audit.clone(), clock.clone()));
+    tls.look(&health);
     let rings = Arc::new(Rings::default());
     let custody = Arc::new(Custody::new(config, rings.clone(), clock.clone(), audit.clone()));
     let parts = rotator::Parts {
@@ -211,6 +221,7 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
         health: health.clone(),
         config_path,
         started_with,
+        tls: tls.clone(),
     });
     let ids = Data::new(RequestIds::new()?);
     let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
@@ -223,20 +234,24 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
         ids.clone(),
         Data::new(http::batch::Service::new(pool.clone())),
     );
-    let for_admin = (Data::new(administration.clone()), ids);
+    let for_admin = (Data::new(administration.clone()), ids, Data::from(custody.clone()));
+    let public = (sockets.public, tls.public.clone());
+    let internal = (sockets.internal, tls.internal.clone());
+    let admin = (sockets.admin, tls.admin.clone());
     let servers = vec![
-        serve(sockets.public, 1, HangUp::Ignored, &mut socket_files, move |service| {
+        serve(public, 1, HangUp::Ignored, &mut socket_files, move |service| {
             service.app_data(for_public.0.clone()).app_data(for_public.1.clone());
             http::health::configure(service);
             http::public::configure(service);
         })?,
-        serve(sockets.internal, cores.get(), HangUp::Heeded, &mut socket_files, move |service| {
+        serve(internal, cores.get(), HangUp::Heeded, &mut socket_files, move |service| {
             service.app_data(for_internal.0.clone()).app_data(for_internal.1.clone());
             service.app_data(for_internal.2.clone());
             http::internal::configure(service);
         })?,
-        serve(sockets.admin, 1, HangUp::Ignored, &mut socket_files, move |service| {
+        serve(admin, 1, HangUp::Ignored, &mut socket_files, move |service| {
             service.app_data(for_admin.0.clone()).app_data(for_admin.1.clone());
+            service.app_data(for_admin.2.clone());
             http::admin::configure(service);
         })?,
     ];
@@ -283,27 +298,37 @@ enum HangUp {
 
 /// One listener on its own workers.
 fn serve(
-    sockets: Vec<Bound>,
+    (sockets, tls): (Vec<Bound>, Option<Arc<Tls>>),
     workers: usize,
     hang_up: HangUp,
     files: &mut Vec<SocketFile>,
     configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
-) -> io::Result<Server> {
+) -> Result<Server, StartError> {
     let factory = move || {
         App::new()
             .app_data(PayloadConfig::new(http::BODY_LIMIT))
             .configure(configure.clone())
             .default_service(web::to(http::problem::not_found))
+            .wrap(from_fn(http::identity::refuse_strangers))
     };
+    let of_peers = tls.clone();
     let mut server = HttpServer::new(factory)
         .workers(workers)
-        .on_connect(http::identity::on_connect)
+        .on_connect(move |connection, notes| {
+            http::identity::on_connect(connection, of_peers.as_ref(), notes);
+        })
+        .tls_handshake_timeout(HANDSHAKE_WITHIN)
+        // All of them: where fewer are allowed, those that only connect keep the others out.
+        .max_connection_rate(usize::MAX)
         .h1_allow_half_closed(hang_up == HangUp::Ignored)
         .disable_signals()
         .shutdown_timeout(DRAIN_SECONDS);
     for socket in sockets {
         server = match socket {
-            Bound::Tcp(listener) => server.listen(listener)?,
+            Bound::Tcp(listener) => match &tls {
+                Some(tls) => server.listen_rustls_0_23(listener, tls.server_config()?)?,
+                None => server.listen(listener)?,
+            },
             Bound::Unix(listener, file) => {
                 files.push(file);
                 server.listen_uds(listener)?

@@ -7,9 +7,11 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 use crate::administration::Administration;
 use crate::server::{BATCHES_DRAIN, Daemon};
+use crate::tls;
 
 /// Why the process ends with an error.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,9 @@ pub async fn run(daemon: Daemon, mut signals: Signals) -> Result<(), Ended> {
             reload(&reloader).await;
         }
     });
+    if administration.tls.are_any() {
+        actix_web::rt::spawn(watch_certificates(administration.clone()));
+    }
     notify(&[NotifyState::Ready]);
     let mut watchdog = watchdog();
 
@@ -129,6 +134,20 @@ async fn reload(administration: &Arc<Administration>) {
         Err(error) => tracing::error!(%error, "the reload did not end"),
     }
     notify(&[NotifyState::Ready]);
+}
+
+/// Looks at the files of TLS now and then, for as long as the process lives.
+async fn watch_certificates(administration: Arc<Administration>) {
+    let mut interval = tokio::time::interval(tls::WATCH_EVERY);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let administration = administration.clone();
+        let look = move || administration.tls.look(&administration.health);
+        if let Err(error) = tokio::task::spawn_blocking(look).await {
+            tracing::error!(%error, "a look at the files of TLS did not end");
+        }
+    }
 }
 
 /// Drives the listeners; what is received is how the first of them ended.

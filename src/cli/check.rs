@@ -59,7 +59,9 @@ struct Fire {
 
 pub(super) fn run(path: &Path, out: &Out) -> anyhow::Result<ExitCode> {
     let config = load(path)?;
-    let report = report(&config, SystemClock.wall());
+    let now = SystemClock.wall();
+    let mut report = report(&config, now);
+    report.warnings.extend(config.tls.check(now)?);
     out.print(&report, text)?;
     if !out.json {
         print(&format!("{} is good\n", path.display()))?;

@@ -39,6 +39,9 @@ pub(super) fn status(client: &Client, out: &Out) -> anyhow::Result<ExitCode> {
         for problem in &answer.problems {
             text += &format!("  {problem}\n");
         }
+        for warning in &answer.warnings {
+            text += &format!("  warning: {warning}\n");
+        }
         text
     })?;
     Ok(if answer.ready { ExitCode::SUCCESS } else { ExitCode::from(6) })

@@ -37,6 +37,8 @@ pub(super) fn run(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
+    // Before anything is made or opened, as with sockets below. Warnings come with the start.
+    config.tls.read()?;
     let presence = init::presence(&config)?;
     if presence == Presence::Neither && !args.init {
         bail!(

@@ -19,6 +19,8 @@ use crate::audit::{self, OnFailure};
 use crate::claims::OWN_CLAIMS;
 use crate::duration;
 use crate::policy::{Action, Caller, Grant, Identity, KeysetPattern};
+use crate::san::San;
+use crate::tls::{Files, Tables};
 
 /// A terabyte: larger numbers are slips.
 const LARGEST_FILE_MIB: u64 = 1 << 20;
@@ -79,12 +81,41 @@ struct RawPublic {
     listen: OneOrMany,
     base_url: String,
     root: KeysetName,
+    tls: Option<RawPublicTls>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawListener {
     listen: OneOrMany,
+    tls: Option<RawTls>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPublicTls {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTls {
+    certificate: PathBuf,
+    key: PathBuf,
+    client_ca: Option<PathBuf>,
+}
+
+impl RawPublicTls {
+    fn files(self) -> Files {
+        Files { certificate: self.certificate, key: self.key, client_ca: None }
+    }
+}
+
+impl RawTls {
+    fn files(self) -> Files {
+        Files { certificate: self.certificate, key: self.key, client_ca: self.client_ca }
+    }
 }
 
 #[derive(Deserialize)]
@@ -130,6 +161,7 @@ struct RawCaller {
     uid: Option<Id>,
     gid: Option<Id>,
     token_sha256: Option<String>,
+    san: Option<String>,
     #[serde(default)]
     grants: Vec<RawGrant>,
 }
@@ -165,6 +197,11 @@ impl RawEndpoints {
         Ok(super::Endpoints {
             internal: listens("internal.listen", self.internal.listen)?,
             admin: listens("admin.listen", self.admin.listen)?,
+            tls: Tables {
+                public: None,
+                internal: self.internal.tls.map(RawTls::files),
+                admin: self.admin.tls.map(RawTls::files),
+            },
         })
     }
 }
@@ -237,12 +274,16 @@ impl Raw {
             return Err(wrong("keysets", ValueError::NoKeyset));
         }
         check_issuers(&keysets)?;
+        let (public, public_tls) = self.public.check(&keysets)?;
+        let (internal, internal_tls) = private_listener("internal", self.internal)?;
+        let (admin, admin_tls) = private_listener("admin", self.admin)?;
         let config = Config {
             store: Store { path: self.store.path, master_key: self.store.master_key },
             audit: self.audit.check()?,
-            public: self.public.check(&keysets)?,
-            internal: private_listener("internal.listen", self.internal)?,
-            admin: private_listener("admin.listen", self.admin)?,
+            public,
+            internal,
+            admin,
+            tls: Tables { public: public_tls, internal: internal_tls, admin: admin_tls },
             callers: check_callers(self.callers)?,
             keysets,
         };
@@ -253,7 +294,10 @@ impl Raw {
 }
 
 impl RawPublic {
-    fn check(self, keysets: &BTreeMap<KeysetName, Keyset>) -> Result<Public, Wrong> {
+    fn check(
+        self,
+        keysets: &BTreeMap<KeysetName, Keyset>,
+    ) -> Result<(Public, Option<Files>), Wrong> {
         let rest = self
             .base_url
             .strip_prefix("https://")
@@ -266,7 +310,8 @@ impl RawPublic {
             return Err(wrong("public.root", ValueError::NoSuchKeyset(self.root.to_string())));
         }
         let listen = listens("public.listen", self.listen)?;
-        Ok(Public { listen, base_url: self.base_url, root: self.root })
+        let files = self.tls.map(RawPublicTls::files);
+        Ok((Public { listen, base_url: self.base_url, root: self.root }, files))
     }
 }
 
@@ -372,11 +417,15 @@ fn listens(place: &str, raw: OneOrMany) -> Result<Vec<Listen>, Wrong> {
 }
 
 /// A listener for callers or admins: without TLS only on this machine.
-fn private_listener(place: &str, raw: RawListener) -> Result<Vec<Listen>, Wrong> {
-    let listens = listens(place, raw.listen)?;
-    match listens.iter().find(|listen| !listen.is_local()) {
-        Some(remote) => Err(wrong(place, ValueError::TcpWithoutTls(remote.to_string()))),
-        None => Ok(listens),
+fn private_listener(name: &str, raw: RawListener) -> Result<(Vec<Listen>, Option<Files>), Wrong> {
+    let place = format!("{name}.listen");
+    let listens = listens(&place, raw.listen)?;
+    match (listens.iter().find(|listen| !listen.is_local()), raw.tls) {
+        (Some(remote), None) => {
+            let (table, remote) = (format!("{name}.tls"), remote.to_string());
+            Err(wrong(place, ValueError::TcpWithoutTls { place: remote, table }))
+        }
+        (_, tls) => Ok((listens, tls.map(RawTls::files))),
     }
 }
 
@@ -402,7 +451,7 @@ fn check_places(config: &Config) -> Result<(), Wrong> {
 fn check_groups(config: &Config) -> Result<(), Wrong> {
     let mut groups = config.callers.iter().filter_map(|caller| match caller.identity {
         Identity::Gid(gid) => Some((gid, &caller.name)),
-        Identity::Uid(_) | Identity::TokenSha256(_) => None,
+        Identity::Uid(_) | Identity::TokenSha256(_) | Identity::San(_) => None,
     });
     let Some((first, name)) = groups.next() else {
         return Ok(());
@@ -436,10 +485,11 @@ impl RawCaller {
         if self.name.is_empty() {
             return Err(wrong("callers.name", ValueError::Empty));
         }
-        let identity = match (&self.uid, &self.gid, &self.token_sha256) {
-            (Some(uid), None, None) => uid_of(uid).map(Identity::Uid),
-            (None, Some(gid), None) => gid_of(gid).map(Identity::Gid),
-            (None, None, Some(digest)) => digest_of(digest).map(Identity::TokenSha256),
+        let identity = match (&self.uid, &self.gid, &self.token_sha256, &self.san) {
+            (Some(uid), None, None, None) => uid_of(uid).map(Identity::Uid),
+            (None, Some(gid), None, None) => gid_of(gid).map(Identity::Gid),
+            (None, None, Some(digest), None) => digest_of(digest).map(Identity::TokenSha256),
+            (None, None, None, Some(san)) => San::parse(san).map(Identity::San).map_err(Into::into),
             _ => Err(ValueError::Identity),
         };
         let identity = identity.map_err(|error| wrong(place, error))?;

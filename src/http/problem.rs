@@ -96,9 +96,9 @@ pub fn of_admin(error: &AdminError) -> Problem {
             Code::InvalidRequest
         }
         AdminError::NotRecorded => Code::NotRecorded,
-        AdminError::Config(_) | AdminError::Reload(ReloadError::Refused { .. }) => {
-            Code::InvalidConfig
-        }
+        AdminError::Config(_)
+        | AdminError::Tls(_)
+        | AdminError::Reload(ReloadError::Refused { .. }) => Code::InvalidConfig,
         AdminError::Reload(ReloadError::Audit(error)) => return unrecorded(error),
         AdminError::Reload(ReloadError::Stopping) => Code::Stopping,
     };

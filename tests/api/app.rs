@@ -364,6 +364,10 @@ impl Running {
         })
     }
 
+    pub(crate) fn public_place(&self) -> &Listen {
+        &self.public
+    }
+
     async fn stop(&mut self) {
         self.administration.rotator.not_serving();
         self.crash().await;

@@ -18,6 +18,8 @@ mod internal;
 mod lifetime;
 mod matrix;
 mod openapi;
+mod pki;
 mod public;
 mod supervision;
+mod tls;
 mod token;

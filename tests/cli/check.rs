@@ -174,16 +174,16 @@ fn two_key_sets_with_one_issuer_are_refused() {
 }
 
 #[test]
-fn a_listener_for_callers_beyond_this_machine_is_refused_since_there_is_no_tls_yet() {
-    let words = ["internal.listen", "0.0.0.0:9999", "no TLS yet"];
+fn a_listener_for_callers_beyond_this_machine_is_refused_without_tls_and_told_how_to_get_it() {
+    let words = ["internal.listen", "0.0.0.0:9999", "[internal.tls]", "jwksd pki"];
     refused("unix:data/sign.sock", "0.0.0.0:9999", &words);
-    let words = ["admin.listen", "[::]:9999", "no TLS yet"];
+    let words = ["admin.listen", "[::]:9999", "[admin.tls]"];
     refused("unix:data/admin.sock", "[::]:9999", &words);
 }
 
 #[test]
 fn a_caller_with_two_identities_is_named() {
-    let words = ["callers.local", "exactly one of uid, gid and token_sha256"];
+    let words = ["callers.local", "exactly one of uid, gid, token_sha256 and san"];
     refused(r#"uid = "self""#, "uid = \"self\"\ngid = 0", &words);
     refused(r#"uid = "self""#, "", &words);
 }

@@ -1,0 +1,124 @@
+//! PURE: what is read from a certificate: how long it is valid, what it may be used for, and the
+//! names of its subject. Whether it is to be trusted is decided elsewhere.
+
+use std::time::Duration;
+
+use jwksd_keystore::time::Time;
+use rustls::pki_types::CertificateDer;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+
+use crate::san::San;
+
+/// A certificate that expires within this time is worth a warning, unless it is short-lived.
+const SOON: Duration = Duration::from_hours(7 * 24);
+
+/// The part of its lifetime that takes the place of [`SOON`] for a short-lived one.
+const SOON_PART: u32 = 6;
+
+/// When a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Not before.
+    pub begins: Time,
+    /// Not after.
+    pub ends: Time,
+}
+
+/// How a validity stands to a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has not begun.
+    NotYet,
+    /// It lasts for a while.
+    Good,
+    /// It ends soon: within 7 days, or a sixth of its whole length if that is shorter.
+    EndsSoon,
+    /// It has ended.
+    Ended,
+}
+
+/// Why a certificate is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// Not a certificate, or one that contradicts itself.
+    #[error("is not a certificate that can be read")]
+    Malformed,
+    /// It names no use as a client.
+    #[error("is not for clients: its extended key usage does not name clientAuth")]
+    NotForClients,
+    /// X509-SVID, section 2: exactly one URI.
+    #[error("has several URIs among its names")]
+    SeveralUris,
+}
+
+impl Validity {
+    /// The validity of a certificate.
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError::Malformed`].
+    pub fn of(certificate: &CertificateDer<'_>) -> Result<Self, CertificateError> {
+        let parsed = parse(certificate)?;
+        let validity = parsed.validity();
+        let time = |seconds: i64| {
+            Time::from_millis(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000))
+        };
+        let (begins, ends) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+        Ok(Self { begins: time(begins), ends: time(ends) })
+    }
+
+    /// How it stands at `now`. The last second belongs to it (RFC 5280, section 4.1.2.5).
+    #[must_use]
+    pub fn at(&self, now: Time) -> Standing {
+        let soon = SOON.min(self.ends.since(self.begins) / SOON_PART);
+        if now < self.begins {
+            Standing::NotYet
+        } else if now.as_secs() > self.ends.as_secs() {
+            Standing::Ended
+        } else if self.ends.since(now) < soon {
+            Standing::EndsSoon
+        } else {
+            Standing::Good
+        }
+    }
+}
+
+/// The names of a client's certificate by which a caller can be known.
+///
+/// # Errors
+///
+/// [`CertificateError`].
+pub fn client_names(certificate: &CertificateDer<'_>) -> Result<Vec<San>, CertificateError> {
+    let parsed = parse(certificate)?;
+    let usage = parsed.extended_key_usage().map_err(|_| CertificateError::Malformed)?;
+    if !usage.is_some_and(|usage| usage.value.client_auth) {
+        return Err(CertificateError::NotForClients);
+    }
+    let names = parsed.subject_alternative_name().map_err(|_| CertificateError::Malformed)?;
+    let names = names.map_or(&[][..], |names| &names.value.general_names);
+    let uris = names.iter().filter(|name| matches!(name, GeneralName::URI(_))).count();
+    if uris > 1 {
+        return Err(CertificateError::SeveralUris);
+    }
+    names.iter().filter_map(|name| san(name).transpose()).collect()
+}
+
+/// What of a name can be a caller's: what is none cannot be in the configuration either.
+fn san(name: &GeneralName<'_>) -> Result<Option<San>, CertificateError> {
+    let parsed = match name {
+        GeneralName::DNSName(text) | GeneralName::URI(text) => San::parse(text).ok(),
+        GeneralName::Invalid(..) => return Err(CertificateError::Malformed),
+        _ => None,
+    };
+    // A URI is no DNS name, and a DNS name no URI, whatever it looks like.
+    Ok(parsed.filter(|san| matches!(san, San::Spiffe(_)) == matches!(name, GeneralName::URI(_))))
+}
+
+fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, CertificateError> {
+    match X509Certificate::from_der(certificate) {
+        Ok(([], parsed)) => Ok(parsed),
+        Ok(_) | Err(_) => Err(CertificateError::Malformed),
+    }
+}

@@ -1,0 +1,412 @@
+//! The TLS of one listener, and of all: what is in force, and how other files come to be.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use jwksd_keystore::time::Time;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, ServerConfig};
+use rustls::{Error as RustlsError, SignatureScheme};
+
+use super::certificate::{self, Standing};
+use super::material::{Contents, Files, Material, MaterialError};
+use super::provider;
+use crate::clock::Clock;
+use crate::health::Health;
+
+/// How often the files are looked at.
+pub const WATCH_EVERY: Duration = Duration::from_secs(2);
+
+/// The tables `[public.tls]`, `[internal.tls]` and `[admin.tls]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// `[public.tls]`
+    pub public: Option<Files>,
+    /// `[internal.tls]`
+    pub internal: Option<Files>,
+    /// `[admin.tls]`
+    pub admin: Option<Files>,
+}
+
+/// The TLS of the listeners that have a table.
+pub struct Listeners {
+    /// Of the public listener.
+    pub public: Option<Arc<Tls>>,
+    /// Of the internal listener.
+    pub internal: Option<Arc<Tls>>,
+    /// Of the admin listener.
+    pub admin: Option<Arc<Tls>>,
+}
+
+/// The TLS of a listener.
+pub struct Tls {
+    table: &'static str,
+    clock: Arc<dyn Clock>,
+    current: ArcSwap<InForce>,
+    watch: Mutex<Watch>,
+}
+
+/// What is in force.
+pub(super) struct InForce {
+    pub(super) material: Material,
+    /// Counts what was in force, from 1.
+    pub(super) generation: u64,
+}
+
+/// What is known of the files.
+struct Watch {
+    files: Files,
+    /// Why they were of no use at the last look.
+    failed: Option<String>,
+    /// What the log has heard of how long the certificate is valid.
+    told: Option<String>,
+}
+
+/// What a reload read, not in force yet.
+pub struct Prepared {
+    public: Option<(Files, Material)>,
+    internal: Option<(Files, Material)>,
+    admin: Option<(Files, Material)>,
+}
+
+/// Why a listener cannot have TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// Its files cannot be used.
+    #[error("[{table}]: {error}")]
+    Files {
+        /// The table of the listener.
+        table: &'static str,
+        /// Why.
+        error: MaterialError,
+    },
+    /// The library refuses.
+    #[error("TLS: {0}")]
+    Library(#[from] RustlsError),
+}
+
+impl Tables {
+    /// Reads the files of all tables, and says what is worth saying of them.
+    ///
+    /// # Errors
+    ///
+    /// The first that cannot be used.
+    pub fn check(&self, now: Time) -> Result<Vec<String>, TlsError> {
+        let prepared = self.read()?;
+        let of = |table: &str, read: &Option<(Files, Material)>| {
+            let (_, material) = read.as_ref()?;
+            Some(format!("{table}: {}", material.warning(now)?))
+        };
+        let warnings = [
+            of(PUBLIC, &prepared.public),
+            of(INTERNAL, &prepared.internal),
+            of(ADMIN, &prepared.admin),
+        ];
+        Ok(warnings.into_iter().flatten().collect())
+    }
+
+    /// Reads the files of all tables.
+    ///
+    /// # Errors
+    ///
+    /// The first that cannot be used.
+    pub fn read(&self) -> Result<Prepared, TlsError> {
+        let read = |table, files: &Option<Files>| {
+            let read = |files: &Files| Ok((files.clone(), Material::read(files)?));
+            files.as_ref().map(read).transpose().map_err(|error| TlsError::Files { table, error })
+        };
+        Ok(Prepared {
+            public: read(PUBLIC, &self.public)?,
+            internal: read(INTERNAL, &self.internal)?,
+            admin: read(ADMIN, &self.admin)?,
+        })
+    }
+}
+
+const PUBLIC: &str = "public.tls";
+const INTERNAL: &str = "internal.tls";
+const ADMIN: &str = "admin.tls";
+
+impl Listeners {
+    /// The TLS of the listeners with what was read. Certificates are judged at the wall clock.
+    #[must_use]
+    pub fn new(prepared: Prepared, clock: &Arc<dyn Clock>) -> Self {
+        let tls = |table, read: Option<(Files, Material)>| {
+            read.map(|(files, material)| Arc::new(Tls::new(table, files, material, clock.clone())))
+        };
+        Self {
+            public: tls(PUBLIC, prepared.public),
+            internal: tls(INTERNAL, prepared.internal),
+            admin: tls(ADMIN, prepared.admin),
+        }
+    }
+
+    /// Puts in force what a reload read. A table that came or went waits for the next start.
+    pub fn put_in_force(&self, prepared: Prepared, health: &Health) {
+        let pairs = [
+            (&self.public, prepared.public),
+            (&self.internal, prepared.internal),
+            (&self.admin, prepared.admin),
+        ];
+        for (tls, read) in pairs {
+            if let (Some(tls), Some((files, material))) = (tls, read) {
+                tls.put_in_force(files, material, health);
+            }
+        }
+    }
+
+    /// Looks whether the files have changed, and takes what fits together. What does not is told at
+    /// the second look: at the first, someone may be about to write the rest.
+    pub fn look(&self, health: &Health) {
+        for tls in self.all() {
+            tls.look(health);
+        }
+    }
+
+    /// Whether any listener has TLS.
+    #[must_use]
+    pub fn are_any(&self) -> bool {
+        self.all().next().is_some()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Tls>> {
+        [&self.public, &self.internal, &self.admin].into_iter().flatten()
+    }
+}
+
+impl Tls {
+    fn new(table: &'static str, files: Files, material: Material, clock: Arc<dyn Clock>) -> Self {
+        let current = ArcSwap::from_pointee(InForce { material, generation: 1 });
+        let watch = Mutex::new(Watch { files, failed: None, told: None });
+        Self { table, clock, current, watch }
+    }
+
+    /// What the sockets of the listener speak from now on, whatever comes in force later.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::Library`].
+    pub fn server_config(self: &Arc<Self>) -> Result<ServerConfig, TlsError> {
+        let provider = provider();
+        let algorithms = provider.signature_verification_algorithms;
+        let live = Arc::new(Live { tls: self.clone(), algorithms });
+        let mut config = ServerConfig::builder_with_details(provider, live.clone())
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(live.clone())
+            .with_cert_resolver(live);
+        // Whoever resumes a session shows no certificate.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(config)
+    }
+
+    pub(super) fn now(&self) -> Time {
+        self.clock.wall()
+    }
+
+    pub(super) fn in_force(&self) -> Arc<InForce> {
+        self.current.load_full()
+    }
+
+    fn put_in_force(&self, files: Files, material: Material, health: &Health) {
+        let mut watch = self.watch();
+        watch.files = files;
+        self.take(&mut watch, material, health);
+    }
+
+    fn look(&self, health: &Health) {
+        let mut watch = self.watch();
+        match self.changed(&watch.files) {
+            Ok(Some(material)) => self.take(&mut watch, material, health),
+            Ok(None) => {
+                self.forgive(&mut watch, health);
+                self.tell_validity(&mut watch, health);
+            }
+            Err(error) => {
+                self.blame(&mut watch, &error, health);
+                self.tell_validity(&mut watch, health);
+            }
+        }
+    }
+
+    /// What the files hold, if it is another than what is in force.
+    fn changed(&self, files: &Files) -> Result<Option<Material>, MaterialError> {
+        let contents = Contents::read(files)?;
+        if contents.digest() == self.current.load().material.digest {
+            return Ok(None);
+        }
+        Material::of(&contents, files).map(Some)
+    }
+
+    fn take(&self, watch: &mut Watch, material: Material, health: &Health) {
+        let current = self.current.load();
+        if material.digest != current.material.digest {
+            let ends = material.validity.ends;
+            let generation = current.generation + 1;
+            self.current.store(Arc::new(InForce { material, generation }));
+            tracing::info!(
+                "{}: new files are in force; the certificate ends at {ends}",
+                self.table
+            );
+        }
+        self.forgive(watch, health);
+        self.tell_validity(watch, health);
+    }
+
+    fn forgive(&self, watch: &mut Watch, health: &Health) {
+        watch.failed = None;
+        health.clear(&self.about_files());
+    }
+
+    fn blame(&self, watch: &mut Watch, error: &MaterialError, health: &Health) {
+        let why = error.to_string();
+        if watch.failed.as_ref() == Some(&why) {
+            let why = format!("{why}; what was in force before stays");
+            if health.warn(self.about_files(), why.clone()) {
+                tracing::error!("{}: {why}", self.table);
+            }
+        }
+        watch.failed = Some(why);
+    }
+
+    fn tell_validity(&self, watch: &mut Watch, health: &Health) {
+        let (now, current) = (self.now(), self.current.load());
+        let warning = current.material.warning(now);
+        let what = format!("{} certificate", self.table);
+        health.clear(&what);
+        match (&warning, current.material.validity.at(now)) {
+            (Some(why), Standing::Ended | Standing::NotYet) => health.report(what, why.clone()),
+            (Some(why), Standing::EndsSoon | Standing::Good) => {
+                health.warn(what, why.clone());
+            }
+            (None, _) => {}
+        }
+        if watch.told != warning {
+            if let Some(why) = &warning {
+                tracing::warn!("{}: {why}", self.table);
+            }
+            watch.told = warning;
+        }
+    }
+
+    fn about_files(&self) -> String {
+        format!("{} files", self.table)
+    }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the library asks during a handshake, answered by what is in force at that moment.
+struct Live {
+    tls: Arc<Tls>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Live").field(&self.tls.table).finish()
+    }
+}
+
+impl TimeProvider for Live {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(unix_time(self.tls.now()))
+    }
+}
+
+impl ResolvesServerCert for Live {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.tls.current.load().material.shown.clone())
+    }
+}
+
+impl ClientCertVerifier for Live {
+    fn offer_client_auth(&self) -> bool {
+        self.tls.current.load().material.clients.is_some()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    /// None: whoever asks need not learn which CAs are trusted.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, RustlsError> {
+        let current = self.tls.in_force();
+        current.verify(end_entity, intermediates, now).inspect_err(|error| {
+            tracing::debug!("{}: a client certificate was refused: {error}", self.tls.table);
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, RustlsError> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, RustlsError> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl InForce {
+    /// Whether a client's certificate leads to a CA that is trusted, is valid at `now`, and is for
+    /// clients.
+    pub(super) fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, RustlsError> {
+        let untrusted = RustlsError::InvalidCertificate(CertificateError::UnknownIssuer);
+        let clients = self.material.clients.as_ref().ok_or(untrusted)?;
+        let verified = clients.verify_client_cert(end_entity, intermediates, now)?;
+        // webpki takes a certificate without any extended key usage for one of every use.
+        match certificate::client_names(end_entity) {
+            Ok(_) => Ok(verified),
+            Err(certificate::CertificateError::NotForClients) => {
+                Err(RustlsError::InvalidCertificate(CertificateError::InvalidPurpose))
+            }
+            Err(certificate::CertificateError::SeveralUris) => Err(
+                RustlsError::InvalidCertificate(CertificateError::ApplicationVerificationFailure),
+            ),
+            Err(certificate::CertificateError::Malformed) => {
+                Err(RustlsError::InvalidCertificate(CertificateError::BadEncoding))
+            }
+        }
+    }
+}
+
+pub(super) fn unix_time(time: Time) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_millis(time.as_millis()))
+}

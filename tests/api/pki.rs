@@ -1,0 +1,257 @@
+//! Certificates for tests, and connections that show them.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::SendRequest;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use jwksd::config::Listen;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, SanType, date_time_ymd,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::app::Answer;
+
+/// A CA.
+pub(crate) struct Ca(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key, in PEM.
+#[derive(Clone)]
+pub(crate) struct Leaf {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+impl Ca {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = params(name, &[]);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.extended_key_usages.clear();
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// For the listener at 127.0.0.1.
+    pub(crate) fn server(&self) -> Leaf {
+        self.issue(|params| {
+            params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        })
+    }
+
+    /// For a client with these names.
+    pub(crate) fn client(&self, names: &[&str]) -> Leaf {
+        self.issue(|params| params.subject_alt_names = sans(names))
+    }
+
+    /// For a client without a name, changed as told.
+    pub(crate) fn issue(&self, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+        let mut params = params("leaf", &[]);
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap().pem();
+        Leaf { certificate, key: key.serialize_pem() }
+    }
+}
+
+pub(crate) fn sans(names: &[&str]) -> Vec<SanType> {
+    let san = |name: &&str| {
+        let text = (*name).try_into().unwrap();
+        if name.contains("://") { SanType::URI(text) } else { SanType::DnsName(text) }
+    };
+    names.iter().map(san).collect()
+}
+
+/// Valid whatever the clock of the machine or of the test says.
+fn params(name: &str, names: &[&str]) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.subject_alt_names = sans(names);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2049, 1, 1);
+    params
+}
+
+/// The files of a listener.
+pub(crate) struct Folder {
+    dir: tempfile::TempDir,
+}
+
+impl Folder {
+    /// A folder with the certificate of a listener and the CAs of its clients.
+    pub(crate) fn new(server: &Leaf, clients: &[&Ca]) -> Self {
+        let folder = Self { dir: tempfile::tempdir().unwrap() };
+        folder.write("cert.pem", &server.certificate);
+        folder.write("key.pem", &server.key);
+        folder.write_cas(clients);
+        folder
+    }
+
+    pub(crate) fn write_cas(&self, clients: &[&Ca]) {
+        self.write("ca.pem", &clients.iter().map(|ca| ca.pem()).collect::<String>());
+    }
+
+    /// Writes a file that only its owner can read.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+        let mode = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(self.path(name), mode).unwrap();
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The tables of all three listeners, as the configuration has them.
+    pub(crate) fn tables(&self) -> String {
+        let dir = self.dir.path().display();
+        let files = format!("certificate = \"{dir}/cert.pem\"\nkey = \"{dir}/key.pem\"\n");
+        let ca = format!("client_ca = \"{dir}/ca.pem\"\n");
+        format!("[public.tls]\n{files}[internal.tls]\n{files}{ca}[admin.tls]\n{files}{ca}\n")
+    }
+}
+
+/// How a client connects.
+#[derive(Clone)]
+pub(crate) struct Dialer(pub(crate) Arc<ClientConfig>);
+
+/// A connection that is kept.
+pub(crate) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    /// What the listener showed.
+    pub(crate) server: CertificateDer<'static>,
+    driver: tokio::task::JoinHandle<()>,
+}
+
+impl Dialer {
+    pub(crate) fn new(trusted: &Ca, shown: Option<&Leaf>) -> Self {
+        Self::with_versions(trusted, shown, rustls::ALL_VERSIONS)
+    }
+
+    pub(crate) fn with_versions(
+        trusted: &Ca,
+        shown: Option<&Leaf>,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(trusted.pem().as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match shown {
+            None => builder.with_no_client_auth(),
+            Some(leaf) => {
+                let chain = CertificateDer::pem_slice_iter(leaf.certificate.as_bytes());
+                let chain = chain.collect::<Result<_, _>>().unwrap();
+                let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        Self(Arc::new(config))
+    }
+
+    /// Shakes hands. With TLS 1.3 that the listener refuses the certificate is heard later.
+    pub(crate) async fn stream(&self, place: &Listen) -> std::io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(address(place)).await?;
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        TlsConnector::from(self.0.clone()).connect(name, stream).await
+    }
+
+    pub(crate) async fn connect(&self, place: &Listen) -> Connection {
+        let stream = self.stream(place).await.unwrap();
+        let server = stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned();
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let driver = tokio::spawn(async move { drop(connection.await) });
+        Connection { sender, server, driver }
+    }
+
+    /// Whether the listener takes the certificate that is shown.
+    pub(crate) async fn is_refused(&self, place: &Listen) -> bool {
+        let Ok(stream) = self.stream(place).await else { return true };
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(async move { drop(connection.await) });
+        sender.send_request(request("GET", "/", &[], &Value::Null)).await.is_err()
+    }
+}
+
+pub(crate) fn address(place: &Listen) -> &str {
+    let Listen::Tcp(address) = place else { panic!("not an address") };
+    address
+}
+
+fn request(
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &Value,
+) -> Request<Full<Bytes>> {
+    let method = Method::from_bytes(method.as_bytes()).unwrap();
+    let mut request = Request::builder().method(method).uri(path).header("host", "test");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
+    request.body(Full::new(Bytes::from(body))).unwrap()
+}
+
+impl Connection {
+    pub(crate) async fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Answer {
+        let response =
+            self.sender.send_request(request(method, path, headers, body)).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes().to_vec();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Asks for a token, and returns what it was told: the status.
+    pub(crate) async fn sign(&mut self) -> u16 {
+        let body = serde_json::json!({"claims": {}, "ttl": "15m"});
+        self.ask("POST", "/v1/keysets/default/tokens", &[], &body).await.status.as_u16()
+    }
+
+    /// Waits until the listener closes it.
+    pub(crate) async fn closed(self) {
+        // The sender must live: dropping it would close the connection from here.
+        let Self { sender, driver, .. } = self;
+        driver.await.unwrap();
+        drop(sender);
+    }
+}
+
+/// The certificate of a PEM file.
+pub(crate) fn der(pem: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
+}
+
+/// Puts a symbolic link in the place of another, as an administrator of mounted secrets does.
+pub(crate) fn swap_link(link: &Path, target: &Path) {
+    let beside = link.with_extension("new");
+    std::os::unix::fs::symlink(target, &beside).unwrap();
+    std::fs::rename(beside, link).unwrap();
+}
