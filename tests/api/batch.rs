@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::app::{Answer, CALLERS, KEYSETS, TestApp, post};
+use crate::pki::Ca;
+use crate::tls::{BACKEND, Setup};
 use crate::token::{parts, verifies};
 
 const PATH: &str = "/v1/keysets/default/tokens/batch";
@@ -277,6 +279,27 @@ async fn a_grant_that_is_taken_away_ends_the_batch_that_relied_on_it() {
     let before = recorded(&app).len();
     app.configure(KEYSETS, &CALLERS.replace("\"sign-token\", ", ""));
     let _: Value = app.admin_post("/v1/reload", json!({})).await.unwrap();
+    drop(brake);
+    let results = results_of(&answer.await.unwrap());
+    let signed = results.iter().filter(|result| matches!(result, BatchResult::Token(_))).count();
+    assert_eq!(signed, before);
+    assert_eq!(error(&results[999]).code, Code::NotAllowed);
+}
+
+#[actix_web::test]
+async fn a_ca_that_is_taken_away_ends_the_batch_of_a_caller_with_a_certificate_of_it() {
+    let setup = Setup::start().await;
+    let app = &setup.app;
+    let brake = Brake::on(app);
+    let mut connection = setup.connect(Some(&setup.clients.client(&[BACKEND]))).await;
+    let answer = tokio::spawn(async move {
+        let requests = json!({"requests": numbered(1000)});
+        connection.ask("POST", PATH, &[], &requests).await
+    });
+    brake.until(|| !recorded(app).is_empty()).await;
+    let before = recorded(app).len();
+    setup.files.write_cas(&[&Ca::new("another")]);
+    setup.look();
     drop(brake);
     let results = results_of(&answer.await.unwrap());
     let signed = results.iter().filter(|result| matches!(result, BatchResult::Token(_))).count();

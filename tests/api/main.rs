@@ -12,6 +12,8 @@ mod algorithms;
 mod app;
 mod audit;
 mod batch;
+#[path = "../support/certificates.rs"]
+mod certificates;
 mod faults;
 mod http;
 mod internal;

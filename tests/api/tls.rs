@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use crate::app::{CALLERS, KEYSETS, START, TestApp};
 use crate::pki::{Ca, Connection, Dialer, Folder, Leaf, address, der, sans, swap_link};
 
-const BACKEND: &str = "spiffe://example.org/backend";
+pub(crate) const BACKEND: &str = "spiffe://example.org/backend";
 const OTHER: &str = "other.example.com";
 
 /// Of the bearer token `jwksd_test`.
@@ -38,24 +38,24 @@ fn callers() -> String {
 }
 
 /// A daemon with TLS on all listeners.
-struct Setup {
-    app: TestApp,
+pub(crate) struct Setup {
+    pub(crate) app: TestApp,
     /// The CA of the listeners.
     ours: Ca,
     /// The CA of clients.
-    clients: Ca,
-    files: Folder,
+    pub(crate) clients: Ca,
+    pub(crate) files: Folder,
 }
 
 impl Setup {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (ours, clients) = (Ca::new("ours"), Ca::new("clients"));
         let files = Folder::new(&ours.server(), &[&clients]);
         let app = TestApp::with(&format!("{}{KEYSETS}", files.tables()), &callers()).await;
         Self { app, ours, clients, files }
     }
 
-    async fn connect(&self, shown: Option<&Leaf>) -> Connection {
+    pub(crate) async fn connect(&self, shown: Option<&Leaf>) -> Connection {
         Dialer::new(&self.ours, shown).connect(&self.app.daemon.internal_tcp).await
     }
 
@@ -71,7 +71,7 @@ impl Setup {
     }
 
     /// Lets the daemon look at its files.
-    fn look(&self) {
+    pub(crate) fn look(&self) {
         let administration = &self.app.daemon.administration;
         administration.tls.look(&administration.health);
     }

@@ -5,6 +5,8 @@
 
 mod audit;
 mod callers;
+#[path = "../support/certificates.rs"]
+mod certificates;
 mod check;
 mod daemon;
 mod keys;
@@ -18,3 +20,4 @@ mod reload;
 mod secrets;
 mod signals;
 mod start;
+mod tls;

@@ -116,7 +116,16 @@ impl Place {
     /// Any command, to be run here, without what the test's own environment says.
     pub(crate) fn settle(&self, mut command: Command) -> Command {
         command.current_dir(self.folder.path()).stdin(Stdio::null());
-        for variable in ["JWKSD_TOKEN", "NOTIFY_SOCKET", "RUST_LOG", "WATCHDOG_PID"] {
+        for variable in [
+            "JWKSD_CA",
+            "JWKSD_CLIENT_CERTIFICATE",
+            "JWKSD_CLIENT_KEY",
+            "JWKSD_SERVER",
+            "JWKSD_TOKEN",
+            "NOTIFY_SOCKET",
+            "RUST_LOG",
+            "WATCHDOG_PID",
+        ] {
             command.env_remove(variable);
         }
         command
