@@ -1,4 +1,5 @@
-//! What key files are encrypted with, as far as the library has it: PBKDF2 and AES-CBC.
+//! What key files are encrypted with: PBKDF2 and AES-CBC, and the Triple-DES of old, which the
+//! library has only with all of its bindings.
 //!
 //! It does not bound what a file may cost; [`crate::import`] does.
 
@@ -9,6 +10,8 @@ use aws_lc_rs::cipher::{
 };
 use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::pbkdf2;
+use cbc::cipher::block_padding::Pkcs7;
+use cbc::cipher::{BlockDecryptMut, KeyIvInit};
 use zeroize::Zeroizing;
 
 use super::CryptoError;
@@ -63,6 +66,25 @@ pub(crate) fn decrypt_aes_cbc(
     let mut buffer = Zeroizing::new(ciphertext.to_vec());
     let iv = DecryptionContext::Iv128(FixedLength::from(iv));
     let length = key.decrypt(&mut buffer, iv).map_err(wrong)?.len();
+    buffer.truncate(length);
+    Ok(buffer)
+}
+
+/// Triple-DES in CBC with the padding of PKCS#7.
+///
+/// # Errors
+///
+/// As [`decrypt_aes_cbc`].
+pub(crate) fn decrypt_triple_des_cbc(
+    key: &[u8],
+    iv: [u8; 8],
+    ciphertext: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+    let cipher = cbc::Decryptor::<des::TdesEde3>::new_from_slices(key, &iv);
+    let cipher = cipher.map_err(|_| CryptoError::Open)?;
+    let mut buffer = Zeroizing::new(ciphertext.to_vec());
+    let opened = cipher.decrypt_padded_mut::<Pkcs7>(&mut buffer);
+    let length = opened.map_err(|_| CryptoError::Open)?.len();
     buffer.truncate(length);
     Ok(buffer)
 }

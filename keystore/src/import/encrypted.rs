@@ -6,39 +6,109 @@
 use std::num::NonZeroU32;
 
 use md5::{Digest, Md5};
-use pkcs8::EncryptedPrivateKeyInfo;
-use pkcs8::pkcs5::{EncryptionScheme, pbes2};
+use pkcs8::der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
+use pkcs8::der::{self, Decode};
+use pkcs8::pkcs5::pbes2;
+use pkcs8::spki::AlgorithmIdentifierRef;
 use zeroize::Zeroizing;
 
 use super::Passphrase;
-use super::error::{ImportError, PemFault};
-use crate::crypto::passphrase::{Prf, decrypt_aes_cbc, pbkdf2};
+use super::error::{Form, ImportError, PemFault};
+use crate::crypto::passphrase::{Prf, decrypt_aes_cbc, decrypt_triple_des_cbc, pbkdf2};
 
 /// A second, where HMAC-SHA-512 is slow. OpenSSL takes 2,048, those who care up to 1,300,000.
 const PBKDF2_LIMIT: u64 = 2_000_000;
 /// N · r · p, which is a memory of at most 128 MiB and half a second. OpenSSL takes 131,072.
 const SCRYPT_LIMIT: u64 = 1 << 20;
 
-/// Opens an encrypted PKCS#8.
+/// How the content is encrypted.
+#[derive(Clone, Copy)]
+enum Cipher {
+    Aes128,
+    Aes192,
+    Aes256,
+    TripleDes,
+}
+
+/// Opens an `EncryptedPrivateKeyInfo` (RFC 5958, section 3).
 pub(super) fn decrypt(
-    info: &EncryptedPrivateKeyInfo<'_>,
+    der: &[u8],
     passphrase: Option<&Passphrase>,
 ) -> Result<Zeroizing<Vec<u8>>, ImportError> {
-    use pbes2::EncryptionScheme as Cipher;
-    let EncryptionScheme::Pbes2(parameters) = &info.encryption_algorithm else {
-        return Err(ImportError::UnknownCipher);
-    };
-    let (iv, length) = match parameters.encryption {
-        Cipher::Aes128Cbc { iv } => (iv, 16),
-        Cipher::Aes192Cbc { iv } => (iv, 24),
-        Cipher::Aes256Cbc { iv } => (iv, 32),
-        _ => return Err(ImportError::UnknownCipher),
-    };
-    if parameters.kdf.key_length().is_some_and(|stated| usize::from(stated) != length) {
+    let damaged = |_| ImportError::Damaged(Form::Pkcs8);
+    let unknown = |_| ImportError::UnknownCipher;
+    let (scheme, ciphertext) = sequence(der).map_err(damaged)?;
+    let ciphertext = OctetStringRef::try_from(ciphertext).map_err(damaged)?;
+    if scheme.oid != pbes2::PBES2_OID {
         return Err(ImportError::UnknownCipher);
     }
-    let key = derive(&parameters.kdf, length, passphrase)?;
-    decrypt_aes_cbc(&key, *iv, info.encrypted_data).map_err(|_| ImportError::WrongPassphrase)
+    let (kdf, cipher) = scheme
+        .parameters
+        .ok_or(ImportError::UnknownCipher)?
+        .sequence(|reader| {
+            Ok((AlgorithmIdentifierRef::decode(reader)?, AlgorithmIdentifierRef::decode(reader)?))
+        })
+        .map_err(unknown)?;
+    let kdf = pbes2::Kdf::try_from(kdf).map_err(unknown)?;
+    let iv = cipher.parameters.ok_or(ImportError::UnknownCipher)?;
+    let iv = OctetStringRef::try_from(iv).map_err(unknown)?;
+    let cipher = Cipher::of(cipher.oid)?;
+    let key = derive(&kdf, cipher.key_length(), passphrase)?;
+    cipher.decrypt(&key, iv.as_bytes(), ciphertext.as_bytes())
+}
+
+fn sequence(der: &[u8]) -> der::Result<(AlgorithmIdentifierRef<'_>, AnyRef<'_>)> {
+    AnyRef::from_der(der)?
+        .sequence(|reader| Ok((AlgorithmIdentifierRef::decode(reader)?, AnyRef::decode(reader)?)))
+}
+
+impl Cipher {
+    fn of(oid: ObjectIdentifier) -> Result<Self, ImportError> {
+        const DES_EDE3_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.3.7");
+        match oid {
+            pbes2::AES_128_CBC_OID => Ok(Self::Aes128),
+            pbes2::AES_192_CBC_OID => Ok(Self::Aes192),
+            pbes2::AES_256_CBC_OID => Ok(Self::Aes256),
+            DES_EDE3_CBC => Ok(Self::TripleDes),
+            _ => Err(ImportError::UnknownCipher),
+        }
+    }
+
+    fn named(name: &str) -> Result<Self, ImportError> {
+        match name {
+            "AES-128-CBC" => Ok(Self::Aes128),
+            "AES-192-CBC" => Ok(Self::Aes192),
+            "AES-256-CBC" => Ok(Self::Aes256),
+            "DES-EDE3-CBC" => Ok(Self::TripleDes),
+            _ => Err(ImportError::UnknownCipher),
+        }
+    }
+
+    fn key_length(self) -> usize {
+        match self {
+            Self::Aes128 => 16,
+            Self::Aes192 | Self::TripleDes => 24,
+            Self::Aes256 => 32,
+        }
+    }
+
+    fn decrypt(
+        self,
+        key: &[u8],
+        iv: &[u8],
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, ImportError> {
+        let bad_iv = |_| ImportError::UnknownCipher;
+        let opened = match self {
+            Self::Aes128 | Self::Aes192 | Self::Aes256 => {
+                decrypt_aes_cbc(key, iv.try_into().map_err(bad_iv)?, ciphertext)
+            }
+            Self::TripleDes => {
+                decrypt_triple_des_cbc(key, iv.try_into().map_err(bad_iv)?, ciphertext)
+            }
+        };
+        opened.map_err(|_| ImportError::WrongPassphrase)
+    }
 }
 
 fn derive(
@@ -46,6 +116,9 @@ fn derive(
     length: usize,
     passphrase: Option<&Passphrase>,
 ) -> Result<Zeroizing<Vec<u8>>, ImportError> {
+    if kdf.key_length().is_some_and(|stated| usize::from(stated) != length) {
+        return Err(ImportError::UnknownCipher);
+    }
     match kdf {
         pbes2::Kdf::Pbkdf2(parameters) => derive_pbkdf2(parameters, length, passphrase),
         pbes2::Kdf::Scrypt(parameters) => derive_scrypt(parameters, length, passphrase),
@@ -103,19 +176,14 @@ pub(super) fn decrypt_legacy(
 ) -> Result<Zeroizing<Vec<u8>>, ImportError> {
     let headers = ImportError::Pem(PemFault::Headers);
     let (cipher, iv) = dek_info.split_once(',').ok_or_else(|| headers.clone())?;
-    let length = match cipher.trim() {
-        "AES-128-CBC" => 16,
-        "AES-192-CBC" => 24,
-        "AES-256-CBC" => 32,
-        _ => return Err(ImportError::UnknownCipher),
-    };
-    let iv = from_hex(iv.trim()).ok_or(headers)?;
-    let key = legacy_key(needed(passphrase)?.expose(), &iv, length);
-    decrypt_aes_cbc(&key, iv, ciphertext).map_err(|_| ImportError::WrongPassphrase)
+    let cipher = Cipher::named(cipher.trim())?;
+    let iv = from_hex(iv.trim()).filter(|iv| iv.len() >= 8).ok_or(headers)?;
+    let key = legacy_key(needed(passphrase)?.expose(), &iv[..8], cipher.key_length());
+    cipher.decrypt(&key, &iv, ciphertext)
 }
 
-/// `EVP_BytesToKey` with MD5 and one round; the salt is the first half of the IV.
-fn legacy_key(passphrase: &[u8], iv: &[u8; 16], length: usize) -> Zeroizing<Vec<u8>> {
+/// `EVP_BytesToKey` with MD5 and one round; the salt is the beginning of the IV.
+fn legacy_key(passphrase: &[u8], salt: &[u8], length: usize) -> Zeroizing<Vec<u8>> {
     let mut key = Zeroizing::new(Vec::with_capacity(48));
     let mut block = Zeroizing::new([0; 16]);
     while key.len() < length {
@@ -124,7 +192,7 @@ fn legacy_key(passphrase: &[u8], iv: &[u8; 16], length: usize) -> Zeroizing<Vec<
             hash.update(block.as_ref());
         }
         hash.update(passphrase);
-        hash.update(&iv[..8]);
+        hash.update(salt);
         hash.finalize_into((&mut *block).into());
         key.extend_from_slice(block.as_ref());
     }
@@ -132,15 +200,11 @@ fn legacy_key(passphrase: &[u8], iv: &[u8; 16], length: usize) -> Zeroizing<Vec<
     key
 }
 
-fn from_hex(text: &str) -> Option<[u8; 16]> {
-    let mut bytes = [0; 16];
-    if text.len() != 32 || !text.is_ascii() {
-        return None;
-    }
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
-    }
-    Some(bytes)
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
+    let (pairs, rest) = digits.as_ref()?.as_chunks::<2>();
+    let byte = |[high, low]: &[u32; 2]| u8::try_from(high << 4 | low).ok();
+    if rest.is_empty() { pairs.iter().map(byte).collect() } else { None }
 }
 
 pub(super) fn needed(passphrase: Option<&Passphrase>) -> Result<&Passphrase, ImportError> {

@@ -23,7 +23,7 @@ pub enum ImportError {
         "the file is not UTF-8 text; a key in DER becomes one with `openssl pkey -inform DER -in FILE`"
     )]
     NotText,
-    /// PKCS#12 or a Java key store.
+    /// PKCS#12.
     #[error(
         "the file is a PKCS#12 container; take the key out with `openssl pkcs12 -nocerts -in FILE`"
     )]
@@ -128,6 +128,9 @@ pub enum ImportError {
     /// The modulus has a factor that anyone finds.
     #[error("the modulus of the RSA key has a small factor, so anyone can break it")]
     RsaSmallFactor,
+    /// Made by a library whose keys can be factored (CVE-2017-15361).
+    #[error("the RSA key was made by a faulty library of Infineon (ROCA), so it can be broken")]
+    RsaRoca,
     /// More than two primes.
     #[error("the RSA key has more than two primes, which few libraries take")]
     RsaMultiPrime,

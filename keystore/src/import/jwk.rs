@@ -115,7 +115,7 @@ fn declared(jwk: &Jwk<'_>) -> Result<Option<&'static str>, ImportError> {
 /// RFC 7518, section 6.3.
 fn rsa_key(jwk: &Jwk<'_>) -> Result<Material, ImportError> {
     let (modulus, exponent) = (bytes("n", jwk.n)?, bytes("e", jwk.e)?);
-    if jwk.d.is_none() {
+    if [jwk.d, jwk.p, jwk.q, jwk.dp, jwk.dq, jwk.qi].iter().all(Option::is_none) {
         return rsa::public(&modulus, &exponent);
     }
     if jwk.oth.is_some() {

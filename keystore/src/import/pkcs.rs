@@ -1,9 +1,9 @@
 //! What PEM blocks hold: PKCS#8, PKCS#1, SEC1 and `SubjectPublicKeyInfo`, all of them DER.
 
+use pkcs8::PrivateKeyInfo;
+use pkcs8::der::Decode;
 use pkcs8::der::asn1::{ObjectIdentifier, OctetStringRef};
-use pkcs8::der::{Decode, Reader, SliceReader};
 use pkcs8::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
-use pkcs8::{EncryptedPrivateKeyInfo, PrivateKeyInfo};
 
 use super::error::{Form, ImportError};
 use super::pem::{Block, Label};
@@ -26,11 +26,7 @@ pub(super) fn read(
         return Err(ImportError::UnknownCipher);
     }
     let content = encrypted::decrypt_legacy(dek_info, &block.content, passphrase)?;
-    plain(block.label, &content).map_err(|error| match error {
-        // What a wrong passphrase gives is seldom DER.
-        ImportError::Damaged(_) => ImportError::WrongPassphrase,
-        other => other,
-    })
+    plain(block.label, &content).map_err(wrong_passphrase)
 }
 
 fn plain(label: Label, der: &[u8]) -> Result<Material, ImportError> {
@@ -46,24 +42,16 @@ fn plain(label: Label, der: &[u8]) -> Result<Material, ImportError> {
 
 /// RFC 5958, section 3.
 fn encrypted_pkcs8(der: &[u8], passphrase: Option<&Passphrase>) -> Result<Material, ImportError> {
-    let info =
-        EncryptedPrivateKeyInfo::from_der(der).map_err(|_| match outline_of_encrypted(der) {
-            Ok(()) => ImportError::UnknownCipher,
-            Err(_) => ImportError::Damaged(Form::Pkcs8),
-        })?;
-    let content = encrypted::decrypt(&info, passphrase)?;
-    pkcs8(&content).map_err(|error| match error {
-        ImportError::Damaged(_) => ImportError::WrongPassphrase,
-        other => other,
-    })
+    let content = encrypted::decrypt(der, passphrase)?;
+    pkcs8(&content).map_err(wrong_passphrase)
 }
 
-/// Whether it is encrypted PKCS#8, in whichever way.
-fn outline_of_encrypted(der: &[u8]) -> pkcs8::der::Result<()> {
-    SliceReader::new(der)?.sequence(|reader| {
-        AlgorithmIdentifierRef::decode(reader)?;
-        OctetStringRef::decode(reader).map(|_| ())
-    })
+/// What a wrong passphrase gives that passes for padded is not DER.
+fn wrong_passphrase(error: ImportError) -> ImportError {
+    match error {
+        ImportError::Damaged(_) => ImportError::WrongPassphrase,
+        other => other,
+    }
 }
 
 /// RFC 5208, section 5, and RFC 5958, section 2.

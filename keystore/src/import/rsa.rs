@@ -76,6 +76,9 @@ fn check_public(n: &[u8], e: &[u8]) -> Result<RsaBits, ImportError> {
     if has_small_factor(n) {
         return Err(ImportError::RsaSmallFactor);
     }
+    if is_roca(n) {
+        return Err(ImportError::RsaRoca);
+    }
     Ok(bits)
 }
 
@@ -168,10 +171,26 @@ fn encode(numbers: &Numbers<'_>, [dp, dq, qinv]: [&Number; 3]) -> Result<Materia
 }
 
 /// Whether a prime below 2^12 divides it.
-fn has_small_factor(digits: &[u8]) -> bool {
-    let rest = |by: u32| digits.iter().fold(0, |rest, byte| (rest << 8 | u32::from(*byte)) % by);
+pub(super) fn has_small_factor(digits: &[u8]) -> bool {
     // A candidate that is not prime has a smaller factor, which was tried.
-    rest(2) == 0 || (3..1 << 12).step_by(2).any(|candidate| rest(candidate) == 0)
+    remainder(digits, 2) == 0 || (3..1 << 12).step_by(2).any(|by| remainder(digits, by) == 0)
+}
+
+/// Whether it was made by the library of Infineon whose keys can be factored (ROCA, CVE-2017-15361):
+/// modulo small primes, those are powers of 65537. One in 240 million of other keys
+/// looks so too.
+fn is_roca(digits: &[u8]) -> bool {
+    const PRIMES: [u32; 17] =
+        [11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157];
+    PRIMES.into_iter().all(|prime| {
+        let rest = remainder(digits, prime);
+        let powers = std::iter::successors(Some(1), |power| Some(power * 65_537 % prime));
+        powers.take(prime as usize).any(|power| power == rest)
+    })
+}
+
+fn remainder(digits: &[u8], by: u32) -> u32 {
+    digits.iter().fold(0, |rest, byte| (rest << 8 | u32::from(*byte)) % by)
 }
 
 fn number(digits: &[u8]) -> Option<Number> {
