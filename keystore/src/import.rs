@@ -17,6 +17,8 @@
 
 mod encrypted;
 mod error;
+#[cfg(test)]
+mod faults;
 mod jwk;
 mod openssh;
 mod pem;
