@@ -1,5 +1,7 @@
-//! What key files are encrypted with: PBKDF2 and AES-CBC, and the Triple-DES of old, which the
-//! library has only with all of its bindings.
+//! What key files are encrypted with: keys from passphrases, and ciphers in CBC mode.
+//!
+//! PBKDF2 and AES are the library's. It has no scrypt and no MD5, and Triple-DES only with all of
+//! its bindings.
 //!
 //! It does not bound what a file may cost; [`crate::import`] does.
 
@@ -12,6 +14,7 @@ use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::pbkdf2;
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockDecryptMut, KeyIvInit};
+use md5::{Digest, Md5};
 use zeroize::Zeroizing;
 
 use super::CryptoError;
@@ -41,6 +44,51 @@ pub(crate) fn pbkdf2(
     };
     let mut key = Zeroizing::new(vec![0; length.min(64)]);
     pbkdf2::derive(algorithm, iterations, salt, passphrase, &mut key);
+    key
+}
+
+/// What scrypt costs (RFC 7914, section 2): N as its logarithm to base 2.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScryptCost {
+    pub(crate) log_n: u32,
+    pub(crate) r: u32,
+    pub(crate) p: u32,
+}
+
+/// scrypt (RFC 7914): `length` bytes, at most 64.
+///
+/// # Errors
+///
+/// [`CryptoError::Open`]: there is no scrypt of such cost.
+pub(crate) fn scrypt(
+    cost: ScryptCost,
+    salt: &[u8],
+    passphrase: &[u8],
+    length: usize,
+) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+    let log_n = u8::try_from(cost.log_n).map_err(|_| CryptoError::Open)?;
+    let parameters =
+        scrypt::Params::new(log_n, cost.r, cost.p, length).map_err(|_| CryptoError::Open)?;
+    let mut key = Zeroizing::new(vec![0; length.min(64)]);
+    scrypt::scrypt(passphrase, salt, &parameters, &mut key).map_err(|_| CryptoError::Open)?;
+    Ok(key)
+}
+
+/// OpenSSL's `EVP_BytesToKey` with MD5 and one round: `length` bytes, at most 48.
+pub(crate) fn bytes_to_key(salt: &[u8], passphrase: &[u8], length: usize) -> Zeroizing<Vec<u8>> {
+    let mut key = Zeroizing::new(Vec::with_capacity(48));
+    let mut block = Zeroizing::new([0; 16]);
+    for round in 0..3 {
+        let mut hash = Md5::new();
+        if round > 0 {
+            hash.update(block.as_ref());
+        }
+        hash.update(passphrase);
+        hash.update(salt);
+        hash.finalize_into((&mut *block).into());
+        key.extend_from_slice(block.as_ref());
+    }
+    key.truncate(length);
     key
 }
 

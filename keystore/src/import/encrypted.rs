@@ -5,7 +5,6 @@
 
 use std::num::NonZeroU32;
 
-use md5::{Digest, Md5};
 use pkcs8::der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
 use pkcs8::der::{self, Decode};
 use pkcs8::pkcs5::pbes2;
@@ -14,7 +13,9 @@ use zeroize::Zeroizing;
 
 use super::Passphrase;
 use super::error::{Form, ImportError, PemFault};
-use crate::crypto::passphrase::{Prf, decrypt_aes_cbc, decrypt_triple_des_cbc, pbkdf2};
+use crate::crypto::passphrase::{
+    Prf, ScryptCost, bytes_to_key, decrypt_aes_cbc, decrypt_triple_des_cbc, pbkdf2, scrypt,
+};
 
 /// A second, where HMAC-SHA-512 is slow. OpenSSL takes 2,048, those who care up to 1,300,000.
 const PBKDF2_LIMIT: u64 = 2_000_000;
@@ -151,24 +152,20 @@ fn derive_scrypt(
     length: usize,
     passphrase: Option<&Passphrase>,
 ) -> Result<Zeroizing<Vec<u8>>, ImportError> {
-    let refused = |()| ImportError::UnknownCipher;
     let n = parameters.cost_parameter;
     let (r, p) = (u32::from(parameters.block_size), u32::from(parameters.parallelization));
     let work = n.saturating_mul(r.into()).saturating_mul(p.into());
     affordable(work, "blocks of scrypt", SCRYPT_LIMIT)?;
+    // Zero and one are refused too; the crate would panic.
     if n < 2 || !n.is_power_of_two() || work == 0 {
         return Err(ImportError::UnknownCipher);
     }
-    let log_n = u8::try_from(n.trailing_zeros()).map_err(|_| refused(()))?;
-    let parameters_of_crate = scrypt::Params::new(log_n, r, p, length).map_err(|_| refused(()))?;
-    let mut key = Zeroizing::new(vec![0; length]);
+    let cost = ScryptCost { log_n: n.trailing_zeros(), r, p };
     let passphrase = needed(passphrase)?.expose();
-    scrypt::scrypt(passphrase, parameters.salt, &parameters_of_crate, &mut key)
-        .map_err(|_| refused(()))?;
-    Ok(key)
+    scrypt(cost, parameters.salt, passphrase, length).map_err(|_| ImportError::UnknownCipher)
 }
 
-/// Opens what OpenSSL encrypted before PKCS#8: a key by MD5, which is why it is old.
+/// Opens what OpenSSL encrypted before PKCS#8: the salt is the beginning of the IV.
 pub(super) fn decrypt_legacy(
     dek_info: &str,
     ciphertext: &[u8],
@@ -178,26 +175,8 @@ pub(super) fn decrypt_legacy(
     let (cipher, iv) = dek_info.split_once(',').ok_or_else(|| headers.clone())?;
     let cipher = Cipher::named(cipher.trim())?;
     let iv = from_hex(iv.trim()).filter(|iv| iv.len() >= 8).ok_or(headers)?;
-    let key = legacy_key(needed(passphrase)?.expose(), &iv[..8], cipher.key_length());
+    let key = bytes_to_key(&iv[..8], needed(passphrase)?.expose(), cipher.key_length());
     cipher.decrypt(&key, &iv, ciphertext)
-}
-
-/// `EVP_BytesToKey` with MD5 and one round; the salt is the beginning of the IV.
-fn legacy_key(passphrase: &[u8], salt: &[u8], length: usize) -> Zeroizing<Vec<u8>> {
-    let mut key = Zeroizing::new(Vec::with_capacity(48));
-    let mut block = Zeroizing::new([0; 16]);
-    while key.len() < length {
-        let mut hash = Md5::new();
-        if !key.is_empty() {
-            hash.update(block.as_ref());
-        }
-        hash.update(passphrase);
-        hash.update(salt);
-        hash.finalize_into((&mut *block).into());
-        key.extend_from_slice(block.as_ref());
-    }
-    key.truncate(length);
-    key
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
