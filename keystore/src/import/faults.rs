@@ -224,6 +224,25 @@ fn what_is_not_what_its_label_says_does_not_parse() {
 }
 
 #[test]
+fn a_public_line_of_another_kind_is_refused() {
+    let line = |algorithm: &str, fields: &[&[u8]]| {
+        let mut bytes = Vec::new();
+        for field in [&[algorithm.as_bytes()], fields].concat() {
+            bytes.extend_from_slice(&u32::try_from(field.len()).unwrap().to_be_bytes());
+            bytes.extend_from_slice(field);
+        }
+        error_of(format!("{algorithm} {} test", BASE64_STANDARD.encode(bytes)).as_bytes())
+    };
+    let key: [&[u8]; 2] = [&[7; 32], b"ssh:"];
+    assert_eq!(line("sk-ssh-ed25519@openssh.com", &key), ImportError::Hardware);
+    let dsa: [&[u8]; 4] = [&[1], &[1], &[1], &[1]];
+    assert_eq!(line("ssh-dss", &dsa), ImportError::UnknownKind("DSA"));
+    assert_eq!(line("ssh-rsa", &[&[3], &[1]]), ImportError::RsaTooWeak { bits: 1 });
+    // A negative number.
+    assert_eq!(line("ssh-rsa", &[&[3], &[0x81]]), ImportError::Damaged(Form::OpenSsh));
+}
+
+#[test]
 fn a_damaged_jwk_is_told_by_place_or_member() {
     assert_eq!(error_of(b"{\n \"kty\":}"), ImportError::Json { line: 2, column: 8 });
     let key = jwk("rsa.jwk");
