@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::vectors::{PASSPHRASE, error_of, halves, passphrase, taken, taken_names};
 use super::{ExponentFault, FILE_LIMIT, Form, ImportError, Material, PemFault, read, rsa};
 use crate::algorithm::{Algorithm, KeyType, RsaBits};
-use crate::crypto::samples;
+use crate::crypto::{hex, samples};
 use crate::jwk::PublicKey;
 
 fn text(name: &str) -> String {
@@ -600,14 +600,35 @@ fn a_key_in_sec1_names_its_curve() {
     assert_eq!(error_of(other.as_bytes()), ImportError::UnknownCurve("P-192"));
 }
 
-/// Whether an error tells any 8 bytes of what the file encodes.
+/// Whether an error tells any 8 bytes of what the file encodes, as base64 or in hexadecimal.
 fn tells(error: &ImportError, file: &str) -> bool {
     let told = format!("{error} {error:?}");
-    let secret: String = file.lines().filter(|line| !line.starts_with("-----")).collect();
-    secret
-        .as_bytes()
-        .windows(8)
-        .any(|window| std::str::from_utf8(window).is_ok_and(|window| told.contains(window)))
+    let content: String = file.lines().filter(|line| !line.starts_with("-----")).collect();
+    let is_outside = |c: char| !(c.is_ascii_alphanumeric() || "+/-_=".contains(c));
+    // Shorter are words, such as the name of a curve.
+    let encoded = content.split(is_outside).filter(|text| text.len() > 20);
+    encoded.into_iter().any(|text| {
+        let hex = BASE64_STANDARD.decode(text).map(|bytes| hex(&bytes)).unwrap_or_default();
+        [(text, 11), (hex.as_str(), 16)].into_iter().any(|(text, length)| {
+            let windows =
+                text.as_bytes().windows(length).filter_map(|w| std::str::from_utf8(w).ok());
+            windows.into_iter().any(|window| told.contains(window))
+        })
+    })
+}
+
+#[test]
+fn what_would_tell_of_a_file_is_noticed() {
+    let pem = text("p256.pkcs8.pem");
+    let private = jwk("p256.jwk")["d"].as_str().unwrap().to_owned();
+    for (error, file) in [
+        (ImportError::JwkMember(pem.lines().nth(1).unwrap()[7..18].to_owned().leak()), pem.clone()),
+        (ImportError::JwkMember(hex(&der(&pem)[9..17]).leak()), pem.clone()),
+        (ImportError::JwkMember(private[3..14].to_owned().leak()), text("p256.jwk")),
+    ] {
+        assert!(tells(&error, &file), "{error}");
+    }
+    assert!(!tells(&ImportError::NotOnCurve("Ed25519"), &text("ed25519.jwk")));
 }
 
 /// Private keys that are not encrypted, with their public halves: without it, a seed or a scalar
