@@ -189,6 +189,8 @@ fn exit_code_of(code: Code) -> u8 {
         | Code::StoreUnavailable
         | Code::AuditUnavailable
         | Code::Busy
+        | Code::RateLimited
+        | Code::TooManyAtOnce
         | Code::Stopping => 6,
         Code::NotFound
         | Code::MethodNotAllowed

@@ -3,11 +3,13 @@
 //! `raw` is the file as written, with unknown keys refused. [`Config`] cannot be wrong: every
 //! contradiction is found while it is made, with a message that names the place.
 
+mod limits;
 mod raw;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,6 +46,27 @@ pub struct Config {
     pub keysets: BTreeMap<KeysetName, Keyset>,
     /// `[[callers]]`
     pub callers: Vec<Caller>,
+    /// `[limits] connections`
+    pub connections: Connections,
+}
+
+/// How many connections each listener has at once; others wait to be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// The public listener.
+    pub public: NonZeroUsize,
+    /// The internal listener.
+    pub internal: NonZeroUsize,
+    /// The admin listener.
+    pub admin: NonZeroUsize,
+}
+
+impl Default for Connections {
+    /// A head may take 128 KiB of each, so this bounds the memory.
+    fn default() -> Self {
+        let count = |count| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
+        Self { public: count(1024), internal: count(1024), admin: count(64) }
+    }
 }
 
 /// `[store]`
@@ -237,6 +260,14 @@ pub enum ValueError {
     /// `rsa_bits` for another algorithm.
     #[error("is only for RS256, RS384, RS512, PS256, PS384 and PS512")]
     NotRsa,
+    /// A number that cannot be.
+    #[error("must be from {least} to {most}")]
+    OutOfRange {
+        /// The smallest that can be.
+        least: u32,
+        /// The largest.
+        most: u32,
+    },
     /// A text that must not be empty.
     #[error("must not be empty")]
     Empty,
@@ -398,6 +429,7 @@ impl Config {
             ("public.tls", self.tls.public.is_some() != other.tls.public.is_some()),
             ("internal.tls", self.tls.internal.is_some() != other.tls.internal.is_some()),
             ("admin.tls", self.tls.admin.is_some() != other.tls.admin.is_some()),
+            ("limits.connections", self.connections != other.connections),
             ("who may open the sockets", self.socket_access() != other.socket_access()),
         ];
         pairs.iter().filter(|(_, differs)| *differs).map(|(name, _)| (*name).to_owned()).collect()

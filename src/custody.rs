@@ -22,6 +22,7 @@ use crate::clock::LifecycleClock;
 use crate::config::{Config, TokenSettings};
 use crate::duration;
 use crate::gate::{Act, Denied, Gate, Permit, TokenRecord};
+use crate::limits::{Allowance, BatchSlot, Desk, Limits, Over, Slot};
 use crate::policy::{Action, Caller, FinalToken, Identity, Refusal};
 use crate::rings::Rings;
 use crate::san::San;
@@ -37,6 +38,7 @@ pub struct Custody {
     clock: Arc<LifecycleClock>,
     audit: Arc<Audit>,
     gate: Gate,
+    limits: Limits,
 }
 
 /// What a connection tells about who is at its other end.
@@ -49,13 +51,14 @@ pub struct Peer {
 }
 
 /// A caller that was recognised, with the request that it makes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Asker {
     caller: Caller,
     /// The id of the request.
     pub request_id: String,
     recorder: Recorder,
     certificate: Option<Arc<PeerCertificate>>,
+    allowance: Arc<Allowance>,
 }
 
 /// Why names in a certificate are nobody's.
@@ -117,6 +120,9 @@ pub enum TokenError {
     /// The ring could not sign.
     #[error(transparent)]
     Sign(#[from] SignError),
+    /// The caller asks for more than it may.
+    #[error(transparent)]
+    Over(#[from] Over),
     /// There is no randomness for `jti`.
     #[error(transparent)]
     Random(#[from] CryptoError),
@@ -130,9 +136,10 @@ impl Custody {
         rings: Arc<Rings>,
         clock: Arc<LifecycleClock>,
         audit: Arc<Audit>,
+        limits: Limits,
     ) -> Self {
         let gate = Gate::new(audit.clone());
-        Self { config: ArcSwap::from_pointee(config), rings, clock, audit, gate }
+        Self { config: ArcSwap::from_pointee(config), rings, clock, audit, gate, limits }
     }
 
     /// The configuration in force.
@@ -143,6 +150,7 @@ impl Custody {
 
     /// Puts another configuration in force. The rotator does this, after it took it over.
     pub fn put_in_force(&self, config: Config) {
+        self.limits.put_in_force(&config.callers);
         self.config.store(Arc::new(config));
     }
 
@@ -197,15 +205,36 @@ impl Custody {
         }
     }
 
-    /// Recognised as `caller`.
-    #[must_use]
-    pub fn asker(caller: Caller, request_id: String) -> Asker {
-        Asker { caller, request_id, recorder: Recorder::Worker, certificate: None }
+    /// Begins a request of `caller`, recognised at `desk`. It is under way until the slot is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Over`], which is recorded.
+    pub fn begin(
+        &self,
+        caller: Caller,
+        desk: Desk,
+        request_id: String,
+    ) -> Result<(Asker, Slot), Over> {
+        let allowance = self.limits.of(&caller.name, desk);
+        let slot = allowance.begin().inspect_err(|over| {
+            let now = self.clock.now().wall;
+            self.gate.note_over(&caller, desk, &over.to_string(), &request_id, now);
+        })?;
+        Ok((
+            Asker { caller, request_id, recorder: Recorder::Worker, certificate: None, allowance },
+            slot,
+        ))
     }
 
     /// Counts a request of someone unknown.
-    pub fn count_unknown_caller(&self) {
+    ///
+    /// # Errors
+    ///
+    /// [`Over`]: there are too many of them.
+    pub fn take_unknown_caller(&self, desk: Desk) -> Result<(), Over> {
         self.audit.count_unknown_caller(self.clock.now().wall);
+        self.limits.take_unknown(desk)
     }
 
     /// Whether a batch of tokens may be begun. What holds for all of its requests is decided and
@@ -214,11 +243,28 @@ impl Custody {
     /// # Errors
     ///
     /// [`TokenError`]: there would be no token at all.
-    pub fn admit_batch(&self, asker: &Asker, keyset: &KeysetName) -> Result<(), TokenError> {
+    pub fn admit_batch(&self, asker: &Asker, keyset: &KeysetName) -> Result<BatchSlot, TokenError> {
         let config = self.config.load();
-        let admitted = self.admit(&config, asker, keyset).map(drop);
+        let admitted = self.admit(&config, asker, keyset);
+        let admitted = admitted.and_then(|_| Ok(asker.allowance.begin_batch()?));
         self.note(asker, keyset, &admitted);
         admitted
+    }
+
+    /// Counts a batch of `count` requests against the rate of its caller.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Over`].
+    pub fn take_batch(
+        &self,
+        asker: &Asker,
+        keyset: &KeysetName,
+        count: usize,
+    ) -> Result<(), TokenError> {
+        let taken = asker.allowance.take_rest_of(count).map_err(TokenError::Over);
+        self.note(asker, keyset, &taken);
+        taken
     }
 
     /// The asker of one request of a batch: the caller as the configuration in force has it, so
@@ -237,6 +283,7 @@ impl Custody {
             request_id: format!("{}.{index}", asker.request_id),
             recorder: Recorder::GivesWay,
             certificate: asker.certificate.clone(),
+            allowance: asker.allowance.clone(),
         }
     }
 

@@ -9,6 +9,7 @@ use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::time::Time;
 
 use crate::audit::{Audit, AuditError, Decision, Line, Recorded, Recorder};
+use crate::limits::Desk;
 use crate::policy::{Action, Caller, FinalToken, Grant, Refusal};
 
 /// The proof that something was allowed and recorded.
@@ -157,6 +158,27 @@ impl Gate {
         }
     }
 
+    /// Records that a caller asks for more than it may.
+    pub fn note_over(
+        &self,
+        caller: &Caller,
+        desk: Desk,
+        reason: &str,
+        request_id: &str,
+        now: Time,
+    ) {
+        let action = match desk {
+            Desk::Internal => Action::SignToken.name(),
+            Desk::Admin => "administer",
+        };
+        let line = Line {
+            reason: Some(reason),
+            request_id: Some(request_id),
+            ..Line::new(now, &caller.name, action, Decision::Refused)
+        };
+        self.note(&line, Recorder::Worker);
+    }
+
     /// Records that a token could not be had, for a reason that is not the policy's.
     pub fn note_refusal(
         &self,
@@ -173,7 +195,11 @@ impl Gate {
             request_id: Some(request_id),
             ..Line::new(now, &caller.name, Action::SignToken.name(), Decision::Refused)
         };
-        if let Err(error) = self.audit.record(&line, recorder) {
+        self.note(&line, recorder);
+    }
+
+    fn note(&self, line: &Line<'_>, recorder: Recorder) {
+        if let Err(error) = self.audit.record(line, recorder) {
             tracing::error!(%error, "a refusal is not in the audit");
         }
     }

@@ -2,6 +2,8 @@
 
 pub mod admin;
 pub mod batch;
+mod body;
+pub mod connection;
 pub mod health;
 pub mod identity;
 pub mod internal;

@@ -18,6 +18,7 @@ pub mod folder;
 pub mod gate;
 pub mod health;
 pub mod http;
+pub mod limits;
 pub mod listeners;
 pub mod master_key;
 pub mod memory;

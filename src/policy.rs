@@ -10,6 +10,7 @@ use jwksd_keystore::id::KeysetName;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::limits::Settings;
 use crate::san::San;
 
 /// What a caller can be granted.
@@ -51,6 +52,8 @@ pub struct Caller {
     pub identity: Identity,
     /// What it may do.
     pub grants: Vec<Grant>,
+    /// How much it may ask for.
+    pub limits: Settings,
 }
 
 /// How a caller is known.
@@ -262,7 +265,8 @@ mod tests {
     }
 
     fn caller(grants: Vec<Grant>) -> Caller {
-        Caller { name: "c".into(), identity: Identity::Uid(1), grants }
+        let limits = Settings::default();
+        Caller { name: "c".into(), identity: Identity::Uid(1), grants, limits }
     }
 
     fn sign(

@@ -24,7 +24,9 @@ use crate::config::{Config, Listen};
 use crate::custody::Custody;
 use crate::health::Health;
 use crate::http;
+use crate::http::connection::{Audience, Timeouts};
 use crate::http::identity::RequestIds;
+use crate::limits::{Desk, Limits};
 use crate::listeners::{Access, BindError, Bound, Passed, PassedError, SocketFile, bind};
 use crate::pool::{self, Pool};
 
@@ -63,6 +65,8 @@ pub struct Foundation {
     pub master_keys: Arc<MasterKeys>,
     /// Where it listens.
     pub sockets: Sockets,
+    /// How long peers may take.
+    pub timeouts: Timeouts,
 }
 
 /// A daemon that serves.
@@ -188,9 +192,11 @@ impl Sockets {
 ///
 /// [`StartError`]; nothing was served.
 pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
-    let Foundation { config, config_path, clock, store, master_keys, sockets } = foundation;
+    let Foundation { config, config_path, clock, store, master_keys, sockets, timeouts } =
+        foundation;
     let seen = store.seen()?;
-    let wall = clock.clone();
+    let (wall, since_boot) = (clock.clone(), clock.clone());
+    let connections = config.connections;
     let tls = Arc::new(Listeners::new(config.tls.read()?, &clock));
     let clock = Arc::new(LifecycleClock::new(clock, seen, config.smallest_skew()));
     let started_with = config.clone();
@@ -200,7 +206,9 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
     let health = Arc::new(Health::new(audit.clone(), clock.clone()));
     tls.look(&health);
     let rings = Arc::new(Rings::default());
-    let custody = Arc::new(Custody::new(config, rings.clone(), clock.clone(), audit.clone()));
+    let limits = Limits::new(since_boot, &config.callers);
+    let custody = Custody::new(config, rings.clone(), clock.clone(), audit.clone(), limits);
+    let custody = Arc::new(custody);
     let parts = rotator::Parts {
         store: store.clone(),
         master_keys,
@@ -235,21 +243,45 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
         Data::new(http::batch::Service::new(pool.clone())),
     );
     let for_admin = (Data::new(administration.clone()), ids, Data::from(custody.clone()));
-    let public = (sockets.public, tls.public.clone());
-    let internal = (sockets.internal, tls.internal.clone());
-    let admin = (sockets.admin, tls.admin.clone());
+    let one = NonZero::<usize>::MIN;
+    let public = Rules {
+        audience: Audience::Anyone,
+        workers: one,
+        connections: connections.public,
+        hang_up: HangUp::Ignored,
+        timeouts,
+    };
+    let internal = Rules {
+        audience: Audience::Callers(Desk::Internal),
+        workers: cores,
+        connections: connections.internal,
+        hang_up: HangUp::Heeded,
+        timeouts,
+    };
+    let admin = Rules {
+        audience: Audience::Callers(Desk::Admin),
+        workers: one,
+        connections: connections.admin,
+        hang_up: HangUp::Ignored,
+        timeouts,
+    };
     let servers = vec![
-        serve(public, 1, HangUp::Ignored, &mut socket_files, move |service| {
+        serve((sockets.public, tls.public.clone()), public, &mut socket_files, move |service| {
             service.app_data(for_public.0.clone()).app_data(for_public.1.clone());
             http::health::configure(service);
             http::public::configure(service);
         })?,
-        serve(internal, cores.get(), HangUp::Heeded, &mut socket_files, move |service| {
-            service.app_data(for_internal.0.clone()).app_data(for_internal.1.clone());
-            service.app_data(for_internal.2.clone());
-            http::internal::configure(service);
-        })?,
-        serve(admin, 1, HangUp::Ignored, &mut socket_files, move |service| {
+        serve(
+            (sockets.internal, tls.internal.clone()),
+            internal,
+            &mut socket_files,
+            move |service| {
+                service.app_data(for_internal.0.clone()).app_data(for_internal.1.clone());
+                service.app_data(for_internal.2.clone());
+                http::internal::configure(service);
+            },
+        )?,
+        serve((sockets.admin, tls.admin.clone()), admin, &mut socket_files, move |service| {
             service.app_data(for_admin.0.clone()).app_data(for_admin.1.clone());
             service.app_data(for_admin.2.clone());
             http::admin::configure(service);
@@ -296,11 +328,21 @@ enum HangUp {
     Heeded,
 }
 
+/// What holds for a listener.
+#[derive(Clone, Copy)]
+struct Rules {
+    audience: Audience,
+    workers: NonZero<usize>,
+    /// How many there may be over all workers.
+    connections: NonZero<usize>,
+    hang_up: HangUp,
+    timeouts: Timeouts,
+}
+
 /// One listener on its own workers.
 fn serve(
     (sockets, tls): (Vec<Bound>, Option<Arc<Tls>>),
-    workers: usize,
-    hang_up: HangUp,
+    rules: Rules,
     files: &mut Vec<SocketFile>,
     configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> Result<Server, StartError> {
@@ -310,12 +352,18 @@ fn serve(
             .configure(configure.clone())
             .default_service(web::to(http::problem::not_found))
             .wrap(from_fn(http::identity::refuse_strangers))
+            .wrap_fn(http::connection::in_time)
     };
+    let Rules { audience, workers, connections, hang_up, timeouts } = rules;
     let of_peers = tls.clone();
     let mut server = HttpServer::new(factory)
-        .workers(workers)
-        .on_connect(move |connection, notes| {
-            http::identity::on_connect(connection, of_peers.as_ref(), notes);
+        .workers(workers.get())
+        .max_connections(connections.get().div_ceil(workers.get()))
+        .client_request_timeout(timeouts.head)
+        .keep_alive(timeouts.idle)
+        .on_connect(move |stream, notes| {
+            http::identity::on_connect(stream, of_peers.as_ref(), notes);
+            http::connection::note(stream, notes, audience, timeouts);
         })
         .tls_handshake_timeout(HANDSHAKE_WITHIN)
         // All of them: where fewer are allowed, those that only connect keep the others out.

@@ -60,6 +60,10 @@ pub enum Code {
     InvalidConfig,
     /// As many batches are waiting as may. To be tried again after `Retry-After`.
     Busy,
+    /// The caller asks for more in a second than it may. To be tried again after `Retry-After`.
+    RateLimited,
+    /// The caller has as much under way as it may. To be tried again after `Retry-After`.
+    TooManyAtOnce,
     /// The daemon is stopping.
     Stopping,
     /// A fault of the daemon. The cause is in its log.
@@ -86,6 +90,9 @@ pub struct Problem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::KeyId>)]
     pub active: Option<KeyId>,
+    /// After how many seconds to try again, where that is known: what `Retry-After` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -99,6 +106,7 @@ impl Problem {
             detail: detail.into(),
             request_id: None,
             active: None,
+            retry_after: None,
         }
     }
 
@@ -132,13 +140,15 @@ impl Problem {
             | Code::RevocationPending
             | Code::InvalidConfig
             | Code::Busy
+            | Code::RateLimited
+            | Code::TooManyAtOnce
             | Code::Stopping => format!("{}: {}", self.title, self.detail),
         }
     }
 }
 
 impl Code {
-    /// The HTTP status (RFC 9110, section 15; 428 is RFC 6585).
+    /// The HTTP status (RFC 9110, section 15; 428 and 429 are RFC 6585).
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -155,6 +165,7 @@ impl Code {
             Self::BodyTooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::ExpectActiveRequired => 428,
+            Self::RateLimited | Self::TooManyAtOnce => 429,
             Self::Internal => 500,
             Self::NoActiveKey
             | Self::NotDurable
@@ -196,6 +207,8 @@ impl Code {
             Self::AuditUnavailable => "the audit is not available, so nothing was done",
             Self::InvalidConfig => "the configuration is wrong; the old one stays in force",
             Self::Busy => "the daemon has enough to do",
+            Self::RateLimited => "the caller asks for more than it may",
+            Self::TooManyAtOnce => "the caller has enough under way",
             Self::Stopping => "the daemon is stopping",
             Self::Internal => "the daemon failed; its log has the cause",
         }

@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use jwksd::api::{EventKind, Keyset};
 use jwksd::clock::{Clock, SystemClock};
 use jwksd::config::Config;
+use jwksd::http::connection::Timeouts;
 use jwksd::listeners::Passed;
 use jwksd::memory::{self, Swap};
 use jwksd::server::{self, Daemon, Foundation, Places, Sockets};
@@ -66,6 +67,7 @@ pub(super) fn run(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
         store: Arc::new(store),
         master_keys,
         sockets,
+        timeouts: Timeouts::default(),
     };
     actix_web::rt::System::new().block_on(async {
         let signals = Signals::receive()?;

@@ -12,12 +12,14 @@ use jwksd_keystore::time::Time;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::limits::{RawLimits, Written};
 use super::{
     Config, ConfigError, Discovery, Keyset, Listen, Public, Store, TokenSettings, ValueError,
 };
 use crate::audit::{self, OnFailure};
 use crate::claims::OWN_CLAIMS;
 use crate::duration;
+use crate::limits::Settings;
 use crate::policy::{Action, Caller, Grant, Identity, KeysetPattern};
 use crate::san::San;
 use crate::tls::{Files, Tables};
@@ -38,6 +40,8 @@ pub(super) struct Raw {
     keysets: BTreeMap<KeysetName, RawKeyset>,
     #[serde(default)]
     callers: Vec<RawCaller>,
+    #[serde(default)]
+    limits: RawLimits,
 }
 
 #[derive(Deserialize)]
@@ -162,6 +166,9 @@ struct RawCaller {
     gid: Option<Id>,
     token_sha256: Option<String>,
     san: Option<String>,
+    requests_per_second: Option<u32>,
+    burst: Option<u32>,
+    in_flight: Option<u32>,
     #[serde(default)]
     grants: Vec<RawGrant>,
 }
@@ -259,7 +266,7 @@ impl Wrong {
     }
 }
 
-fn wrong(place: impl Into<String>, error: impl Into<ValueError>) -> Wrong {
+pub(super) fn wrong(place: impl Into<String>, error: impl Into<ValueError>) -> Wrong {
     Wrong { place: place.into(), error: error.into() }
 }
 
@@ -277,6 +284,7 @@ impl Raw {
         let (public, public_tls) = self.public.check(&keysets)?;
         let (internal, internal_tls) = private_listener("internal", self.internal)?;
         let (admin, admin_tls) = private_listener("admin", self.admin)?;
+        let (of_callers, connections) = self.limits.check()?;
         let config = Config {
             store: Store { path: self.store.path, master_key: self.store.master_key },
             audit: self.audit.check()?,
@@ -284,7 +292,8 @@ impl Raw {
             internal,
             admin,
             tls: Tables { public: public_tls, internal: internal_tls, admin: admin_tls },
-            callers: check_callers(self.callers)?,
+            callers: check_callers(self.callers, of_callers)?,
+            connections,
             keysets,
         };
         check_places(&config)?;
@@ -464,11 +473,11 @@ fn check_groups(config: &Config) -> Result<(), Wrong> {
     }
 }
 
-fn check_callers(raw: Vec<RawCaller>) -> Result<Vec<Caller>, Wrong> {
+fn check_callers(raw: Vec<RawCaller>, limits: Settings) -> Result<Vec<Caller>, Wrong> {
     let mut callers: Vec<Caller> = Vec::new();
     for raw in raw {
         let place = format!("callers.{}", raw.name);
-        let caller = raw.check(&place)?;
+        let caller = raw.check(&place, limits)?;
         if callers.iter().any(|other| other.name == caller.name) {
             return Err(wrong(place, ValueError::SameName));
         }
@@ -481,7 +490,7 @@ fn check_callers(raw: Vec<RawCaller>) -> Result<Vec<Caller>, Wrong> {
 }
 
 impl RawCaller {
-    fn check(self, place: &str) -> Result<Caller, Wrong> {
+    fn check(self, place: &str, limits: Settings) -> Result<Caller, Wrong> {
         if self.name.is_empty() {
             return Err(wrong("callers.name", ValueError::Empty));
         }
@@ -498,7 +507,9 @@ impl RawCaller {
             .into_iter()
             .map(|grant| grant.check().map_err(|error| wrong(format!("{place}.grants"), error)))
             .collect::<Result<_, _>>()?;
-        Ok(Caller { name: self.name, identity, grants })
+        let Self { requests_per_second, burst, in_flight, .. } = self;
+        let limits = Written { requests_per_second, burst, in_flight }.check(place, limits)?;
+        Ok(Caller { name: self.name, identity, grants, limits })
     }
 }
 

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use actix_web::http::Method;
 use actix_web::http::header::CACHE_CONTROL;
-use actix_web::web::{self, Bytes, Data, Path, ServiceConfig};
+use actix_web::web::{self, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use jwksd_keystore::id::{KeyId, KeysetName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::body::Body;
 use super::identity::{RequestIds, identify};
-use super::internal::{parsed, received};
+use super::internal::parsed;
 use super::openapi;
 use super::problem;
 use super::routes::Routes;
@@ -22,7 +23,6 @@ use crate::api::{Code, Problem, RevokeAllRequest, RevokeRequest, RotateRequest};
 use crate::custody::Asker;
 
 type Admin = Data<Arc<Administration>>;
-type Body = Result<Bytes, actix_web::Error>;
 
 /// Routes of the admin listener.
 pub fn configure(service: &mut ServiceConfig) {
@@ -72,7 +72,7 @@ async fn rotate(
     keyset: Path<String>,
     body: Body,
 ) -> HttpResponse {
-    let wanted = with_body::<_, RotateRequest>(&request, keyset_name(keyset.into_inner()), body);
+    let wanted = with_body::<_, RotateRequest>(keyset_name(keyset.into_inner()), body);
     act(&request, admin, &ids, wanted, |admin, asker, (keyset, wanted)| {
         admin.rotate(asker, &keyset, &wanted)
     })
@@ -86,7 +86,7 @@ async fn revoke_all(
     keyset: Path<String>,
     body: Body,
 ) -> HttpResponse {
-    let wanted = with_body::<_, RevokeAllRequest>(&request, keyset_name(keyset.into_inner()), body);
+    let wanted = with_body::<_, RevokeAllRequest>(keyset_name(keyset.into_inner()), body);
     act(&request, admin, &ids, wanted, |admin, asker, (keyset, wanted)| {
         admin.revoke_all(asker, &keyset, wanted)
     })
@@ -100,7 +100,7 @@ async fn revoke(
     path: Path<(String, String)>,
     body: Body,
 ) -> HttpResponse {
-    let wanted = with_body::<_, RevokeRequest>(&request, key_of(path.into_inner()), body);
+    let wanted = with_body::<_, RevokeRequest>(key_of(path.into_inner()), body);
     act(&request, admin, &ids, wanted, |admin, asker, ((keyset, kid), wanted)| {
         admin.revoke(asker, &keyset, &kid, wanted)
     })
@@ -149,11 +149,10 @@ async fn act<W: Send + 'static, T: Serialize + Send + 'static>(
 
 /// What the path names, with the body as what the path takes.
 fn with_body<N, T: DeserializeOwned>(
-    request: &HttpRequest,
     named: Result<N, Problem>,
     body: Body,
 ) -> Result<(N, T), Problem> {
-    Ok((named?, parsed(&received(request, body)?)?))
+    Ok((named?, parsed(&body.0?)?))
 }
 
 pub(super) fn keyset_name(name: String) -> Result<KeysetName, Problem> {

@@ -7,7 +7,6 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -16,22 +15,21 @@ use actix_web::{HttpRequest, HttpResponse};
 use jwksd_keystore::id::KeysetName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::body::{check_type, received, too_large};
 use super::identity::{RequestIds, identify};
-use super::internal::{check_type, parsed, told};
+use super::internal::{parsed, told};
 use super::{BATCH_BODY_LIMIT, BODY_LIMIT, problem};
 use crate::api::{
     BATCH_LIMIT, BatchRequest, BatchResponse, BatchResult, Code, Problem, TokenRequest,
     TokenResponse,
 };
 use crate::custody::{Asker, Custody};
+use crate::limits::BatchSlot;
 use crate::pool::{NotTaken, Pool, Work};
 
 /// How many batches may be in hand: received, signed, or answered. Each takes a body and an answer,
 /// so this bounds the memory of them all.
 const MOST_IN_HAND: usize = 32;
-
-/// How long the body of a batch may take to arrive.
-const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is handed to the kernel at once: an answer is in hand until little of it is left.
 const PIECE: usize = 16 * 1024;
@@ -84,34 +82,28 @@ async fn signed(
 ) -> Result<Answer, Problem> {
     // A large body is read only for someone who may sign, and where there is room for it.
     let keyset = super::admin::keyset_name(keyset)?;
-    custody.admit_batch(&asker, &keyset).map_err(|error| problem::of_token(&error))?;
+    let slot = custody.admit_batch(&asker, &keyset);
+    let slot = slot.map_err(|error| problem::of_token(&error))?;
     check_type(request)?;
     let room = service.room.clone().try_acquire_owned();
     let room = room.map_err(|_| problem::of_not_taken(NotTaken::Full))?;
-    let body = received(body).await?;
+    let body = received(request, body, BATCH_BODY_LIMIT).await?;
     let requests = requests(&body)?;
+    let taken = custody.take_batch(&asker, &keyset, requests.len());
+    taken.map_err(|error| problem::of_token(&error))?;
     let batch = Batch { custody, asker, keyset, requests };
     let answer = service.pool.take(batch).map_err(problem::of_not_taken)?;
     // While this waits, a caller that hangs up drops it, and the pool leaves the rest.
     let answer = answer.await.map_err(|error| problem::internal(&error))?;
     let rest = Bytes::from(answer.map_err(|error| problem::internal(&error))?);
-    Ok(Answer { rest, _room: room })
-}
-
-async fn received(body: Payload) -> Result<Bytes, Problem> {
-    let unread = |why| Problem::new(Code::InvalidRequest, why);
-    match tokio::time::timeout(ARRIVES_WITHIN, body.to_bytes_limited(BATCH_BODY_LIMIT)).await {
-        Ok(Ok(Ok(body))) => Ok(body),
-        Ok(Ok(Err(_))) => Err(unread("the body could not be read")),
-        Ok(Err(_)) => Err(too_large(BATCH_BODY_LIMIT)),
-        Err(_) => Err(unread("the body did not arrive within 10 seconds")),
-    }
+    Ok(Answer { rest, _room: room, _slot: slot })
 }
 
 /// An answer that is sent piece by piece, and takes its room until then.
 struct Answer {
     rest: Bytes,
     _room: OwnedSemaphorePermit,
+    _slot: BatchSlot,
 }
 
 impl MessageBody for Answer {
@@ -128,10 +120,6 @@ impl MessageBody for Answer {
         let piece = self.rest.len().min(PIECE);
         Poll::Ready((piece > 0).then(|| Ok(self.rest.split_to(piece))))
     }
-}
-
-fn too_large(limit: usize) -> Problem {
-    Problem::new(Code::BodyTooLarge, format!("the limit is {limit} bytes"))
 }
 
 /// The requests of a batch, each a part of the body.

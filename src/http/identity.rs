@@ -9,15 +9,16 @@ use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::HttpRequest;
 use actix_web::body::BoxBody;
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
-use actix_web::http::ConnectionType;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::middleware::Next;
 use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::web::Data;
 
-use super::problem::respond;
+use super::connection::Connection;
+use super::problem;
 use crate::api::{Code, Problem};
 use crate::custody::{Asker, Custody, Peer};
+use crate::limits::Desk;
 use crate::policy::Caller;
 use crate::tls::{CertificateError, PeerCertificate, Tls};
 
@@ -63,28 +64,27 @@ impl RequestIds {
     }
 }
 
-/// Recognises the caller.
+/// Recognises the caller, and begins its request, which is under way until the answer is sent.
 ///
 /// # Errors
 ///
-/// [`Code::UnknownCaller`].
+/// [`Code::UnknownCaller`], or that it asks for more than it may.
 pub fn identify(
     request: &HttpRequest,
     custody: &Custody,
     ids: &RequestIds,
 ) -> Result<Asker, Problem> {
-    let certificate = request.conn_data::<Shown>();
-    let known = match (request.conn_data::<Peer>(), certificate) {
+    let known = match (request.conn_data::<Peer>(), request.conn_data::<Shown>()) {
         (Some(peer), _) => by_peer(*peer, custody),
         (None, Some(shown)) => by_certificate(shown, custody),
         (None, None) => by_token(request, custody),
     };
-    let caller = known.map_err(|detail| {
-        custody.count_unknown_caller();
-        Problem::new(Code::UnknownCaller, detail)
-    })?;
-    let asker = Custody::asker(caller, ids.next());
-    Ok(match certificate {
+    let caller = known.map_err(|detail| stranger(request, custody, detail))?;
+    let (connection, desk) = desk_of(request)?;
+    let begun = custody.begin(caller, desk, ids.next());
+    let (asker, slot) = begun.map_err(|over| problem::of_over(&over))?;
+    connection.hold(slot);
+    Ok(match request.conn_data::<Shown>() {
         Some(Ok(certificate)) => asker.with_certificate(certificate.clone()),
         Some(Err(_)) | None => asker,
     })
@@ -100,26 +100,39 @@ pub async fn refuse_strangers(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let refused = match request.request().conn_data::<Shown>() {
-        Some(shown) => {
-            let custody = request.app_data::<Data<Custody>>();
-            custody.and_then(|custody| {
-                by_certificate(shown, custody).err().map(|why| {
-                    custody.count_unknown_caller();
-                    Problem::new(Code::UnknownCaller, why)
-                })
-            })
-        }
-        None => None,
-    };
-    match refused {
-        Some(problem) => {
-            let mut response = respond(&problem);
-            response.head_mut().set_connection_type(ConnectionType::Close);
-            Ok(request.into_response(response))
-        }
+    match refusal(&request) {
+        Some(problem) => Ok(request.into_response(problem::respond(&problem))),
         None => next.call(request).await,
     }
+}
+
+fn refusal(request: &ServiceRequest) -> Option<Problem> {
+    let custody = request.app_data::<Data<Custody>>()?;
+    let shown = request.request().conn_data::<Shown>()?;
+    let detail = by_certificate(shown, custody).err()?;
+    if let Some(connection) = Connection::of(request.request()) {
+        connection.take_no_more();
+    }
+    Some(stranger(request.request(), custody, detail))
+}
+
+/// Counts a request of someone unknown.
+fn stranger(request: &HttpRequest, custody: &Custody, detail: String) -> Problem {
+    let counted = desk_of(request).and_then(|(connection, desk)| {
+        custody.take_unknown_caller(desk).map_err(|over| {
+            // To try the next token takes another connection.
+            connection.take_no_more();
+            problem::of_over(&over)
+        })
+    });
+    counted.err().unwrap_or_else(|| Problem::new(Code::UnknownCaller, detail))
+}
+
+/// The connection, and where it is that callers are known.
+fn desk_of(request: &HttpRequest) -> Result<(&Connection, Desk), Problem> {
+    let connection = Connection::of(request);
+    let found = connection.and_then(|connection| Some((&**connection, connection.desk()?)));
+    found.ok_or_else(|| Problem::new(Code::UnknownCaller, "nobody is known here"))
 }
 
 fn by_peer(peer: Peer, custody: &Custody) -> Result<Caller, String> {

@@ -1,10 +1,11 @@
 //! The internal listener: tokens for callers.
 
 use actix_web::http::Method;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use actix_web::web::{Bytes, Data, Path, ServiceConfig};
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::web::{Data, Path, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
+use super::body::{passed_over, received_json};
 use super::identity::{RequestIds, identify};
 use super::openapi;
 use super::problem;
@@ -30,25 +31,31 @@ async fn sign_token(
     custody: Data<Custody>,
     ids: Data<RequestIds>,
     keyset: Path<String>,
-    body: Result<Bytes, actix_web::Error>,
+    body: Payload,
 ) -> HttpResponse {
-    match token(&request, &custody, &ids, keyset.into_inner(), body) {
+    match token(&request, &custody, &ids, keyset.into_inner(), body).await {
         Ok(token) => HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(token),
         Err(problem) => problem::respond(&problem),
     }
 }
 
-fn token(
+async fn token(
     request: &HttpRequest,
     custody: &Custody,
     ids: &RequestIds,
     keyset: String,
-    body: Result<Bytes, actix_web::Error>,
+    body: Payload,
 ) -> Result<TokenResponse, Problem> {
-    let asker = identify(request, custody, ids)?;
+    let asker = match identify(request, custody, ids) {
+        Ok(asker) => asker,
+        Err(problem) => {
+            passed_over(request, body).await;
+            return Err(problem);
+        }
+    };
     let with_id =
         |problem: Problem| Problem { request_id: Some(asker.request_id.clone()), ..problem };
-    let body = received(request, body).map_err(&with_id)?;
+    let body = received_json(request, body).await.map_err(&with_id)?;
     let wanted: TokenRequest<'_> = parsed(&body).map_err(&with_id)?;
     let keyset = super::admin::keyset_name(keyset).map_err(&with_id)?;
     let signed = custody
@@ -60,33 +67,6 @@ fn token(
 /// A token as callers see it.
 pub(super) fn told(signed: SignedToken) -> TokenResponse {
     TokenResponse { token: signed.token, kid: signed.kid, expires_at: signed.expires.to_string() }
-}
-
-/// The body, if it is JSON and was within the limit.
-pub(super) fn received(
-    request: &HttpRequest,
-    body: Result<Bytes, actix_web::Error>,
-) -> Result<Bytes, Problem> {
-    check_type(request)?;
-    body.map_err(|error| match error.as_response_error().status_code().as_u16() {
-        413 => Problem::new(Code::BodyTooLarge, "the limit is 65536 bytes"),
-        _ => Problem::new(Code::InvalidRequest, "the body could not be read"),
-    })
-}
-
-/// A body of a type that is not stated counts as JSON. What is stated must be JSON: all that a
-/// browser sends to another site without asking there first is something else.
-pub(super) fn check_type(request: &HttpRequest) -> Result<(), Problem> {
-    let is_json = |value: &HeaderValue| {
-        let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-        essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
-    };
-    if request.headers().get_all(CONTENT_TYPE).all(is_json) {
-        Ok(())
-    } else {
-        let detail = "send it with Content-Type: application/json (curl: --json instead of -d)";
-        Err(Problem::new(Code::UnsupportedMediaType, detail))
-    }
 }
 
 /// The body as what the path takes.

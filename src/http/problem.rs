@@ -12,6 +12,7 @@ use crate::api::{Code, Problem};
 use crate::audit::AuditError;
 use crate::custody::TokenError;
 use crate::gate::Denied;
+use crate::limits::Over;
 use crate::pool::NotTaken;
 use crate::rotator::{ReloadError, StepError};
 
@@ -28,7 +29,9 @@ pub fn respond(problem: &Problem) -> HttpResponse {
     if problem.code == Code::UnknownCaller {
         response.insert_header((WWW_AUTHENTICATE, "Bearer"));
     }
-    if problem.code == Code::Busy {
+    if let Some(seconds) = problem.retry_after {
+        response.insert_header((RETRY_AFTER, seconds));
+    } else if problem.code == Code::Busy {
         response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
     }
     let body = serde_json::to_vec(problem).unwrap_or_default();
@@ -60,12 +63,24 @@ pub fn of_token(error: &TokenError) -> Problem {
         TokenError::NotATtl | TokenError::TtlTooLong { .. } => Code::InvalidTtl,
         TokenError::Type { .. } => Code::InvalidTyp,
         TokenError::Denied(denied) => return of_denial(denied),
+        TokenError::Over(over) => return of_over(over),
         TokenError::Sign(SignError::NoSigner) => Code::NoActiveKey,
         TokenError::Sign(SignError::Seal(_) | SignError::Crypto(_)) | TokenError::Random(_) => {
             return internal(error);
         }
     };
     Problem::new(code, error.to_string())
+}
+
+/// Why a caller has to wait.
+#[must_use]
+pub fn of_over(over: &Over) -> Problem {
+    let code = match over {
+        Over::Rate { .. } | Over::Unknown { .. } => Code::RateLimited,
+        Over::InFlight { .. } | Over::Batches => Code::TooManyAtOnce,
+    };
+    let retry_after = Some(over.retry_after());
+    Problem { retry_after, ..Problem::new(code, over.to_string()) }
 }
 
 /// Why a batch was not begun.

@@ -13,6 +13,7 @@ use jwksd::api::{Key, KeyState, Keyset, Problem, RotateResponse, TokenResponse};
 use jwksd::client::{Client, ClientError};
 use jwksd::clock::{Clock, ManualClock};
 use jwksd::config::{Config, Listen};
+use jwksd::http::connection::Timeouts;
 use jwksd::listeners::Passed;
 use jwksd::pool::{self, Pool};
 use jwksd::server::{self, Daemon, Foundation, Sockets};
@@ -59,6 +60,7 @@ pub(crate) struct TestApp {
     pub(crate) daemon: Running,
     dir: tempfile::TempDir,
     pub(crate) master_keys: Arc<MasterKeys>,
+    timeouts: Timeouts,
 }
 
 /// The daemon, with its listeners driven.
@@ -68,9 +70,9 @@ pub(crate) struct Running {
     rotator: Option<std::thread::JoinHandle<()>>,
     pub(crate) pool: Pool,
     pool_ends: pool::Ends,
-    public: Listen,
-    internal: Listen,
-    admin: Listen,
+    pub(crate) public: Listen,
+    pub(crate) internal: Listen,
+    pub(crate) admin: Listen,
     /// The same listeners over TCP, for callers with a bearer token.
     pub(crate) internal_tcp: Listen,
     pub(crate) admin_tcp: Listen,
@@ -99,20 +101,26 @@ impl TestApp {
 
     /// The daemon with these key sets and callers.
     pub(crate) async fn with(keysets: &str, callers: &str) -> Self {
+        Self::with_timeouts(keysets, callers, Timeouts::default()).await
+    }
+
+    /// The daemon with these key sets and callers, and this patience with its peers.
+    pub(crate) async fn with_timeouts(keysets: &str, callers: &str, timeouts: Timeouts) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(START));
         let rows = MemoryRows::default();
         let master_keys =
             Arc::new(MasterKeys::parse(&MasterKeys::generate_file().unwrap()).unwrap());
         write_config(dir.path(), keysets, callers);
-        let daemon = Running::start(dir.path(), &clock, &rows, &master_keys).await.unwrap();
-        Self { clock, rows, daemon, dir, master_keys }
+        let daemon = daemon(dir.path(), &clock, &rows, &master_keys, timeouts).unwrap();
+        let daemon = Running::drive(daemon).await;
+        Self { clock, rows, daemon, dir, master_keys, timeouts }
     }
 
     /// A second daemon on the same folder, store and clock, for whoever drives it.
     pub(crate) async fn hand_over(mut self) -> (Daemon, Self) {
         self.daemon.stop().await;
-        (daemon(self.dir.path(), &self.clock, &self.rows, &self.master_keys).unwrap(), self)
+        (self.another_daemon().unwrap(), self)
     }
 
     /// Writes the configuration anew, without telling the daemon.
@@ -132,9 +140,12 @@ impl TestApp {
     pub(crate) async fn restart_after(&mut self, down: Duration) {
         self.daemon.stop().await;
         self.clock.advance(down);
-        self.daemon = Running::start(self.dir.path(), &self.clock, &self.rows, &self.master_keys)
-            .await
-            .unwrap();
+        self.daemon = Running::drive(self.another_daemon().unwrap()).await;
+    }
+
+    /// Starts a daemon on the same folder, store and clock, whose listeners nobody drives yet.
+    fn another_daemon(&self) -> Result<Daemon, String> {
+        daemon(self.dir.path(), &self.clock, &self.rows, &self.master_keys, self.timeouts)
     }
 
     /// Kills the daemon: it records nothing more. Then lets `down` pass and starts it on the same
@@ -162,8 +173,7 @@ impl TestApp {
     /// Stops the daemon and tries to start it; returns why it does not.
     pub(crate) async fn restart_fails(&mut self) -> String {
         self.daemon.stop().await;
-        let started = Running::start(self.dir.path(), &self.clock, &self.rows, &self.master_keys);
-        started.await.err().expect("it starts")
+        self.another_daemon().err().expect("it starts")
     }
 
     /// Lets time pass and the rotator do what is due at the end.
@@ -313,9 +323,7 @@ impl TestApp {
         path: &str,
         headers: &[(HeaderName, &str)],
     ) -> Answer {
-        let Listen::Tcp(address) = &self.daemon.public else { panic!("not an address") };
-        let stream = TcpStream::connect(address).await.unwrap();
-        send(stream, method, path, headers, Vec::new()).await
+        send_to(&self.daemon.public, method, path, headers, Vec::new()).await
     }
 
     /// The kids in the served set of the default key set.
@@ -327,13 +335,8 @@ impl TestApp {
 }
 
 impl Running {
-    async fn start(
-        dir: &Path,
-        clock: &Arc<ManualClock>,
-        rows: &MemoryRows,
-        master_keys: &Arc<MasterKeys>,
-    ) -> Result<Self, String> {
-        let daemon = daemon(dir, clock, rows, master_keys)?;
+    /// Drives the listeners.
+    async fn drive(daemon: Daemon) -> Self {
         let administration = daemon.administration.clone();
         let places = daemon.places.clone();
         let handles = daemon.handles();
@@ -349,7 +352,7 @@ impl Running {
             let is_tcp = |place: &&Listen| matches!(place, Listen::Tcp(_));
             places.iter().find(is_tcp).unwrap().clone()
         };
-        Ok(Self {
+        Self {
             administration,
             handles,
             rotator: Some(rotator),
@@ -361,7 +364,7 @@ impl Running {
             kept: Some(Box::new(kept)),
             pool,
             pool_ends,
-        })
+        }
     }
 
     pub(crate) fn public_place(&self) -> &Listen {
@@ -409,6 +412,7 @@ fn daemon(
     clock: &Arc<ManualClock>,
     rows: &MemoryRows,
     master_keys: &Arc<MasterKeys>,
+    timeouts: Timeouts,
 ) -> Result<Daemon, String> {
     let config_path = dir.join("config.toml");
     let config = Config::load(&config_path, clock.wall()).map_err(|error| error.to_string())?;
@@ -422,6 +426,7 @@ fn daemon(
         store: Arc::new(store),
         master_keys: master_keys.clone(),
         sockets,
+        timeouts,
     };
     server::start(foundation).map_err(|error| error.to_string())
 }
@@ -473,6 +478,18 @@ pub(crate) async fn post(socket: PathBuf, path: &str, body: Vec<u8>) -> Answer {
         openapi::check(To::Internal, &Method::POST, path, &answer.problem());
     }
     answer
+}
+
+/// A request to a TCP address, over a connection of its own.
+pub(crate) async fn send_to(
+    place: &Listen,
+    method: Method,
+    path: &str,
+    headers: &[(HeaderName, &str)],
+    body: Vec<u8>,
+) -> Answer {
+    let Listen::Tcp(address) = place else { panic!("not an address") };
+    send(TcpStream::connect(address).await.unwrap(), method, path, headers, body).await
 }
 
 async fn send<S>(

@@ -19,6 +19,9 @@ use utoipa::openapi::{
 use super::problems;
 use crate::api::{Code, Problem, schema};
 
+/// The problems of whoever asks for too much, or reads too slowly: any operation can have them.
+const LIMITS: [Code; 3] = [Code::RateLimited, Code::TooManyAtOnce, Code::Busy];
+
 /// An operation under construction.
 pub(super) struct Operation {
     method: HttpMethod,
@@ -97,7 +100,8 @@ impl Operation {
 
     /// The problems that it can have.
     pub(super) fn refuses(mut self, codes: &[Code]) -> Self {
-        self.codes.extend(codes);
+        let besides = LIMITS.iter().filter(|code| !codes.contains(code));
+        self.codes.extend(codes.iter().chain(besides));
         self
     }
 

@@ -73,6 +73,8 @@ fn detail(code: Code) -> &'static str {
         }
         Code::InvalidConfig => "keysets.default.rotate: not a schedule",
         Code::Busy => "16 batches are waiting already; try again in a moment",
+        Code::RateLimited => "over the limit of 10000 requests in a second, a batch of n being n",
+        Code::TooManyAtOnce => "256 requests of this caller are under way, as many as may be",
         Code::Stopping => "the daemon is stopping",
         Code::Internal => "the daemon failed; its log has the cause",
     }

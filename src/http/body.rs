@@ -1,0 +1,83 @@
+//! The body of a request: received within a size and a time.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::dev;
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
+use actix_web::web::{Bytes, Payload};
+use actix_web::{Error, FromRequest, HttpRequest};
+use jwksd_keystore::facts::Span;
+
+use super::BODY_LIMIT;
+use super::connection::Connection;
+use crate::api::{Code, Problem};
+
+/// Receives a body of at most `limit` bytes, in the time that the listener allows.
+pub(super) async fn received(
+    request: &HttpRequest,
+    body: Payload,
+    limit: usize,
+) -> Result<Bytes, Problem> {
+    let unread = |why: String| Problem::new(Code::InvalidRequest, why);
+    let connection = Connection::of(request).ok_or_else(|| unread("no connection".into()))?;
+    let within = connection.timeouts.body;
+    match tokio::time::timeout(within, body.to_bytes_limited(limit)).await {
+        Ok(Ok(Ok(body))) => Ok(body),
+        Ok(Ok(Err(_))) => Err(unread("the body could not be read".into())),
+        Ok(Err(_)) => Err(too_large(limit)),
+        Err(_) => {
+            connection.take_no_more();
+            Err(unread(format!("the body did not arrive within {}", Span(within))))
+        }
+    }
+}
+
+/// Receives a body of the usual size, if it is JSON.
+pub(super) async fn received_json(request: &HttpRequest, body: Payload) -> Result<Bytes, Problem> {
+    // It is received all the same, so that the connection goes on.
+    let body = received(request, body, BODY_LIMIT).await;
+    check_type(request)?;
+    body
+}
+
+/// A body of a type that is not stated counts as JSON. What is stated must be JSON: all that a
+/// browser sends to another site without asking there first is something else.
+pub(super) fn check_type(request: &HttpRequest) -> Result<(), Problem> {
+    let is_json = |value: &HeaderValue| {
+        let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    };
+    if request.headers().get_all(CONTENT_TYPE).all(is_json) {
+        Ok(())
+    } else {
+        let detail = "send it with Content-Type: application/json (curl: --json instead of -d)";
+        Err(Problem::new(Code::UnsupportedMediaType, detail))
+    }
+}
+
+/// Reads over a body of the usual size that nobody wants: what is not read ends the connection, and
+/// who was refused may ask again.
+pub(super) async fn passed_over(request: &HttpRequest, body: Payload) {
+    if Connection::of(request).is_some_and(|connection| !connection.is_last()) {
+        // It ends the connection where it is too large or late.
+        let _ = received(request, body, BODY_LIMIT).await;
+    }
+}
+
+pub(super) fn too_large(limit: usize) -> Problem {
+    Problem::new(Code::BodyTooLarge, format!("the limit is {limit} bytes"))
+}
+
+/// A body of the usual size in JSON, received before the handler is called.
+pub(super) struct Body(pub(super) Result<Bytes, Problem>);
+
+impl FromRequest for Body {
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), Payload::from_request(request, payload));
+        Box::pin(async move { Ok(Self(received_json(&request, payload.await?).await)) })
+    }
+}

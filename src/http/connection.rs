@@ -1,0 +1,301 @@
+//! What a connection may hold, and for how long, whatever its peer does.
+//!
+//! The HTTP library limits only how long the first head may take. So each connection has a
+//! deadline: until its first request, from one request to the next, and for an answer to be taken.
+//! Whoever misses it is cut off. A body has its own time, in `body`.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_tls::accept::rustls_0_23::TlsStream;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{Extensions, Service, ServiceRequest, ServiceResponse};
+use actix_web::http::ConnectionType;
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use actix_web::rt::net::{TcpStream, UnixStream};
+use actix_web::web::Bytes;
+use actix_web::{Error, HttpRequest};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::Shutdown;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
+
+use super::problem;
+use crate::api::{Code, Problem};
+use crate::limits::{Desk, Slot};
+
+/// What a connection has after its time was up, to take the last answer.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long a peer may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the connection to the end of the first head.
+    pub head: Duration,
+    /// From the end of a head to the end of its body.
+    pub body: Duration,
+    /// To take an answer, but for the last of it, which is in the kernel's hands.
+    pub answer: Duration,
+    /// From the answer to one request to the end of the next head.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    /// As long as a proxy keeps connections open that it may use again, and no batch's answer
+    /// takes longer than its 30 seconds at 300 KB a second.
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(10),
+            answer: Duration::from_secs(30),
+            idle: Duration::from_secs(75),
+        }
+    }
+}
+
+/// Whom a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Anyone, who has nothing to send.
+    Anyone,
+    /// Callers.
+    Callers(Desk),
+}
+
+/// Until when a peer must have done its part.
+struct Deadline {
+    /// `None` while it is our turn.
+    at: Cell<Option<Instant>>,
+    /// Tells that there is one again.
+    is_set: Notify,
+}
+
+/// A connection, from when it is accepted until it is closed.
+pub(super) struct Connection {
+    audience: Audience,
+    pub(super) timeouts: Timeouts,
+    socket: OwnedFd,
+    deadline: Rc<Deadline>,
+    watch: AbortHandle,
+    /// Whether the request that is under way is the last.
+    is_last: Cell<bool>,
+    /// What the request that is under way holds of its caller's limits.
+    slot: RefCell<Option<Slot>>,
+}
+
+/// Notes a connection when it comes in, and watches over it.
+pub fn note(stream: &dyn Any, notes: &mut Extensions, audience: Audience, timeouts: Timeouts) {
+    if let Some(connection) = Connection::of_stream(stream, audience, timeouts) {
+        notes.insert(connection);
+    }
+}
+
+impl Connection {
+    fn of_stream(stream: &dyn Any, audience: Audience, timeouts: Timeouts) -> Option<Rc<Self>> {
+        // The socket is kept open by this copy until the connection's notes are dropped with it.
+        let socket = socket_of(stream)?.try_clone_to_owned().ok()?;
+        let at = Cell::new(Some(now() + timeouts.head + GRACE));
+        let deadline = Rc::new(Deadline { at, is_set: Notify::new() });
+        Some(Rc::new_cyclic(|connection| Self {
+            audience,
+            timeouts,
+            socket,
+            watch: actix_web::rt::spawn(watch(deadline.clone(), connection.clone())).abort_handle(),
+            deadline,
+            is_last: Cell::new(false),
+            slot: RefCell::new(None),
+        }))
+    }
+
+    /// The connection that a request came over. There is none where there was no file descriptor
+    /// left to watch over it with.
+    pub(super) fn of(request: &HttpRequest) -> Option<&Rc<Self>> {
+        request.conn_data::<Rc<Self>>()
+    }
+
+    /// Where callers are known, if this listener is for them.
+    pub(super) fn desk(&self) -> Option<Desk> {
+        match self.audience {
+            Audience::Anyone => None,
+            Audience::Callers(desk) => Some(desk),
+        }
+    }
+
+    /// Keeps a slot until the answer is sent.
+    pub(super) fn hold(&self, slot: Slot) {
+        self.slot.replace(Some(slot));
+    }
+
+    /// Whether the request that is under way is the last.
+    pub(super) fn is_last(&self) -> bool {
+        self.is_last.get()
+    }
+
+    /// Takes no request after the one that is under way.
+    pub(super) fn take_no_more(&self) {
+        self.is_last.set(true);
+    }
+
+    fn end_request(&self) {
+        self.slot.replace(None);
+        self.set_deadline(if self.is_last() {
+            GRACE
+        } else {
+            // The HTTP library closes it in time, where nothing came.
+            self.timeouts.idle + GRACE
+        });
+    }
+
+    fn set_deadline(&self, span: Duration) {
+        if self.deadline.at.replace(Some(now() + span)).is_none() {
+            self.deadline.is_set.notify_one();
+        }
+    }
+
+    /// Whether the peer takes what it is sent. Where it asks again without, answers would pile up.
+    fn takes_answers(&self) -> bool {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::OUT)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        rustix::event::poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready == 1)
+    }
+
+    /// Whoever serves it finds it closed.
+    fn cut(&self) {
+        // It may be closed already.
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+fn socket_of(stream: &dyn Any) -> Option<BorrowedFd<'_>> {
+    let unix = || stream.downcast_ref::<UnixStream>().map(AsFd::as_fd);
+    let tcp = || stream.downcast_ref::<TcpStream>().map(AsFd::as_fd);
+    let tls = || stream.downcast_ref::<TlsStream<TcpStream>>().map(|tls| tls.get_ref().0.as_fd());
+    unix().or_else(tcp).or_else(tls)
+}
+
+/// Cuts a connection off when its deadline is over.
+async fn watch(deadline: Rc<Deadline>, connection: Weak<Connection>) {
+    loop {
+        match deadline.at.get() {
+            None => deadline.is_set.notified().await,
+            Some(at) if now() < at => real_time_is(at).await,
+            Some(_) => return connection.upgrade().iter().for_each(|connection| connection.cut()),
+        }
+    }
+}
+
+/// Peers take real time, as in the HTTP library, whatever the daemon's clock says.
+#[expect(clippy::disallowed_methods, reason = "peers take real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "peers take real time")]
+async fn real_time_is(at: Instant) {
+    sleep_until(at).await;
+}
+
+/// Keeps a request in time: the outermost layer of every listener.
+pub(crate) fn in_time<S>(
+    request: ServiceRequest,
+    service: &S,
+) -> impl Future<Output = Result<ServiceResponse<Answer>, Error>> + use<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<BoxBody>, Error = Error>,
+{
+    let connection = Connection::of(request.request()).cloned();
+    let under_way = connection.map(UnderWay::begin);
+    let answer = match refusal(&request, under_way.as_ref()) {
+        Some(problem) => Err(request.into_response(problem::respond(&problem))),
+        None => Ok(service.call(request)),
+    };
+    async move {
+        let mut answer = match answer {
+            Ok(answer) => answer.await?,
+            Err(refused) => refused,
+        };
+        if let Some(UnderWay(connection)) = &under_way {
+            connection.set_deadline(connection.timeouts.answer);
+        }
+        if under_way.as_ref().is_none_or(UnderWay::is_last) {
+            answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        }
+        Ok(answer.map_body(|_, body| Answer { body, _under_way: under_way }))
+    }
+}
+
+/// Why a request is not looked at.
+fn refusal(request: &ServiceRequest, under_way: Option<&UnderWay>) -> Option<Problem> {
+    let Some(UnderWay(connection)) = under_way else {
+        return Some(Problem::new(Code::Busy, "there are too many connections"));
+    };
+    if !connection.takes_answers() {
+        connection.cut();
+        return Some(Problem::new(Code::Busy, "take the answers that wait for you first"));
+    }
+    if connection.audience == Audience::Anyone && has_body(request.headers()) {
+        connection.take_no_more();
+        return Some(Problem::new(Code::BodyTooLarge, "no path here takes a body"));
+    }
+    None
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    let is_empty = |length: &HeaderValue| length.as_bytes().iter().all(|digit| *digit == b'0');
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| !is_empty(length))
+}
+
+/// A request from its head to the end of its answer, or of whatever took care of it.
+struct UnderWay(Rc<Connection>);
+
+impl UnderWay {
+    fn begin(connection: Rc<Connection>) -> Self {
+        connection.deadline.at.set(None);
+        Self(connection)
+    }
+
+    fn is_last(&self) -> bool {
+        self.0.is_last()
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.end_request();
+    }
+}
+
+/// An answer that is sent while its connection is watched. What it holds, it holds until all but
+/// the last 48 KiB are in the kernel's hands.
+pub(crate) struct Answer {
+    body: BoxBody,
+    _under_way: Option<UnderWay>,
+}
+
+impl MessageBody for Answer {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(context)
+    }
+}
