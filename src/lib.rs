@@ -13,6 +13,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod custody;
+pub mod descriptors;
 pub mod duration;
 pub mod folder;
 pub mod gate;

@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use jwksd::api::{EventKind, Keyset};
 use jwksd::clock::{Clock, SystemClock};
 use jwksd::config::Config;
+use jwksd::descriptors::{self, Descriptors};
 use jwksd::http::connection::Timeouts;
 use jwksd::listeners::Passed;
 use jwksd::memory::{self, Swap};
@@ -40,6 +41,7 @@ pub(super) fn run(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     }
     // Before anything is made or opened, as with sockets below. Warnings come with the start.
     config.tls.read()?;
+    take_descriptors(&config);
     let presence = init::presence(&config)?;
     if presence == Presence::Neither && !args.init {
         bail!(
@@ -89,6 +91,16 @@ fn protect_memory() -> anyhow::Result<()> {
          `ulimit -l unlimited` or CAP_IPC_LOCK allows to forbid it"
     );
     Ok(())
+}
+
+fn take_descriptors(config: &Config) {
+    if let Descriptors::TooFew { allowed, wanted } = descriptors::take_all(&config.connections) {
+        tracing::warn!(
+            "only {allowed} file descriptors are allowed, and all connections take {wanted}: without \
+             one nobody new is served; LimitNOFILE in the systemd unit or `ulimit -n` allows more, \
+             limits.connections takes fewer"
+        );
+    }
 }
 
 /// Text on a terminal or in a journal; the level by `RUST_LOG`.

@@ -9,6 +9,7 @@ mod callers;
 mod certificates;
 mod check;
 mod daemon;
+mod descriptors;
 mod keys;
 mod memory;
 mod notify;
