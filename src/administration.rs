@@ -343,8 +343,9 @@ fn rotate_at(request: &api::RotateRequest) -> Result<RotateAt, AdminError> {
         (None, true) => Ok(RotateAt::Now),
         (Some(text), false) => {
             let instant: Option<jiff::Timestamp> = text.parse().ok();
-            let millis = instant.and_then(|instant| u64::try_from(instant.as_millisecond()).ok());
-            let time = millis.map(Time::from_millis);
+            // What is before 1970 is too early, like all that is past.
+            let millis = |at: jiff::Timestamp| u64::try_from(at.as_millisecond()).unwrap_or(0);
+            let time = instant.map(|at| Time::from_millis(millis(at)));
             time.map(RotateAt::At).ok_or_else(|| AdminError::NotAnInstant(text.clone()))
         }
         (Some(_), true) => Err(AdminError::NowAndAt),

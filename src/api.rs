@@ -6,7 +6,8 @@ pub mod problem;
 pub mod schema;
 
 use jwksd_keystore::id::{KeyId, KeysetName};
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -30,12 +31,18 @@ pub struct TokenRequest<'a> {
 
 /// A lifetime: seconds as a number, or text such as `15m`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "ttl is neither whole seconds nor text such as \"15m\"")]
 pub enum Ttl {
     /// Whole seconds.
-    Seconds(u64),
+    Seconds(#[serde(deserialize_with = "whole_number")] u64),
     /// Text such as `15m`.
     Text(String),
+}
+
+/// For JSON, and for its schemas, 900.0 and 9e2 are the whole number 900.
+fn whole_number<'de, D: Deserializer<'de>>(input: D) -> Result<u64, D::Error> {
+    let number = f64::deserialize(input)?;
+    number.to_string().parse().map_err(D::Error::custom)
 }
 
 /// A signed token.
@@ -201,7 +208,7 @@ pub struct RotateRequest {
     /// Do not wait until verifiers have seen the standby.
     #[serde(default)]
     pub now: bool,
-    /// Rotate at this instant (RFC 3339).
+    /// Rotate at this instant, before the 30th of December 9999.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::Instant>)]
     pub at: Option<String>,

@@ -84,8 +84,9 @@ impl PartialSchema for Ttl {
     fn schema() -> RefOr<Schema> {
         let seconds = ObjectBuilder::new()
             .schema_type(SchemaType::Type(Type::Integer))
-            .description(Some("Seconds."))
+            .description(Some("Seconds. No key set allows more than 366 days."))
             .minimum(Some(1))
+            .maximum(Some(366 * 24 * 3600))
             .examples([json!(900)]);
         let span = text("A span of time of whole seconds, at least one.")
             .pattern(Some(SPAN))

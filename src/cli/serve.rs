@@ -105,8 +105,9 @@ fn take_descriptors(config: &Config) {
 
 /// Text on a terminal or in a journal; the level by `RUST_LOG`.
 fn log_to_stderr() {
+    // What actix_http has to say is that someone sent what is no HTTP: anyone could fill the log.
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn"));
+        .unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn,actix_http=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

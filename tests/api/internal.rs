@@ -68,7 +68,7 @@ async fn the_type_can_be_chosen_from_those_allowed() {
 async fn a_lifetime_beyond_that_of_the_set_is_refused() {
     let app = TestApp::start().await;
     let with = |ttl: Value| json!({"claims": {}, "ttl": ttl});
-    for good in [json!("1h"), json!(3600), json!("59m59s")] {
+    for good in [json!("1h"), json!(3600), json!("59m59s"), json!(60.0), json!(3.6e3)] {
         assert!(app.try_sign("default", with(good)).await.is_ok());
     }
     for bad in [json!("1h1s"), json!(3601), json!(0), json!("0s"), json!("1500ms"), json!("soon")] {

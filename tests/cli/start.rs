@@ -1,6 +1,8 @@
 //! The first start and every later one.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::daemon::Signal;
@@ -37,6 +39,21 @@ fn a_start_says_where_it_listens_what_signs_and_when_it_rotates() {
     let second = format!("second (EdDSA)  active {}", active(&place, "second"));
     assert!(line("second (").contains(&second), "{said}");
     assert!(line("second (").contains("next rotation when asked"), "{said}");
+}
+
+#[test]
+fn what_is_no_http_leaves_no_line_in_the_log() {
+    let place = Place::new();
+    let daemon = place.start();
+    let log = daemon.log();
+    for bytes in ["GET / HTTP/1.1\r\na: \0\r\n\r\n", "\u{16}\u{3}\u{1}\r\n\r\n"] {
+        let mut stream = TcpStream::connect(daemon.address("public")).unwrap();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+    assert_eq!(daemon.log(), log);
 }
 
 #[test]
