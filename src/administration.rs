@@ -83,7 +83,7 @@ pub enum AdminError {
     #[error(transparent)]
     Reload(#[from] ReloadError),
     /// The files of a listener's TLS cannot be used.
-    #[error("the old ones stay in force: {0}")]
+    #[error("the old configuration stays in force: {0}")]
     Tls(#[from] TlsError),
 }
 

@@ -374,6 +374,39 @@ impl Config {
                 }
             }
         }
+        warnings.extend(self.tls_warnings());
+        warnings
+    }
+
+    /// Of TLS that does not do what it looks like.
+    fn tls_warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let listeners = [
+            ("public", &self.public.listen, &self.tls.public),
+            ("internal", &self.internal, &self.tls.internal),
+            ("admin", &self.admin, &self.tls.admin),
+        ];
+        for (name, places, tls) in listeners {
+            if tls.is_some() && !places.iter().any(|place| matches!(place, Listen::Tcp(_))) {
+                warnings.push(format!("{name}.tls: the listener has no TCP place to speak TLS on"));
+            }
+        }
+        if self.tls.public.is_some() && self.public.base_url.starts_with("http://") {
+            warnings.push("public.base_url: is http://, and the listener speaks TLS".to_owned());
+        }
+        let asks =
+            |tls: &Option<tls::Files>| tls.as_ref().is_some_and(|files| files.client_ca.is_some());
+        if asks(&self.tls.internal) || asks(&self.tls.admin) {
+            return warnings;
+        }
+        for caller in &self.callers {
+            if matches!(caller.identity, Identity::San(_)) {
+                warnings.push(format!(
+                    "callers.{}: is known by a certificate, and no listener has a client_ca",
+                    caller.name
+                ));
+            }
+        }
         warnings
     }
 

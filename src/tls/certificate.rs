@@ -105,6 +105,11 @@ pub fn client_names(certificate: &CertificateDer<'_>) -> Result<Vec<San>, Certif
     names.iter().filter_map(|name| san(name).transpose()).collect()
 }
 
+/// Whether a certificate says that its key may sign others (RFC 5280, section 4.2.1.9).
+pub(super) fn is_ca(certificate: &CertificateDer<'_>) -> bool {
+    parse(certificate).is_ok_and(|parsed| parsed.is_ca())
+}
+
 /// What of a name can be a caller's: what is none cannot be in the configuration either.
 fn san(name: &GeneralName<'_>) -> Result<Option<San>, CertificateError> {
     let parsed = match name {
@@ -120,5 +125,53 @@ fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>,
     match X509Certificate::from_der(certificate) {
         Ok(([], parsed)) => Ok(parsed),
         Ok(_) | Err(_) => Err(CertificateError::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn standings(length: Duration, ages: &[Duration]) -> Vec<Standing> {
+        let begins = Time::from_millis(1_795_000_000_000);
+        let validity = Validity { begins, ends: begins + length };
+        ages.iter().map(|&age| validity.at(begins + age)).collect()
+    }
+
+    #[test]
+    fn a_long_lived_certificate_ends_soon_in_its_last_week() {
+        let before_the_last_week = 83 * 24 * HOUR;
+        let ages = [
+            Duration::ZERO,
+            before_the_last_week,
+            before_the_last_week + Duration::from_secs(1),
+            90 * 24 * HOUR,
+        ];
+        let soon = Standing::EndsSoon;
+        let expected = [Standing::Good, Standing::Good, soon, soon];
+        assert_eq!(standings(90 * 24 * HOUR, &ages), expected);
+    }
+
+    #[test]
+    fn a_short_lived_certificate_ends_soon_in_its_last_sixth() {
+        let ages = [4 * HOUR, 5 * HOUR + Duration::from_secs(1)];
+        assert_eq!(standings(6 * HOUR, &ages), [Standing::Good, Standing::EndsSoon]);
+    }
+
+    #[test]
+    fn the_last_second_belongs_to_the_validity_and_the_next_does_not() {
+        let millis = Duration::from_millis;
+        let ages = [HOUR + millis(999), HOUR + millis(1000)];
+        assert_eq!(standings(HOUR, &ages), [Standing::EndsSoon, Standing::Ended]);
+    }
+
+    #[test]
+    fn before_its_time_it_is_not_valid() {
+        let begins = Time::from_millis(1_795_000_000_000);
+        let validity = Validity { begins, ends: begins + HOUR };
+        let now = begins.before(Duration::from_millis(1));
+        assert_eq!(validity.at(now), Standing::NotYet);
     }
 }

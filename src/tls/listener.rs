@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use jwksd_keystore::time::Time;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
@@ -212,8 +212,8 @@ impl Tls {
         self.clock.wall()
     }
 
-    pub(super) fn in_force(&self) -> Arc<InForce> {
-        self.current.load_full()
+    pub(super) fn in_force(&self) -> Guard<Arc<InForce>> {
+        self.current.load()
     }
 
     fn put_in_force(&self, files: Files, material: Material, health: &Health) {

@@ -17,7 +17,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::certificate::{Standing, Validity};
+use super::certificate::{self, Standing, Validity};
 use super::provider;
 use crate::secret_file::{self, SecretFileError};
 
@@ -212,8 +212,12 @@ pub(super) fn roots(pem: &[u8], path: &Path) -> Result<Arc<RootCertStore>, Mater
 
 /// A client may show no certificate: then it is known by a bearer token.
 fn verifier(pem: &[u8], path: &Path) -> Result<Arc<dyn ClientCertVerifier>, MaterialError> {
+    let not_a_ca = |reason: String| MaterialError::NotACa { path: path.to_owned(), reason };
+    // Whoever has the key of a certificate in this file can make certificates with any name.
+    if !certificates(pem, path)?.iter().all(certificate::is_ca) {
+        return Err(not_a_ca("its basic constraints do not say that it is one".to_owned()));
+    }
     let builder = WebPkiClientVerifier::builder_with_provider(roots(pem, path)?, provider());
     let built = builder.allow_unauthenticated().build();
-    built
-        .map_err(|error| MaterialError::NotACa { path: path.to_owned(), reason: error.to_string() })
+    built.map_err(|error| not_a_ca(error.to_string()))
 }

@@ -267,7 +267,8 @@ async fn a_stranger_is_refused_before_its_body_arrives() {
         "POST /v1/keysets/default/tokens HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = [0; 12];
-    stream.read_exact(&mut answer).await.unwrap();
+    let read = tokio::time::timeout(Duration::from_secs(10), stream.read_exact(&mut answer));
+    read.await.expect("it waits for the body").unwrap();
     assert_eq!(&answer, b"HTTP/1.1 401");
 }
 

@@ -200,6 +200,31 @@ fn a_certificate_that_has_expired_is_a_warning_of_check() {
 }
 
 #[test]
+fn the_certificate_of_a_client_does_not_pass_for_a_ca() {
+    let networked = Networked::new();
+    networked.place.write("clients.pem", &networked.clients.client(&[ADMIN]).certificate);
+    networked.place.run(&["check"]).fails(1, &["clients.pem", "cannot be a CA"]);
+}
+
+#[test]
+fn tls_that_does_not_do_what_it_looks_like_is_a_warning_of_check() {
+    let networked = Networked::new();
+    assert!(!networked.place.run(&["check"]).ok().contains("warning: callers"));
+    for _ in 0..2 {
+        networked.place.edit("client_ca = \"clients.pem\"", "");
+    }
+    let config = networked.place.read("config.toml");
+    let listen = config.split_once("[internal]\n").unwrap().1.split_once('\n').unwrap().0;
+    networked.place.edit(listen, "listen = \"unix:data/sign.sock\"");
+    let table = "[public.tls]\ncertificate = \"server.pem\"\nkey = \"server.key\"\n[internal]";
+    networked.place.edit("[internal]", table);
+    let said = networked.place.run(&["check"]).ok();
+    for words in ["internal.tls: the listener has no TCP", "public.base_url", "callers.local"] {
+        assert!(said.contains(&format!("warning: {words}")), "{words} is not in {said}");
+    }
+}
+
+#[test]
 fn new_files_are_taken_without_being_told_and_with_a_hangup() {
     let networked = Networked::new();
     let daemon = networked.start();
