@@ -7,6 +7,7 @@ command line, the Unix socket for signing and the public listener.
 import http.client
 import json
 import socket
+import ssl
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -50,6 +51,21 @@ uid = "self"
 grants = [{{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke"] }}]
 """
 
+# With TLS: the listeners' files, and a caller that is known by its certificate.
+TLS_CONFIG = """
+[public.tls]
+certificate = "{folder}/server.pem"
+key = "{folder}/server.key"
+[internal.tls]
+certificate = "{folder}/server.pem"
+key = "{folder}/server.key"
+client_ca = "{folder}/clients.pem"
+[[callers]]
+name = "networked"
+san = "{caller}"
+grants = [{{ keyset = "*", actions = ["sign-token"] }}]
+"""
+
 KEYSET_CONFIG = """
 [keysets.{keyset}]
 algorithm = "{algorithm}"
@@ -90,20 +106,33 @@ class Key:
 class Daemon:
     """One jwksd with a fresh store in `folder`; it survives any number of stops and starts."""
 
-    def __init__(self, folder: Path, rotate: str, algorithms: Iterable[str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        rotate: str,
+        algorithms: Iterable[str],
+        tls: tuple[Path, str] | None,
+    ) -> None:
         self._folder = folder
         self._port = _free_port()
+        self._scheme = "https" if tls else "http"
         self._process: subprocess.Popen | None = None
         (folder / "data").mkdir(mode=0o700)
         config = CONFIG.format(port=self._port, keyset=KEYSET)
         config += self._keyset_config(KEYSET, "RS256", rotate)
         for algorithm in algorithms:
             config += self._keyset_config(keyset_of(algorithm), algorithm, "manual")
+        if tls:
+            self.internal_port = _free_port()
+            sockets = f'["unix:data/sign.sock", "127.0.0.1:{self.internal_port}"]'
+            config = config.replace('"unix:data/sign.sock"', sockets)
+            config = config.replace("http://", "https://")
+            config += TLS_CONFIG.format(folder=tls[0], caller=tls[1])
         (folder / "jwksd.toml").write_text(config)
 
     def issuer_of(self, keyset: str) -> str:
         """The issuer of a key set; its JWK Set is below it."""
-        base = f"http://127.0.0.1:{self._port}"
+        base = f"{self._scheme}://127.0.0.1:{self._port}"
         return base if keyset == KEYSET else f"{base}/{keyset}"
 
     @property
@@ -240,7 +269,14 @@ class Daemon:
             return False
 
     def _get(self, path: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        if self._scheme == "https":
+            # Whether it is ready, no more: the test itself checks certificates.
+            context = ssl._create_unverified_context()
+            connection = http.client.HTTPSConnection(
+                "127.0.0.1", self._port, timeout=10, context=context
+            )
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -255,14 +291,17 @@ def keyset_of(algorithm: str) -> str:
 
 
 @contextmanager
-def running_daemon(rotate: str, algorithms: Iterable[str] = ()) -> Iterator[Daemon]:
+def running_daemon(
+    rotate: str, algorithms: Iterable[str] = (), tls: tuple[Path, str] | None = None
+) -> Iterator[Daemon]:
     """A fresh daemon with a first key; its log goes to the output that pytest shows on failure.
 
-    Besides its usual key set it has one for each of `algorithms`, rotated by hand.
+    Besides its usual key set it has one for each of `algorithms`, rotated by hand. With `tls`, a
+    folder with certificates and the name of a caller, its TCP places speak TLS.
     """
     # A short path: the path of a Unix socket has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="jwksd-", dir="/tmp") as folder:
-        daemon = Daemon(Path(folder), rotate, algorithms)
+        daemon = Daemon(Path(folder), rotate, algorithms, tls)
         try:
             daemon.start("--init")
             yield daemon
