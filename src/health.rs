@@ -25,14 +25,18 @@ impl Health {
 
     /// Says that `what` is not well, and why.
     pub fn report(&self, what: impl Into<String>, why: impl Into<String>) {
-        lock(&self.problems).insert(what.into(), why.into());
+        let what = what.into();
+        lock(&self.problems).insert(what.clone(), why.into());
+        lock(&self.warnings).remove(&what);
     }
 
     /// Says that `what` is well for now, but will not stay so by itself: readiness does not suffer.
     /// Tells whether this was not known.
     pub fn warn(&self, what: impl Into<String>, why: impl Into<String>) -> bool {
-        let why = why.into();
-        lock(&self.warnings).insert(what.into(), why.clone()) != Some(why)
+        let (what, why) = (what.into(), why.into());
+        let before = lock(&self.warnings).insert(what.clone(), why.clone());
+        lock(&self.problems).remove(&what);
+        before != Some(why)
     }
 
     /// Says that `what` is well.

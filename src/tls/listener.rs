@@ -281,13 +281,12 @@ impl Tls {
         let (now, current) = (self.now(), self.current.load());
         let warning = current.material.warning(now);
         let what = format!("{} certificate", self.table);
-        health.clear(&what);
         match (&warning, current.material.validity.at(now)) {
             (Some(why), Standing::Ended | Standing::NotYet) => health.report(what, why.clone()),
             (Some(why), Standing::EndsSoon | Standing::Good) => {
                 health.warn(what, why.clone());
             }
-            (None, _) => {}
+            (None, _) => health.clear(&what),
         }
         if watch.told != warning {
             if let Some(why) = &warning {

@@ -12,7 +12,6 @@ mod algorithms;
 mod app;
 mod audit;
 mod batch;
-#[path = "../support/certificates.rs"]
 mod certificates;
 mod faults;
 mod http;

@@ -5,7 +5,7 @@
 
 mod audit;
 mod callers;
-#[path = "../support/certificates.rs"]
+#[path = "../api/certificates.rs"]
 mod certificates;
 mod check;
 mod daemon;
