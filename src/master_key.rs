@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::folder;
-use crate::secret_file::{self, SecretFileError};
+use crate::secret_file::{self, Reader, SecretFileError};
 use jwksd_keystore::crypto::CryptoError;
 use jwksd_keystore::seal::{MasterKeyError, MasterKeys};
 
@@ -49,7 +49,7 @@ pub enum FileError {
 ///
 /// [`FileError`], which never says what the file holds.
 pub fn read(path: &Path) -> Result<MasterKeys, FileError> {
-    let bytes = secret_file::read(path).map_err(|error| match error {
+    let bytes = secret_file::read(path, Reader::User).map_err(|error| match error {
         SecretFileError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound => {
             FileError::Missing(path.to_owned())
         }

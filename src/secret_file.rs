@@ -48,17 +48,30 @@ pub enum SecretFileError {
     },
 }
 
+/// On whose behalf a file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// The daemon, or another that uses what is in the file.
+    User,
+    /// Someone who looks whether the daemon could use it. Root does that for a daemon of another
+    /// user, whose file it then is.
+    Checker,
+}
+
 /// Reads a file that is this user's or root's, and readable by nobody else; below a mount of
 /// secrets its group may read it.
 ///
 /// # Errors
 ///
 /// [`SecretFileError`], which never says what the file holds.
-pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
+pub fn read(path: &Path, reader: Reader) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
     let failed = |error| SecretFileError::Io { path: path.to_owned(), error };
     let mut file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
-    check_owner(path, metadata.uid())?;
+    let own = rustix::process::geteuid().as_raw();
+    if !may_own(metadata.uid(), own, reader) {
+        return Err(SecretFileError::Owner { path: path.to_owned(), owner: metadata.uid() });
+    }
     check_mode(path, metadata.permissions().mode() & 0o777)?;
     // Of its full size from the start: a buffer that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST));
@@ -66,11 +79,9 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
     Ok(bytes)
 }
 
-fn check_owner(path: &Path, owner: u32) -> Result<(), SecretFileError> {
-    if owner == 0 || owner == rustix::process::geteuid().as_raw() {
-        return Ok(());
-    }
-    Err(SecretFileError::Owner { path: path.to_owned(), owner })
+/// Whether `owner` may have a file that the user `own` reads.
+fn may_own(owner: u32, own: u32, reader: Reader) -> bool {
+    owner == 0 || owner == own || (reader == Reader::Checker && own == 0)
 }
 
 fn check_mode(path: &Path, mode: u32) -> Result<(), SecretFileError> {
@@ -84,4 +95,20 @@ fn check_mode(path: &Path, mode: u32) -> Result<(), SecretFileError> {
         return Err(readable("its group"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_its_users_or_roots_and_only_root_checks_that_of_another() {
+        let (root, us, other) = (0, 1000, 1001);
+        for reader in [Reader::User, Reader::Checker] {
+            assert!(may_own(us, us, reader) && may_own(root, us, reader));
+            assert!(!may_own(other, us, reader));
+        }
+        assert!(!may_own(other, root, Reader::User));
+        assert!(may_own(other, root, Reader::Checker));
+    }
 }

@@ -15,6 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::material::{self, Files, Material, MaterialError};
 use super::provider;
+use crate::secret_file::Reader;
 
 /// Which listener a client trusts, and what it shows.
 #[derive(Clone)]
@@ -62,7 +63,9 @@ impl ClientTls {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 let (certificate, key) = (certificate.clone(), key.clone());
-                let shown = Material::read(&Files { certificate, key, client_ca: None })?.shown;
+                let shown =
+                    Material::read(&Files { certificate, key, client_ca: None }, Reader::User)?
+                        .shown;
                 let shown = SingleCertAndKey::from(Arc::unwrap_or_clone(shown));
                 builder.with_client_cert_resolver(Arc::new(shown))
             }

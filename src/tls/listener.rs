@@ -21,6 +21,7 @@ use super::material::{Contents, Files, Material, MaterialError};
 use super::provider;
 use crate::clock::Clock;
 use crate::health::Health;
+use crate::secret_file::Reader;
 
 /// How often the files are looked at.
 pub const WATCH_EVERY: Duration = Duration::from_secs(2);
@@ -94,23 +95,30 @@ pub enum TlsError {
 }
 
 impl Tables {
-    /// Reads the files of all tables, and says what is worth saying of them.
+    /// Reads the files of all tables for whoever checks a configuration, and says what is worth
+    /// saying of them.
     ///
     /// # Errors
     ///
     /// The first that cannot be used.
     pub fn check(&self, now: Time) -> Result<Vec<String>, TlsError> {
-        let prepared = self.read()?;
-        let of = |table: &str, read: &Option<(Files, Material)>| {
-            let (_, material) = read.as_ref()?;
-            Some(format!("{table}: {}", material.warning(now)?))
-        };
-        let warnings = [
-            of(PUBLIC, &prepared.public),
-            of(INTERNAL, &prepared.internal),
-            of(ADMIN, &prepared.admin),
-        ];
-        Ok(warnings.into_iter().flatten().collect())
+        let mut warnings = Vec::new();
+        let tables = [(PUBLIC, &self.public), (INTERNAL, &self.internal), (ADMIN, &self.admin)];
+        for (table, files) in tables {
+            let Some(files) = files else { continue };
+            let said = match Material::read(files, Reader::Checker) {
+                Ok(material) => material.warning(now),
+                Err(error) => match error.missing_credential() {
+                    Some(path) => Some(format!(
+                        "{} is there only while the service runs, and was not checked",
+                        path.display()
+                    )),
+                    None => return Err(TlsError::Files { table, error }),
+                },
+            };
+            warnings.extend(said.map(|said| format!("{table}: {said}")));
+        }
+        Ok(warnings)
     }
 
     /// Reads the files of all tables.
@@ -120,7 +128,7 @@ impl Tables {
     /// The first that cannot be used.
     pub fn read(&self) -> Result<Prepared, TlsError> {
         let read = |table, files: &Option<Files>| {
-            let read = |files: &Files| Ok((files.clone(), Material::read(files)?));
+            let read = |files: &Files| Ok((files.clone(), Material::read(files, Reader::User)?));
             files.as_ref().map(read).transpose().map_err(|error| TlsError::Files { table, error })
         };
         Ok(Prepared {
@@ -239,7 +247,7 @@ impl Tls {
 
     /// What the files hold, if it is another than what is in force.
     fn changed(&self, files: &Files) -> Result<Option<Material>, MaterialError> {
-        let contents = Contents::read(files)?;
+        let contents = Contents::read(files, Reader::User)?;
         if contents.digest() == self.current.load().material.digest {
             return Ok(None);
         }

@@ -19,10 +19,13 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::certificate::{self, Standing, Validity};
 use super::provider;
-use crate::secret_file::{self, SecretFileError};
+use crate::secret_file::{self, Reader, SecretFileError};
 
 /// The largest file that is read: more than a thousand certificates.
 const LARGEST_FILE: u64 = 4 << 20;
+
+/// Where systemd shows its credentials to a service.
+const CREDENTIALS: &str = "/run/credentials/";
 
 /// The files of a listener's table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +92,18 @@ pub enum MaterialError {
     },
 }
 
+impl MaterialError {
+    /// The file of a credential that is not there: systemd makes it only for the service.
+    pub(super) fn missing_credential(&self) -> Option<&Path> {
+        let (Self::Read { path, error } | Self::Key(SecretFileError::Io { path, error })) = self
+        else {
+            return None;
+        };
+        let is_missing = error.kind() == io::ErrorKind::NotFound;
+        (is_missing && path.starts_with(CREDENTIALS)).then_some(path)
+    }
+}
+
 /// The content of the files.
 pub(super) struct Contents {
     certificate: Vec<u8>,
@@ -98,10 +113,10 @@ pub(super) struct Contents {
 
 impl Contents {
     /// Reads the files, following symbolic links as they are now.
-    pub(super) fn read(files: &Files) -> Result<Self, MaterialError> {
+    pub(super) fn read(files: &Files, reader: Reader) -> Result<Self, MaterialError> {
         Ok(Self {
             certificate: read(&files.certificate)?,
-            key: secret_file::read(&files.key).map_err(MaterialError::Key)?,
+            key: secret_file::read(&files.key, reader).map_err(MaterialError::Key)?,
             client_ca: files.client_ca.as_deref().map(read).transpose()?,
         })
     }
@@ -118,8 +133,8 @@ impl Material {
     /// # Errors
     ///
     /// [`MaterialError`], which never says what is in a file.
-    pub fn read(files: &Files) -> Result<Self, MaterialError> {
-        Self::of(&Contents::read(files)?, files)
+    pub fn read(files: &Files, reader: Reader) -> Result<Self, MaterialError> {
+        Self::of(&Contents::read(files, reader)?, files)
     }
 
     pub(super) fn of(contents: &Contents, files: &Files) -> Result<Self, MaterialError> {

@@ -200,6 +200,19 @@ fn a_certificate_that_has_expired_is_a_warning_of_check() {
 }
 
 #[test]
+fn a_credential_that_is_there_only_for_the_service_is_a_warning_of_check() {
+    let networked = Networked::new();
+    let credential = "/run/credentials/jwksd-test.service/server.key";
+    networked.place.edit("key = \"server.key\"", &format!("key = \"{credential}\""));
+    let said = networked.place.run(&["check"]).ok();
+    let warning = format!("warning: internal.tls: {credential} is there only while");
+    assert!(said.contains(&warning), "{said}");
+    networked.place.run_serve(&["serve", "--init"]).fails(1, &["[internal.tls]", credential]);
+    networked.place.edit(credential, "missing.key");
+    networked.place.run(&["check"]).fails(1, &["[internal.tls]", "missing.key"]);
+}
+
+#[test]
 fn the_certificate_of_a_client_does_not_pass_for_a_ca() {
     let networked = Networked::new();
     networked.place.write("clients.pem", &networked.clients.client(&[ADMIN]).certificate);
