@@ -1,0 +1,299 @@
+//! The daemon in this process, wired as it is when it serves, with a manual clock and a store in
+//! memory. Its listeners are asked as services: no socket is read.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::mem::ManuallyDrop;
+use std::path::Path;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::HeaderMap;
+use actix_web::rt::{System, SystemRunner};
+use actix_web::test::{TestRequest, init_service, read_body, try_call_service};
+use actix_web::web::{self, Bytes, Data, PayloadConfig, ServiceConfig};
+use actix_web::{App, http::header::HeaderName};
+use jwksd::administration::Administration;
+use jwksd::clock::{Clock, ManualClock};
+use jwksd::config::Config;
+use jwksd::custody::{Asker, Custody};
+use jwksd::http;
+use jwksd::http::batch::Service as Batches;
+use jwksd::http::identity::RequestIds;
+use jwksd::listeners::Passed;
+use jwksd::pool::Pool;
+use jwksd::server::{self, Foundation, Sockets};
+use jwksd_keystore::crypto;
+use jwksd_keystore::store::{MemoryRows, MemoryStore};
+use jwksd_keystore::time::Time;
+
+use super::sealed::master_keys;
+
+/// When each daemon begins: 2026-11-22T03:00:00Z.
+const START: Time = Time::from_millis(1_795_316_400_000);
+
+/// The key sets, of an algorithm whose keys are made at once.
+pub const KEYSETS: &str = r#"
+[keysets.default]
+algorithm = "EdDSA"
+rotate = "0 3 1 * *"
+issuer = "http://127.0.0.1:8080"
+audience = "api.example.com"
+max_token_ttl = "1h"
+[keysets.other]
+algorithm = "EdDSA"
+rotate = "manual"
+issuer = "http://127.0.0.1:8080/other"
+audience = ["one", "two"]
+max_token_ttl = "1d"
+token_types = ["JWT", "at+jwt", "secevent+jwt"]
+"#;
+
+/// The callers by name, and what each may do. The bearer token of each is made of its name.
+const CALLERS: [(&str, &str); 4] = [
+    ("all", r#"{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", "operate"] }"#),
+    ("signer", r#"{ keyset = "default", actions = ["sign-token"] }"#),
+    (
+        "narrow",
+        r#"{ keyset = "*", actions = ["sign-token"], max_ttl = "5m", token_types = ["JWT"], audiences = ["api.example.com", "one", "two"], force = { tenant = "a", level = 1.5 } }"#,
+    ),
+    ("reader", r#"{ keyset = "o*", actions = ["read"] }"#),
+];
+
+/// One of the three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// For everyone.
+    Public,
+    /// For callers.
+    Internal,
+    /// For admins.
+    Admin,
+}
+
+/// A listener that answers.
+type Service = Box<dyn Fn(TestRequest) -> Pin<Box<dyn Future<Output = Answer>>>>;
+
+/// A daemon of this thread.
+pub struct Daemon {
+    /// What callers may ask for.
+    pub custody: Arc<Custody>,
+    /// Moves when told.
+    pub clock: Arc<ManualClock>,
+    /// Can be told to fail.
+    pub rows: MemoryRows,
+    administration: Arc<Administration>,
+    pool: Pool,
+    services: [Service; 3],
+    rotator: Option<JoinHandle<()>>,
+    kept: Option<Box<dyn Any>>,
+    dir: tempfile::TempDir,
+    system: SystemRunner,
+}
+
+/// What a listener answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// Whether a daemon can be asked on after an input, and inputs still pass or fail as they would alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// Nothing but tokens was asked for.
+    AsBefore,
+    /// It has other keys, another configuration, or another time.
+    Changed,
+}
+
+thread_local! {
+    // Not dropped with the thread: the runtime in it needs other values of the thread.
+    static KEPT: RefCell<ManuallyDrop<Option<Daemon>>> =
+        const { RefCell::new(ManuallyDrop::new(None)) };
+}
+
+/// Calls `ask` with the daemon of this thread.
+pub fn with(ask: impl FnOnce(&Daemon) -> After) {
+    let after = KEPT.with_borrow_mut(|kept| ask(kept.get_or_insert_with(Daemon::start)));
+    if after == After::Changed {
+        stop();
+    }
+}
+
+/// Stops the daemon of this thread, if there is one.
+pub fn stop() {
+    KEPT.with_borrow_mut(|kept| drop(kept.take()));
+}
+
+/// The bearer token of a caller.
+pub fn bearer_token(caller: &str) -> String {
+    format!("jwksd_token-of-{caller}")
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let (system, dir) = (System::new(), tempfile::tempdir().unwrap());
+        write_config(dir.path(), KEYSETS);
+        let (clock, rows) = (Arc::new(ManualClock::new(START)), MemoryRows::default());
+        let master_keys = Arc::new(master_keys(3));
+        let store = Arc::new(MemoryStore::open(rows.clone(), master_keys.clone()).unwrap());
+        let config_path = dir.path().join("config.toml");
+        let config = Config::load(&config_path, clock.wall()).unwrap();
+        let sockets = Sockets::bind(&config, Passed::default()).unwrap();
+        let started = system.block_on(async {
+            server::start(Foundation {
+                config,
+                config_path,
+                clock: clock.clone(),
+                store,
+                master_keys,
+                sockets,
+            })
+        });
+        let daemon = started.unwrap();
+        let (custody, administration) = (daemon.custody.clone(), daemon.administration.clone());
+        let (pool, services) = (daemon.pool.clone(), system.block_on(services(&daemon)));
+        let (_servers, rotator, _ends, kept) = daemon.into_parts();
+        Self {
+            custody,
+            clock,
+            rows,
+            administration,
+            pool,
+            services,
+            rotator: Some(rotator),
+            kept: Some(Box::new(kept)),
+            dir,
+            system,
+        }
+    }
+
+    /// What a listener answers.
+    pub fn ask(&self, listener: Listener, request: TestRequest) -> Answer {
+        let [public, internal, admin] = &self.services;
+        let service = match listener {
+            Listener::Public => public,
+            Listener::Internal => internal,
+            Listener::Admin => admin,
+        };
+        self.system.block_on(service(request))
+    }
+
+    /// A caller, with a request.
+    pub fn asker(&self, caller: &str) -> Asker {
+        let caller = self.custody.caller_by_token(&bearer_token(caller)).unwrap();
+        Custody::asker(caller, "request".to_owned())
+    }
+
+    /// Lets time pass and the rotator do what is due at the end.
+    pub fn advance(&self, span: Duration) {
+        self.clock.advance(span);
+        self.settle();
+    }
+
+    /// Waits for the rotator.
+    pub fn settle(&self) {
+        self.administration.rotator.settle();
+    }
+
+    /// Writes the configuration anew, without telling the daemon.
+    pub fn configure_anew(&self, keysets: &str) {
+        write_config(self.dir.path(), keysets);
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.rows.set_failing(false);
+        self.pool.stop();
+        self.administration.rotator.stop();
+        if let Some(rotator) = self.rotator.take() {
+            let ended = rotator.join();
+            assert!(ended.is_ok() || std::thread::panicking(), "the rotator panicked");
+        }
+        self.kept = None;
+    }
+}
+
+impl Answer {
+    /// A header, empty if it is not there.
+    pub fn header(&self, name: HeaderName) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// The listeners, wired as `server` does it.
+async fn services(daemon: &server::Daemon) -> [Service; 3] {
+    let custody = Data::from(daemon.custody.clone());
+    let administration = Data::new(daemon.administration.clone());
+    let health = Data::new(daemon.health.clone());
+    let batches = Data::new(Batches::new(daemon.pool.clone()));
+    let ids = Data::new(RequestIds::new().unwrap());
+    let public = service(|service| {
+        service.app_data(custody.clone()).app_data(health);
+        http::health::configure(service);
+        http::public::configure(service);
+    });
+    let internal = service(|service| {
+        service.app_data(custody.clone()).app_data(ids.clone()).app_data(batches);
+        http::internal::configure(service);
+    });
+    let admin = service(|service| {
+        service.app_data(administration).app_data(ids.clone());
+        http::admin::configure(service);
+    });
+    [public.await, internal.await, admin.await]
+}
+
+async fn service(configure: impl FnOnce(&mut ServiceConfig)) -> Service {
+    let app = App::new()
+        .app_data(PayloadConfig::new(http::BODY_LIMIT))
+        .configure(configure)
+        .default_service(web::to(http::problem::not_found));
+    let app = Rc::new(init_service(app).await);
+    Box::new(move |request: TestRequest| {
+        let app = app.clone();
+        Box::pin(async move {
+            let response = try_call_service(&*app, request.to_request()).await.unwrap();
+            let (status, headers) = (response.status(), response.headers().clone());
+            Answer { status, headers, body: read_body(response).await }
+        })
+    })
+}
+
+fn write_config(dir: &Path, keysets: &str) {
+    let dir_text = dir.display();
+    let mut text = format!(
+        r#"
+        [store]
+        path = "{dir_text}/store"
+        master_key = "{dir_text}/master.key"
+        [audit]
+        path = "/dev/null"
+        [public]
+        listen = "unix:{dir_text}/public.sock"
+        base_url = "http://127.0.0.1:8080"
+        root = "default"
+        [internal]
+        listen = "unix:{dir_text}/sign.sock"
+        [admin]
+        listen = "unix:{dir_text}/admin.sock"
+        "#
+    );
+    for (name, grant) in CALLERS {
+        let digest = crypto::hex(&crypto::sha256(bearer_token(name).as_bytes()));
+        text += &format!(
+            "[[callers]]\nname = \"{name}\"\ntoken_sha256 = \"{digest}\"\ngrants = [{grant}]\n"
+        );
+    }
+    std::fs::write(dir.join("config.toml"), text + keysets).unwrap();
+}
