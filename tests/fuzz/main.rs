@@ -64,6 +64,8 @@ replay! {
     config the_configuration_stands_every_input
     cron schedules_stand_every_input
     duration durations_stand_every_input
+    import_jwk key_files_that_are_jwks_stand_every_input
+    import_pem key_files_in_pem_stand_every_input
     jwk keys_as_json_stand_every_input
     routes the_routes_stand_every_input
     sealed what_is_sealed_stands_every_input
