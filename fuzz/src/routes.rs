@@ -84,8 +84,8 @@ fn request(daemon: &Daemon, words: &[&str], rest: &[u8]) -> After {
     for header in &request.headers {
         built = built.append_header(header.clone());
     }
-    if let Some(caller) = request.caller {
-        let bearer = format!("Bearer {}", daemon::bearer_token(caller));
+    let bearer = request.caller.map(|name| format!("Bearer {}", daemon::bearer_token(name)));
+    if let Some(Ok(bearer)) = bearer.map(HeaderValue::try_from) {
         built = built.insert_header((AUTHORIZATION, bearer));
     }
     let answer = daemon.ask(request.listener, built.set_payload(request.body.clone()));
