@@ -32,6 +32,7 @@ pub mod san;
 pub mod secret_file;
 pub mod server;
 pub mod supervise;
+pub mod threads;
 pub mod tls;
 pub mod verifiers;
 pub mod view;

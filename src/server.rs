@@ -1,5 +1,6 @@
 //! The only place that wires: from a configuration to a daemon that serves.
 
+use std::ffi::CStr;
 use std::io;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use crate::pool::{self, Pool};
 
 use crate::rings::Rings;
 use crate::rotator;
+use crate::threads;
 use crate::tls::{Listeners, Tls, TlsError};
 
 /// For how many seconds requests that are under way may go on after a stop was asked.
@@ -339,6 +341,15 @@ struct Rules {
     timeouts: Timeouts,
 }
 
+/// What the threads of a listener are called, for whoever looks at the process.
+fn name_of(audience: Audience) -> &'static CStr {
+    match audience {
+        Audience::Anyone => c"public",
+        Audience::Callers(Desk::Internal) => c"internal",
+        Audience::Callers(Desk::Admin) => c"admin",
+    }
+}
+
 /// One listener on its own workers.
 fn serve(
     (sockets, tls): (Vec<Bound>, Option<Arc<Tls>>),
@@ -346,7 +357,10 @@ fn serve(
     files: &mut Vec<SocketFile>,
     configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> Result<Server, StartError> {
+    let Rules { audience, workers, connections, hang_up, timeouts } = rules;
     let factory = move || {
+        // Each worker comes by here, once for each of its sockets.
+        threads::be_called(name_of(audience));
         App::new()
             .app_data(PayloadConfig::new(http::BODY_LIMIT))
             .configure(configure.clone())
@@ -354,7 +368,6 @@ fn serve(
             .wrap(from_fn(http::identity::refuse_strangers))
             .wrap_fn(http::connection::in_time)
     };
-    let Rules { audience, workers, connections, hang_up, timeouts } = rules;
     let of_peers = tls.clone();
     let mut server = HttpServer::new(factory)
         .workers(workers.get())
