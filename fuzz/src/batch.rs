@@ -1,7 +1,7 @@
 //! The body of a batch, as the internal listener takes it.
 
-use actix_web::http::header::AUTHORIZATION;
-use actix_web::test::TestRequest;
+use hyper::Request;
+use hyper::header::{AUTHORIZATION, HOST};
 use jwksd::api::{
     BATCH_LIMIT, BatchRequest, BatchResponse, BatchResult, Code, Problem, TokenRequest,
 };
@@ -20,11 +20,12 @@ pub fn run(data: &[u8]) {
     daemon::with(|daemon| {
         for caller in ["all", "narrow"] {
             let bearer = format!("Bearer {}", daemon::bearer_token(caller));
-            let request = TestRequest::post()
-                .uri("/v1/keysets/default/tokens/batch")
-                .insert_header((AUTHORIZATION, bearer))
-                .set_payload(data.to_vec());
-            check(daemon, caller, data, &daemon.ask(Listener::Internal, request));
+            let request = Request::post("/v1/keysets/default/tokens/batch")
+                .header(HOST, "jwksd")
+                .header(AUTHORIZATION, bearer)
+                .body(data.to_vec().into())
+                .unwrap();
+            check(daemon, caller, data, &daemon.ask(Listener::Internal, &request));
         }
         After::AsBefore
     });

@@ -1,35 +1,34 @@
-//! The daemon in this process, wired as it is when it serves, with a manual clock and a store in
-//! memory. Its listeners are asked as services: no socket is read.
+//! The daemon in this process, with a manual clock and a store in memory. Its listeners are asked over
+//! loopback TCP.
 
 use std::any::Any;
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::path::Path;
-use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::HeaderMap;
 use actix_web::rt::{System, SystemRunner};
-use actix_web::test::{TestRequest, init_service, read_body, try_call_service};
-use actix_web::web::{self, Bytes, Data, PayloadConfig, ServiceConfig};
-use actix_web::{App, http::header::HeaderName};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{HeaderMap, HeaderName};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
 use jwksd::administration::Administration;
 use jwksd::clock::{Clock, ManualClock};
-use jwksd::config::Config;
+use jwksd::config::{Config, Listen};
 use jwksd::custody::{Asker, Custody};
-use jwksd::http;
-use jwksd::http::batch::Service as Batches;
-use jwksd::http::identity::RequestIds;
+use jwksd::http::connection::Timeouts;
+use jwksd::limits::Desk;
 use jwksd::listeners::Passed;
 use jwksd::pool::Pool;
-use jwksd::server::{self, Foundation, Sockets};
+use jwksd::server::{self, Foundation, Places, Sockets};
 use jwksd_keystore::crypto;
 use jwksd_keystore::store::{MemoryRows, MemoryStore};
 use jwksd_keystore::time::Time;
+use tokio::net::TcpStream;
 
 use super::sealed::master_keys;
 
@@ -75,8 +74,8 @@ pub enum Listener {
     Admin,
 }
 
-/// A listener that answers.
-type Service = Box<dyn Fn(TestRequest) -> Pin<Box<dyn Future<Output = Answer>>>>;
+/// How much later each request comes than the one before: nobody is to reach a limit.
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// A daemon of this thread.
 pub struct Daemon {
@@ -88,7 +87,8 @@ pub struct Daemon {
     pub rows: MemoryRows,
     administration: Arc<Administration>,
     pool: Pool,
-    services: [Service; 3],
+    places: [Listen; 3],
+    connections: RefCell<[Option<SendRequest<Full<Bytes>>>; 3]>,
     rotator: Option<JoinHandle<()>>,
     kept: Option<Box<dyn Any>>,
     dir: tempfile::TempDir,
@@ -157,19 +157,28 @@ impl Daemon {
                 store,
                 master_keys,
                 sockets,
+                timeouts: Timeouts::default(),
             })
         });
         let daemon = started.unwrap();
         let (custody, administration) = (daemon.custody.clone(), daemon.administration.clone());
-        let (pool, services) = (daemon.pool.clone(), system.block_on(services(&daemon)));
-        let (_servers, rotator, _ends, kept) = daemon.into_parts();
+        let pool = daemon.pool.clone();
+        let Places { public, internal, admin } = daemon.places.clone();
+        let places = [public, internal, admin].map(|places| places[0].clone());
+        let (servers, rotator, _ends, kept) = daemon.into_parts();
+        system.block_on(async {
+            for server in servers {
+                actix_web::rt::spawn(server);
+            }
+        });
         Self {
             custody,
             clock,
             rows,
             administration,
             pool,
-            services,
+            places,
+            connections: RefCell::default(),
             rotator: Some(rotator),
             kept: Some(Box::new(kept)),
             dir,
@@ -178,20 +187,32 @@ impl Daemon {
     }
 
     /// What a listener answers.
-    pub fn ask(&self, listener: Listener, request: TestRequest) -> Answer {
-        let [public, internal, admin] = &self.services;
-        let service = match listener {
-            Listener::Public => public,
-            Listener::Internal => internal,
-            Listener::Admin => admin,
+    pub fn ask(&self, listener: Listener, request: &Request<Full<Bytes>>) -> Answer {
+        self.clock.advance(BETWEEN);
+        // The daemon ends connections when it likes; so does a panic in it.
+        let mut tries = (0..3).filter_map(|_| self.system.block_on(self.answer(listener, request)));
+        tries.next().expect("an answer")
+    }
+
+    async fn answer(&self, listener: Listener, request: &Request<Full<Bytes>>) -> Option<Answer> {
+        let index = listener as usize;
+        let kept = self.connections.borrow_mut()[index].take();
+        let mut connection = match kept.filter(|kept| !kept.is_closed()) {
+            Some(kept) => kept,
+            None => connected(&self.places[index]).await,
         };
-        self.system.block_on(service(request))
+        connection.ready().await.ok()?;
+        let (head, body) = connection.send_request(request.clone()).await.ok()?.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        self.connections.borrow_mut()[index] = Some(connection);
+        Some(Answer { status: head.status, headers: head.headers, body })
     }
 
     /// A caller, with a request.
     pub fn asker(&self, caller: &str) -> Asker {
+        self.clock.advance(BETWEEN);
         let caller = self.custody.caller_by_token(&bearer_token(caller)).unwrap();
-        Custody::asker(caller, "request".to_owned())
+        self.custody.begin(caller, Desk::Internal, "request".to_owned()).unwrap().0
     }
 
     /// Lets time pass and the rotator do what is due at the end.
@@ -231,43 +252,13 @@ impl Answer {
     }
 }
 
-/// The listeners, wired as `server` does it.
-async fn services(daemon: &server::Daemon) -> [Service; 3] {
-    let custody = Data::from(daemon.custody.clone());
-    let administration = Data::new(daemon.administration.clone());
-    let health = Data::new(daemon.health.clone());
-    let batches = Data::new(Batches::new(daemon.pool.clone()));
-    let ids = Data::new(RequestIds::new().unwrap());
-    let public = service(|service| {
-        service.app_data(custody.clone()).app_data(health);
-        http::health::configure(service);
-        http::public::configure(service);
-    });
-    let internal = service(|service| {
-        service.app_data(custody.clone()).app_data(ids.clone()).app_data(batches);
-        http::internal::configure(service);
-    });
-    let admin = service(|service| {
-        service.app_data(administration).app_data(ids.clone());
-        http::admin::configure(service);
-    });
-    [public.await, internal.await, admin.await]
-}
-
-async fn service(configure: impl FnOnce(&mut ServiceConfig)) -> Service {
-    let app = App::new()
-        .app_data(PayloadConfig::new(http::BODY_LIMIT))
-        .configure(configure)
-        .default_service(web::to(http::problem::not_found));
-    let app = Rc::new(init_service(app).await);
-    Box::new(move |request: TestRequest| {
-        let app = app.clone();
-        Box::pin(async move {
-            let response = try_call_service(&*app, request.to_request()).await.unwrap();
-            let (status, headers) = (response.status(), response.headers().clone());
-            Answer { status, headers, body: read_body(response).await }
-        })
-    })
+/// The listener at a place.
+async fn connected(place: &Listen) -> SendRequest<Full<Bytes>> {
+    let Listen::Tcp(address) = place else { panic!("{place} is not TCP") };
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
 }
 
 fn write_config(dir: &Path, keysets: &str) {
@@ -280,13 +271,13 @@ fn write_config(dir: &Path, keysets: &str) {
         [audit]
         path = "/dev/null"
         [public]
-        listen = "unix:{dir_text}/public.sock"
+        listen = "127.0.0.1:0"
         base_url = "http://127.0.0.1:8080"
         root = "default"
         [internal]
-        listen = "unix:{dir_text}/sign.sock"
+        listen = "127.0.0.1:0"
         [admin]
-        listen = "unix:{dir_text}/admin.sock"
+        listen = "127.0.0.1:0"
         "#
     );
     for (name, grant) in CALLERS {

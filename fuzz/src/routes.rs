@@ -8,11 +8,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use actix_web::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue,
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
+    HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use actix_web::http::{Method, StatusCode, Uri};
-use actix_web::test::TestRequest;
+use hyper::{Method, StatusCode, Uri};
 use jwksd::api::{Code, Problem, TokenRequest, TokenResponse};
 use jwksd::clock::Clock;
 use jwksd::http::{BATCH_BODY_LIMIT, BODY_LIMIT};
@@ -25,6 +27,14 @@ use super::{batch, token};
 
 /// The most sections that are looked at.
 const LONGEST: usize = 8;
+
+/// The most headers of a request, and the longest path: the HTTP library refuses more by itself.
+const MOST_HEADERS: usize = 64;
+const LONGEST_PATH: usize = 60_000;
+
+/// What frames a request is not the input's to say. `tests/api` has such requests.
+const FRAMING: [HeaderName; 8] =
+    [CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
 /// The furthest that time moves at once, in seconds.
 const FURTHEST: u64 = 400 * 24 * 3600;
@@ -80,15 +90,7 @@ fn step(daemon: &Daemon, section: &[u8]) -> After {
 
 fn request(daemon: &Daemon, words: &[&str], rest: &[u8]) -> After {
     let Some(request) = Request::parse(daemon, words, rest) else { return After::AsBefore };
-    let mut built = TestRequest::with_uri(&request.path).method(request.method.clone());
-    for header in &request.headers {
-        built = built.append_header(header.clone());
-    }
-    let bearer = request.caller.map(|name| format!("Bearer {}", daemon::bearer_token(name)));
-    if let Some(Ok(bearer)) = bearer.map(HeaderValue::try_from) {
-        built = built.insert_header((AUTHORIZATION, bearer));
-    }
-    let answer = daemon.ask(request.listener, built.set_payload(request.body.clone()));
+    let answer = daemon.ask(request.listener, &request.built());
     check(daemon, &request, &answer);
     // What is refused changes nothing; a revocation may be in effect although it is not durable.
     let is_act = request.listener == Listener::Admin && request.method == Method::POST;
@@ -116,13 +118,16 @@ impl<'a> Request<'a> {
             if line.is_empty() {
                 break;
             }
-            headers.extend(header(line));
+            let header = header(line).filter(|(name, _)| !FRAMING.contains(name));
+            headers.extend(header.filter(|_| headers.len() < MOST_HEADERS));
         }
         let path = filled(daemon, path.as_bytes());
         let path = String::from_utf8(path.into_owned()).ok()?;
-        let uri = Uri::try_from(path.as_str()).ok()?;
+        let is_path = path.starts_with('/') && path.len() <= LONGEST_PATH;
+        let uri = Uri::try_from(path.as_str()).ok().filter(|_| is_path)?;
+        let method = Method::from_bytes(method.as_bytes()).ok();
         Some(Self {
-            method: Method::from_bytes(method.as_bytes()).ok()?,
+            method: method.filter(|method| *method != Method::CONNECT)?,
             listener,
             path,
             uri,
@@ -130,6 +135,24 @@ impl<'a> Request<'a> {
             headers,
             body: filled(daemon, body).into_owned(),
         })
+    }
+}
+
+impl Request<'_> {
+    fn built(&self) -> hyper::Request<Full<Bytes>> {
+        let mut request = hyper::Request::new(self.body.clone().into());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        let headers = request.headers_mut();
+        headers.insert(HOST, HeaderValue::from_static("jwksd"));
+        for (name, value) in &self.headers {
+            headers.append(name, value.clone());
+        }
+        let bearer = self.caller.map(|name| format!("Bearer {}", daemon::bearer_token(name)));
+        if let Some(Ok(bearer)) = bearer.map(HeaderValue::try_from) {
+            headers.insert(AUTHORIZATION, bearer);
+        }
+        request
     }
 }
 
