@@ -8,6 +8,7 @@
 
 mod certificate;
 mod client;
+mod handshake;
 mod listener;
 mod material;
 mod peer;

@@ -8,7 +8,8 @@ use jwksd_keystore::time::Time;
 use rustls::pki_types::CertificateDer;
 
 use super::certificate::{CertificateError, Validity, client_names};
-use super::listener::{Tls, unix_time};
+use super::handshake::unix_time;
+use super::listener::Tls;
 use crate::san::San;
 
 /// The certificate of the client at the other end of a connection, with what leads to its CA. The
