@@ -1,5 +1,6 @@
 //! Every error that can be had from outside.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::process::Command;
 
@@ -18,7 +19,7 @@ const POST: &str = "POST";
 
 /// All codes but `internal` and `stopping`: the first takes a fault of the daemon, the other a
 /// request in the very moment of its end.
-const CODES: [&str; 25] = [
+const CODES: [&str; 27] = [
     "not_found",
     "method_not_allowed",
     "invalid_request",
@@ -44,7 +45,13 @@ const CODES: [&str; 25] = [
     "audit_unavailable",
     "invalid_config",
     "busy",
+    "rate_limited",
+    "too_many_at_once",
 ];
+
+/// Callers of no more than tokens, the second of few.
+const OTHER: &str = "jwksd_other";
+const SLOW: &str = "jwksd_slow";
 
 pub(super) fn all_were_seen(shown: &[u8]) {
     let shown = String::from_utf8_lossy(shown);
@@ -64,6 +71,9 @@ pub(super) fn callers() -> String {
     };
     caller("all", TOKEN, "\"sign-token\", \"read\", \"rotate\", \"revoke\", \"operate\"")
         + &caller("reader", READER, "\"read\"")
+        + &caller("other", OTHER, "\"sign-token\"")
+        + &caller("slow", SLOW, "\"sign-token\"")
+        + "requests_per_second = 1\nburst = 1000\n"
 }
 
 /// What goes wrong while all is well with the daemon.
@@ -138,21 +148,26 @@ fn in_a_batch(wire: &Wire, path: &str) {
     wire.ask(To::InternalTcp(READER), POST, path, &body).is_problem("not_allowed");
 }
 
-/// Twice as many batches as may wait. They are signed in turn, so that the first is done only when
-/// nearly all are.
+/// More batches than each of three callers may have in hand, and than may wait. They are signed in
+/// turn, so that the first is done only when nearly all are. Then more than a slow caller may have.
 fn with_many_batches(wire: &Wire, path: &str) {
     let body = json!({"requests": vec![json!({"claims": {}, "ttl": 60}); 200]}).to_string();
+    let mut seen = BTreeSet::new();
     wait_for("a batch too many", || {
-        let ask = |_| wire.send(To::Internal, POST, path, &body);
-        let asked: Vec<_> = (0..32).map(ask).collect();
+        let callers = [To::Internal, To::InternalTcp(TOKEN), To::InternalTcp(OTHER)];
+        let ask = |to| wire.send(to, POST, path, &body);
+        let asked: Vec<_> = callers.into_iter().cycle().take(48).map(ask).collect();
         let answers = asked.into_iter().map(|sent| wire.hear(sent));
         let (signed, refused): (Vec<_>, Vec<_>) = answers.partition(|answer| answer.status == 200);
         for answer in &refused {
-            answer.is_problem("busy");
+            seen.insert(answer.json()["code"].as_str().unwrap().to_owned());
         }
         assert!(!signed.is_empty());
-        (!refused.is_empty()).then_some(())
+        (seen.iter().eq(["busy", "too_many_at_once"])).then_some(())
     });
+    let body = json!({"requests": vec![json!({"claims": {}, "ttl": 60}); 1000]}).to_string();
+    wire.ask(To::InternalTcp(SLOW), POST, path, &body).ok();
+    wire.ask(To::InternalTcp(SLOW), POST, path, &body).is_problem("rate_limited");
 }
 
 /// A configuration that is none, and one without a key set.
