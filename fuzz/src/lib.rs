@@ -16,6 +16,7 @@ pub mod jwk;
 pub mod routes;
 pub mod sealed;
 pub mod sign;
+pub mod tls;
 mod token;
 
 /// Stops what targets keep between inputs. To be called at the end of a thread that called one.

@@ -70,4 +70,5 @@ replay! {
     routes the_routes_stand_every_input
     sealed what_is_sealed_stands_every_input
     sign requests_for_tokens_stand_every_input
+    tls certificates_and_their_keys_stand_every_input
 }
