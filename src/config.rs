@@ -65,7 +65,7 @@ impl Default for Connections {
     /// A head may take 128 KiB of each, so this bounds the memory.
     fn default() -> Self {
         let count = |count| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
-        Self { public: count(1024), internal: count(1024), admin: count(64) }
+        Self { public: count(1024), internal: count(1024), admin: count(256) }
     }
 }
 

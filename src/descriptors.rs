@@ -1,8 +1,10 @@
 //! How many file descriptors the process may have: without one, nobody new is served.
 
+use std::num::NonZeroUsize;
+
 use rustix::process::{Resource, Rlimit};
 
-use crate::config::Connections;
+use crate::config::{Config, Listen};
 
 /// What the store, the audit, the threads and the listeners take, with room to spare.
 const OWN: u64 = 256;
@@ -26,21 +28,31 @@ pub enum Descriptors {
 
 /// Takes as many as the process may have at all.
 #[must_use]
-pub fn take_all(connections: &Connections) -> Descriptors {
+pub fn take_all(config: &Config) -> Descriptors {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
     let allowed = match rustix::process::setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    judge(allowed, connections)
+    judge(allowed, wanted(config))
 }
 
-fn judge(allowed: Option<u64>, connections: &Connections) -> Descriptors {
-    let Connections { public, internal, admin } = connections;
-    let count = |connections: usize| u64::try_from(connections).unwrap_or(u64::MAX / 8);
-    let connections = count(public.get()) + count(internal.get()) + count(admin.get());
-    let wanted = OWN + connections * OF_A_CONNECTION;
+/// Unix sockets and TCP places of a listener have as many connections each.
+fn wanted(config: &Config) -> u64 {
+    let of = |places: &[Listen], most: NonZeroUsize| {
+        let unix = places.iter().filter(|place| matches!(place, Listen::Unix(_))).count();
+        let kinds = usize::from(unix > 0) + usize::from(unix < places.len());
+        u64::try_from(kinds.saturating_mul(most.get())).unwrap_or(u64::MAX / 8)
+    };
+    let most = &config.connections;
+    let connections = of(&config.public.listen, most.public)
+        + of(&config.internal, most.internal)
+        + of(&config.admin, most.admin);
+    OWN + connections * OF_A_CONNECTION
+}
+
+fn judge(allowed: Option<u64>, wanted: u64) -> Descriptors {
     match allowed {
         Some(allowed) if allowed < wanted => Descriptors::TooFew { allowed, wanted },
         Some(_) | None => Descriptors::Enough,
@@ -49,15 +61,28 @@ fn judge(allowed: Option<u64>, connections: &Connections) -> Descriptors {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use jwksd_keystore::time::Time;
+
     use super::*;
 
     #[test]
     fn each_connection_takes_two() {
-        let connections = Connections::default();
-        let wanted = 256 + 2 * (1024 + 1024 + 64);
-        assert_eq!(judge(None, &connections), Descriptors::Enough);
-        assert_eq!(judge(Some(wanted), &connections), Descriptors::Enough);
-        let allowed = wanted - 1;
-        assert_eq!(judge(Some(allowed), &connections), Descriptors::TooFew { allowed, wanted });
+        let text = include_str!("../config.toml");
+        let with = |admin: &str| {
+            let text = text.replace("\"unix:data/admin.sock\"", admin);
+            wanted(&Config::parse(&text, Path::new("config.toml"), Time::from_millis(0)).unwrap())
+        };
+        let one_kind = 256 + 2 * (1024 + 1024 + 256);
+        assert_eq!(with("\"unix:data/admin.sock\""), one_kind);
+        assert_eq!(with("[\"unix:a\", \"127.0.0.1:1\"]"), one_kind + 2 * 256);
+    }
+
+    #[test]
+    fn one_too_few_is_too_few() {
+        assert_eq!(judge(None, 10), Descriptors::Enough);
+        assert_eq!(judge(Some(10), 10), Descriptors::Enough);
+        assert_eq!(judge(Some(9), 10), Descriptors::TooFew { allowed: 9, wanted: 10 });
     }
 }

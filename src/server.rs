@@ -267,28 +267,23 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
         hang_up: HangUp::Ignored,
         timeouts,
     };
-    let servers = vec![
-        serve((sockets.public, tls.public.clone()), public, &mut socket_files, move |service| {
-            service.app_data(for_public.0.clone()).app_data(for_public.1.clone());
-            http::health::configure(service);
-            http::public::configure(service);
-        })?,
-        serve(
-            (sockets.internal, tls.internal.clone()),
-            internal,
-            &mut socket_files,
-            move |service| {
-                service.app_data(for_internal.0.clone()).app_data(for_internal.1.clone());
-                service.app_data(for_internal.2.clone());
-                http::internal::configure(service);
-            },
-        )?,
-        serve((sockets.admin, tls.admin.clone()), admin, &mut socket_files, move |service| {
-            service.app_data(for_admin.0.clone()).app_data(for_admin.1.clone());
-            service.app_data(for_admin.2.clone());
-            http::admin::configure(service);
-        })?,
-    ];
+    let files = &mut socket_files;
+    let public = listen((sockets.public, &tls.public), public, files, move |service| {
+        service.app_data(for_public.0.clone()).app_data(for_public.1.clone());
+        http::health::configure(service);
+        http::public::configure(service);
+    })?;
+    let internal = listen((sockets.internal, &tls.internal), internal, files, move |service| {
+        service.app_data(for_internal.0.clone()).app_data(for_internal.1.clone());
+        service.app_data(for_internal.2.clone());
+        http::internal::configure(service);
+    })?;
+    let admin = listen((sockets.admin, &tls.admin), admin, files, move |service| {
+        service.app_data(for_admin.0.clone()).app_data(for_admin.1.clone());
+        service.app_data(for_admin.2.clone());
+        http::admin::configure(service);
+    })?;
+    let servers = [public, internal, admin].into_iter().flatten().collect();
     administration.rotator.serving();
     let kept = Kept { _socket_files: socket_files, audit };
     Ok(Daemon {
@@ -350,7 +345,22 @@ fn name_of(audience: Audience) -> &'static CStr {
     }
 }
 
-/// One listener on its own workers.
+/// One listener. Its Unix sockets and its TCP places have workers and connections of their own, so
+/// that strangers on the network take none from those on this machine.
+fn listen(
+    (sockets, tls): (Vec<Bound>, &Option<Arc<Tls>>),
+    rules: Rules,
+    files: &mut Vec<SocketFile>,
+    configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
+) -> Result<Vec<Server>, StartError> {
+    let (unix, tcp): (Vec<_>, Vec<_>) =
+        sockets.into_iter().partition(|socket| matches!(socket, Bound::Unix(..)));
+    let kinds = [(unix, None), (tcp, tls.clone())].into_iter();
+    let used = kinds.filter(|(sockets, _)| !sockets.is_empty());
+    used.map(|sockets| serve(sockets, rules, files, configure.clone())).collect()
+}
+
+/// Sockets on their own workers.
 fn serve(
     (sockets, tls): (Vec<Bound>, Option<Arc<Tls>>),
     rules: Rules,

@@ -6,6 +6,7 @@ use std::cell::OnceCell;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
+use jwksd::secret_file::Reader;
 use jwksd::tls::{Files, Material, Validity, client_names};
 use jwksd_keystore::time::Time;
 use rustls::pki_types::CertificateDer;
@@ -57,7 +58,7 @@ fn check_files(dir: &TempDir, contents: &[&[u8]]) {
     let client_ca = (contents.len() > 2).then(|| file("ca.pem", 2));
     let files =
         Files { certificate: file("certificate.pem", 0), key: file("key.pem", 1), client_ca };
-    match Material::read(&files) {
+    match Material::read(&files, Reader::User) {
         Ok(material) => {
             let _ = material.warning(Time::from_millis(1_795_316_400_000));
         }

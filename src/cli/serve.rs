@@ -94,7 +94,7 @@ fn protect_memory() -> anyhow::Result<()> {
 }
 
 fn take_descriptors(config: &Config) {
-    if let Descriptors::TooFew { allowed, wanted } = descriptors::take_all(&config.connections) {
+    if let Descriptors::TooFew { allowed, wanted } = descriptors::take_all(config) {
         tracing::warn!(
             "only {allowed} file descriptors are allowed, and all connections take {wanted}: without \
              one nobody new is served; LimitNOFILE in the systemd unit or `ulimit -n` allows more, \

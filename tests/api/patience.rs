@@ -221,3 +221,18 @@ async fn connections_beyond_the_limit_wait_until_others_end() {
     drop(second);
     assert_eq!(third.answer().await.1, b"ok\n");
 }
+
+#[actix_web::test]
+async fn strangers_on_the_network_take_no_connection_from_unix_sockets() {
+    let limits = "[limits]\nconnections = { internal = 2, admin = 2 }\n";
+    let app = TestApp::with(&format!("{limits}{KEYSETS}"), CALLERS).await;
+    let mut strangers = Vec::new();
+    for place in [&app.daemon.internal_tcp, &app.daemon.admin_tcp] {
+        for _ in 0..8 {
+            strangers.push(Wire::to(place).await);
+        }
+    }
+    app.sign("default").await;
+    app.show("default").await;
+    assert!(strangers.iter().all(|stranger| !stranger.has_said_something()));
+}

@@ -49,9 +49,14 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) async fn start() -> Self {
+        Self::with("").await
+    }
+
+    /// With these tables besides.
+    async fn with(tables: &str) -> Self {
         let (ours, clients) = (Ca::new("ours"), Ca::new("clients"));
         let files = Folder::new(&ours.server(), &[&clients]);
-        let app = TestApp::with(&format!("{}{KEYSETS}", files.tables()), &callers()).await;
+        let app = TestApp::with(&format!("{}{tables}{KEYSETS}", files.tables()), &callers()).await;
         Self { app, ours, clients, files }
     }
 
@@ -440,7 +445,7 @@ async fn whoever_does_not_speak_tls_on_a_tcp_place_gets_no_answer() {
 
 #[actix_web::test]
 async fn handshakes_that_are_never_finished_keep_nobody_out() {
-    let setup = Setup::start().await;
+    let setup = Setup::with("[limits]\nconnections = { admin = 500 }\n").await;
     let place = &setup.app.daemon.admin_tcp;
     let mut idle = Vec::new();
     for _ in 0..400 {

@@ -34,7 +34,7 @@ fn it_says_that_it_may_have_too_few_and_serves() {
     let daemon = start(&place, "ulimit -n 300");
     let log = daemon.log();
     let line = log.lines().find(|line| line.contains("file descriptors")).unwrap();
-    assert!(line.contains("300") && line.contains("4480"), "{line}");
+    assert!(line.contains("300") && line.contains("4864"), "{line}");
     assert!(line.contains("LimitNOFILE"), "{line}");
     place.run(&["sign", "default", "--claims", "{}", "--ttl", "15m"]).ok();
 }

@@ -166,11 +166,11 @@ fn refusal(problem: &RefOr<Schema>, codes: &[Code]) -> Response {
     } else {
         response
     };
-    let response = if codes.contains(&Code::Busy) {
+    let response = if codes.iter().any(|code| LIMITS.contains(code)) {
         let seconds = ObjectBuilder::new().schema_type(SchemaType::Type(Type::Integer));
         let seconds = HeaderBuilder::new()
             .schema(Some(Schema::from(seconds.build())))
-            .description(Some("With `busy`: after how many seconds to try again."));
+            .description(Some("After how many seconds to try again, where that is known."));
         response.header("Retry-After", seconds.build())
     } else {
         response

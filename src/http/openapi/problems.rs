@@ -24,7 +24,11 @@ pub(super) fn example(code: Code) -> Value {
         Code::NotFound | Code::MethodNotAllowed | Code::UnknownCaller => None,
         _ => Some("26596b9df5f2b0f8-12".to_owned()),
     };
-    json!(Problem { request_id, active, ..Problem::new(code, detail(code)) })
+    let retry_after = match code {
+        Code::RateLimited | Code::TooManyAtOnce => Some(1),
+        _ => None,
+    };
+    json!(Problem { request_id, active, retry_after, ..Problem::new(code, detail(code)) })
 }
 
 fn detail(code: Code) -> &'static str {
