@@ -21,7 +21,7 @@ use jwksd_keystore::store::{Store, StoreError};
 use crate::administration::Administration;
 use crate::audit::{Audit, AuditError};
 use crate::clock::{Clock, LifecycleClock};
-use crate::config::{Config, Listen};
+use crate::config::{Config, Connections, Listen};
 use crate::custody::Custody;
 use crate::health::Health;
 use crate::http;
@@ -245,40 +245,22 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
         Data::new(http::batch::Service::new(pool.clone())),
     );
     let for_admin = (Data::new(administration.clone()), ids, Data::from(custody.clone()));
-    let one = NonZero::<usize>::MIN;
-    let public = Rules {
-        audience: Audience::Anyone,
-        workers: one,
-        connections: connections.public,
-        hang_up: HangUp::Ignored,
-        timeouts,
-    };
-    let internal = Rules {
-        audience: Audience::Callers(Desk::Internal),
-        workers: cores,
-        connections: connections.internal,
-        hang_up: HangUp::Heeded,
-        timeouts,
-    };
-    let admin = Rules {
-        audience: Audience::Callers(Desk::Admin),
-        workers: one,
-        connections: connections.admin,
-        hang_up: HangUp::Ignored,
-        timeouts,
-    };
+    let rules = |audience| Rules::of(audience, &connections, cores, timeouts);
     let files = &mut socket_files;
-    let public = listen((sockets.public, &tls.public), public, files, move |service| {
-        service.app_data(for_public.0.clone()).app_data(for_public.1.clone());
-        http::health::configure(service);
-        http::public::configure(service);
-    })?;
-    let internal = listen((sockets.internal, &tls.internal), internal, files, move |service| {
+    let public =
+        listen((sockets.public, &tls.public), rules(Audience::Anyone), files, move |service| {
+            service.app_data(for_public.0.clone()).app_data(for_public.1.clone());
+            http::health::configure(service);
+            http::public::configure(service);
+        })?;
+    let desk = rules(Audience::Callers(Desk::Internal));
+    let internal = listen((sockets.internal, &tls.internal), desk, files, move |service| {
         service.app_data(for_internal.0.clone()).app_data(for_internal.1.clone());
         service.app_data(for_internal.2.clone());
         http::internal::configure(service);
     })?;
-    let admin = listen((sockets.admin, &tls.admin), admin, files, move |service| {
+    let desk = rules(Audience::Callers(Desk::Admin));
+    let admin = listen((sockets.admin, &tls.admin), desk, files, move |service| {
         service.app_data(for_admin.0.clone()).app_data(for_admin.1.clone());
         service.app_data(for_admin.2.clone());
         http::admin::configure(service);
@@ -330,10 +312,28 @@ enum HangUp {
 struct Rules {
     audience: Audience,
     workers: NonZero<usize>,
-    /// How many there may be over all workers.
+    /// How many there may be over all workers, on Unix sockets and again over TCP.
     connections: NonZero<usize>,
     hang_up: HangUp,
     timeouts: Timeouts,
+}
+
+impl Rules {
+    /// Only signing takes a worker for each core.
+    fn of(
+        audience: Audience,
+        most: &Connections,
+        cores: NonZero<usize>,
+        timeouts: Timeouts,
+    ) -> Self {
+        let one = NonZero::<usize>::MIN;
+        let (workers, connections, hang_up) = match audience {
+            Audience::Anyone => (one, most.public, HangUp::Ignored),
+            Audience::Callers(Desk::Internal) => (cores, most.internal, HangUp::Heeded),
+            Audience::Callers(Desk::Admin) => (one, most.admin, HangUp::Ignored),
+        };
+        Self { audience, workers, connections, hang_up, timeouts }
+    }
 }
 
 /// What the threads of a listener are called, for whoever looks at the process.
