@@ -91,7 +91,7 @@ def curl(setup: Networked, *arguments: str) -> str:
     url = f"https://127.0.0.1:{setup.daemon.internal_port}{PATH}"
     command = ["curl", "--silent", "--show-error", "--cacert", "ca.pem", *arguments]
     done = subprocess.run(
-        [*command, "--data", REQUEST, url],
+        [*command, "--json", REQUEST, url],
         cwd=setup.folder,
         capture_output=True,
         text=True,
