@@ -83,7 +83,7 @@ pub enum AdminError {
     #[error(transparent)]
     Reload(#[from] ReloadError),
     /// The files of a listener's TLS cannot be used.
-    #[error("the old configuration stays in force: {0}")]
+    #[error(transparent)]
     Tls(#[from] TlsError),
 }
 

@@ -68,6 +68,12 @@ pub enum ClientError {
     },
 }
 
+/// Whether what came is no part of a handshake.
+fn is_no_tls(error: &std::io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(rustls::Error::InvalidMessage(_)))
+}
+
 fn absolute(place: &Listen) -> Listen {
     match place {
         Listen::Tcp(_) => place.clone(),
@@ -194,6 +200,9 @@ impl Client {
         let place = self.place.clone();
         match tls::alert(&error) {
             Some(reason) => ClientError::Refused { place, reason },
+            None if is_no_tls(&error) => {
+                self.strange(&"it speaks no TLS; if so, http:// and not https://")
+            }
             None => ClientError::Untrusted { place, error },
         }
     }
@@ -203,6 +212,9 @@ impl Client {
         let place = self.place.clone();
         match tls::alert(error) {
             Some(reason) => ClientError::Refused { place, reason },
+            None if error.is_parse() => {
+                self.strange(&"it speaks no HTTP; if it is TLS, use https://")
+            }
             None => ClientError::Lost { place, reason: error.to_string() },
         }
     }

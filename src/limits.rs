@@ -250,13 +250,19 @@ impl Allowance {
     }
 
     /// Counts the other requests of a batch of `count`, the first of which [`Allowance::begin`]
-    /// counted: all, or none.
+    /// counted: all, or none. Where it is none, the batch was one request all the same.
     ///
     /// # Errors
     ///
-    /// [`Over::Rate`].
+    /// [`Over::Rate`], with the wait for the whole batch: a retry begins anew.
     pub fn take_rest_of(&self, count: usize) -> Result<(), Over> {
-        self.take(u32::try_from(count).unwrap_or(u32::MAX).saturating_sub(1))
+        let rest = u32::try_from(count).unwrap_or(u32::MAX).saturating_sub(1);
+        self.take(rest).map_err(|over| match over {
+            Over::Rate { per_second, wait } => {
+                Over::Rate { per_second, wait: wait + Duration::from_secs(1) / per_second.get() }
+            }
+            other => other,
+        })
     }
 
     /// Takes a batch in hand.
@@ -371,10 +377,12 @@ mod tests {
         assert_eq!(let_through(&limits, "shop", Desk::Internal, 1000), 1000);
         assert_eq!(shop.begin().err().unwrap().retry_after(), 1);
         let over = shop.take_rest_of(1000).unwrap_err();
-        assert_eq!(over.retry_after(), 333);
-        clock.advance(Duration::from_secs(332));
+        assert_eq!(over.retry_after(), 334);
+        clock.advance(Duration::from_secs(333));
+        assert!(shop.begin().is_ok());
         assert!(shop.take_rest_of(1000).is_err());
         clock.advance(Duration::from_secs(1));
+        assert!(shop.begin().is_ok());
         assert_eq!(shop.take_rest_of(1000), Ok(()));
     }
 

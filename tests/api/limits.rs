@@ -90,7 +90,7 @@ async fn a_batch_counts_as_many_as_it_has_and_is_let_through_whole_or_not_at_all
     assert_eq!(tokens_in(&batch(&app, 600).await), 600);
     let answer = batch(&app, 600).await;
     // It counted as one, of the 400 that were left.
-    assert_eq!(answer.header("retry-after"), "200");
+    assert_eq!(answer.header("retry-after"), "201");
     assert_eq!(answer.problem().code, Code::RateLimited);
     let allowed = app.audit().iter().filter(|line| line["decision"] == "allowed").count();
     assert_eq!(allowed, 600);

@@ -129,6 +129,8 @@ fn every_code_is_documented_where_it_can_come_and_belongs_to_its_status() {
         for (_, path, operation) in operations(&document) {
             for (status, response) in operation["responses"].as_object().unwrap() {
                 let codes = response["x-codes"].as_array().cloned().unwrap_or_default();
+                let unique: BTreeSet<String> = codes.iter().map(Value::to_string).collect();
+                assert_eq!(unique.len(), codes.len(), "{path} {status}: a code stands twice");
                 for code in codes {
                     let known: Code = serde_json::from_value(code.clone()).unwrap();
                     assert_eq!(known.status().to_string(), *status, "{path}: {code}");

@@ -45,6 +45,18 @@ macro_rules! replay {
         )*
 
         #[test]
+        fn every_target_is_given_to_the_fuzzer() {
+            let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+            let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
+            for target in [$(stringify!($target)),*] {
+                let binary = fuzz.join("fuzz_targets").join(target).with_extension("rs");
+                let binary = fs::read_to_string(binary).unwrap();
+                assert!(binary.contains(&format!("jwksd_fuzz::{target}::run")), "{binary}");
+                assert!(manifest.contains(&format!("name = \"{target}\"")), "{target}");
+            }
+        }
+
+        #[test]
         fn every_folder_of_inputs_belongs_to_a_target() {
             let known = [$(stringify!($target)),*];
             let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");

@@ -185,7 +185,7 @@ fn status() -> Operation {
     Operation::get("/v1/status", "status", "Is all well?")
         .gives::<Status>(
             "What is not well; that is no error of the request.",
-            json!({"version": "0.1.0", "ready": true, "problems": []}),
+            json!({"version": "0.1.0", "ready": true, "problems": [], "warnings": []}),
         )
         .refuses(&[Code::UnknownCaller, Code::NotAllowed, Code::Stopping])
 }

@@ -100,8 +100,7 @@ impl Operation {
 
     /// The problems that it can have.
     pub(super) fn refuses(mut self, codes: &[Code]) -> Self {
-        let besides = LIMITS.iter().filter(|code| !codes.contains(code));
-        self.codes.extend(codes.iter().chain(besides));
+        self.codes.extend(codes);
         self
     }
 
@@ -113,6 +112,9 @@ impl Operation {
 
     /// Adds it to a document.
     pub(super) fn add(mut self, paths: &mut Paths, schemas: &mut BTreeMap<String, RefOr<Schema>>) {
+        let is_missing = |code: &Code| !self.codes.contains(code);
+        let missing: Vec<Code> = LIMITS.into_iter().filter(is_missing).collect();
+        self.codes.extend(missing);
         let mut by_status = BTreeMap::<u16, Vec<Code>>::new();
         for code in &self.codes {
             by_status.entry(code.status()).or_default().push(*code);
