@@ -1,6 +1,7 @@
 //! The only place that wires: from a configuration to a daemon that serves.
 
-use std::ffi::CStr;
+mod listener;
+
 use std::io;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -9,32 +10,26 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::middleware::from_fn;
-use actix_web::web::{self, Data, PayloadConfig, ServiceConfig};
-use actix_web::{App, HttpServer};
 use jwksd_keystore::crypto::CryptoError;
 use jwksd_keystore::facts::FirstKey;
 use jwksd_keystore::id::KeysetName;
 use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{Store, StoreError};
 
+use self::listener::{Rules, listen_all};
 use crate::administration::Administration;
 use crate::audit::{Audit, AuditError};
 use crate::clock::{Clock, LifecycleClock};
-use crate::config::{Config, Connections, Listen};
+use crate::config::{Config, Listen};
 use crate::custody::Custody;
 use crate::health::Health;
-use crate::http;
-use crate::http::connection::{Audience, Timeouts};
-use crate::http::identity::RequestIds;
-use crate::limits::{Desk, Limits};
+use crate::http::connection::Timeouts;
+use crate::limits::Limits;
 use crate::listeners::{Access, BindError, Bound, Passed, PassedError, SocketFile, bind};
 use crate::pool::{self, Pool};
-
 use crate::rings::Rings;
 use crate::rotator;
-use crate::threads;
-use crate::tls::{Listeners, Tls, TlsError};
+use crate::tls::{Listeners, TlsError};
 
 /// For how many seconds requests that are under way may go on after a stop was asked.
 const DRAIN_SECONDS: u64 = 10;
@@ -42,9 +37,6 @@ const DRAIN_SECONDS: u64 = 10;
 /// For how long of that time batches go on. Then their rest is refused, so that their callers hear
 /// of all that was signed before they are cut off.
 pub const BATCHES_DRAIN: Duration = Duration::from_secs(DRAIN_SECONDS / 2);
-
-/// How long a TLS handshake may take.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 
 /// All sockets of the daemon.
 pub struct Sockets {
@@ -196,9 +188,40 @@ impl Sockets {
 pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
     let Foundation { config, config_path, clock, store, master_keys, sockets, timeouts } =
         foundation;
+    let connections = config.connections;
+    let (administration, rotator, audit) = open(config, config_path, clock, store, master_keys)?;
+    let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let (pool, pool_ends) = Pool::start(cores)?;
+    let places = sockets.places();
+    let rules = |audience| Rules::of(audience, &connections, cores, timeouts);
+    let (servers, socket_files) = listen_all(sockets, &administration, &pool, rules)?;
+    administration.rotator.serving();
+    Ok(Daemon {
+        custody: administration.custody.clone(),
+        health: administration.health.clone(),
+        administration,
+        places,
+        servers,
+        rotator,
+        pool,
+        pool_ends,
+        kept: Kept { _socket_files: socket_files, audit },
+    })
+}
+
+/// What there is to serve, the thread of its rotator, and its audit.
+type Opened = (Arc<Administration>, JoinHandle<()>, Arc<Audit>);
+
+/// Opens the key sets and takes their first steps.
+fn open(
+    config: Config,
+    config_path: PathBuf,
+    clock: Arc<dyn Clock>,
+    store: Arc<dyn Store>,
+    master_keys: Arc<MasterKeys>,
+) -> Result<Opened, StartError> {
     let seen = store.seen()?;
     let (wall, since_boot) = (clock.clone(), clock.clone());
-    let connections = config.connections;
     let tls = Arc::new(Listeners::new(config.tls.read()?, &clock));
     let clock = Arc::new(LifecycleClock::new(clock, seen, config.smallest_skew()));
     let started_with = config.clone();
@@ -220,65 +243,12 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
         custody: custody.clone(),
         health: health.clone(),
     };
-    let (handle, thread) = rotator::start(parts, seen)?;
-    handle.settle();
+    let (rotator, thread) = rotator::start(parts, seen)?;
+    rotator.settle();
     check_signers(&custody, &clock, &health)?;
-    let administration = Arc::new(Administration {
-        custody: custody.clone(),
-        rotator: handle,
-        store,
-        clock,
-        health: health.clone(),
-        config_path,
-        started_with,
-        tls: tls.clone(),
-    });
-    let ids = Data::new(RequestIds::new()?);
-    let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-    let (pool, pool_ends) = Pool::start(cores)?;
-    let places = sockets.places();
-    let mut socket_files = Vec::new();
-    let for_public = (Data::from(custody.clone()), Data::new(health.clone()));
-    let for_internal = (
-        Data::from(custody.clone()),
-        ids.clone(),
-        Data::new(http::batch::Service::new(pool.clone())),
-    );
-    let for_admin = (Data::new(administration.clone()), ids, Data::from(custody.clone()));
-    let rules = |audience| Rules::of(audience, &connections, cores, timeouts);
-    let files = &mut socket_files;
-    let public =
-        listen((sockets.public, &tls.public), rules(Audience::Anyone), files, move |service| {
-            service.app_data(for_public.0.clone()).app_data(for_public.1.clone());
-            http::health::configure(service);
-            http::public::configure(service);
-        })?;
-    let desk = rules(Audience::Callers(Desk::Internal));
-    let internal = listen((sockets.internal, &tls.internal), desk, files, move |service| {
-        service.app_data(for_internal.0.clone()).app_data(for_internal.1.clone());
-        service.app_data(for_internal.2.clone());
-        http::internal::configure(service);
-    })?;
-    let desk = rules(Audience::Callers(Desk::Admin));
-    let admin = listen((sockets.admin, &tls.admin), desk, files, move |service| {
-        service.app_data(for_admin.0.clone()).app_data(for_admin.1.clone());
-        service.app_data(for_admin.2.clone());
-        http::admin::configure(service);
-    })?;
-    let servers = [public, internal, admin].into_iter().flatten().collect();
-    administration.rotator.serving();
-    let kept = Kept { _socket_files: socket_files, audit };
-    Ok(Daemon {
-        custody,
-        administration,
-        health,
-        places,
-        servers,
-        rotator: thread,
-        pool,
-        pool_ends,
-        kept,
-    })
+    let administration =
+        Administration { custody, rotator, store, clock, health, config_path, started_with, tls };
+    Ok((Arc::new(administration), thread, audit))
 }
 
 /// A daemon is ready when every set signs, but those that wait for an import.
@@ -296,117 +266,6 @@ fn check_signers(
         }
     }
     Ok(())
-}
-
-/// What becomes of a request whose caller closes its side of the connection before the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum HangUp {
-    /// It is answered all the same: the caller may still be listening.
-    Ignored,
-    /// It is dropped, unless it was answered at once: nobody waits for the rest of a batch.
-    Heeded,
-}
-
-/// What holds for a listener.
-#[derive(Clone, Copy)]
-struct Rules {
-    audience: Audience,
-    workers: NonZero<usize>,
-    /// How many there may be over all workers, on Unix sockets and again over TCP.
-    connections: NonZero<usize>,
-    hang_up: HangUp,
-    timeouts: Timeouts,
-}
-
-impl Rules {
-    /// Only signing takes a worker for each core.
-    fn of(
-        audience: Audience,
-        most: &Connections,
-        cores: NonZero<usize>,
-        timeouts: Timeouts,
-    ) -> Self {
-        let one = NonZero::<usize>::MIN;
-        let (workers, connections, hang_up) = match audience {
-            Audience::Anyone => (one, most.public, HangUp::Ignored),
-            Audience::Callers(Desk::Internal) => (cores, most.internal, HangUp::Heeded),
-            Audience::Callers(Desk::Admin) => (one, most.admin, HangUp::Ignored),
-        };
-        Self { audience, workers, connections, hang_up, timeouts }
-    }
-}
-
-/// What the threads of a listener are called, for whoever looks at the process.
-fn name_of(audience: Audience) -> &'static CStr {
-    match audience {
-        Audience::Anyone => c"public",
-        Audience::Callers(Desk::Internal) => c"internal",
-        Audience::Callers(Desk::Admin) => c"admin",
-    }
-}
-
-/// One listener. Its Unix sockets and its TCP places have workers and connections of their own, so
-/// that strangers on the network take none from those on this machine.
-fn listen(
-    (sockets, tls): (Vec<Bound>, &Option<Arc<Tls>>),
-    rules: Rules,
-    files: &mut Vec<SocketFile>,
-    configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
-) -> Result<Vec<Server>, StartError> {
-    let (unix, tcp): (Vec<_>, Vec<_>) =
-        sockets.into_iter().partition(|socket| matches!(socket, Bound::Unix(..)));
-    let kinds = [(unix, None), (tcp, tls.clone())].into_iter();
-    let used = kinds.filter(|(sockets, _)| !sockets.is_empty());
-    used.map(|sockets| serve(sockets, rules, files, configure.clone())).collect()
-}
-
-/// Sockets on their own workers.
-fn serve(
-    (sockets, tls): (Vec<Bound>, Option<Arc<Tls>>),
-    rules: Rules,
-    files: &mut Vec<SocketFile>,
-    configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
-) -> Result<Server, StartError> {
-    let Rules { audience, workers, connections, hang_up, timeouts } = rules;
-    let factory = move || {
-        // Each worker comes by here, once for each of its sockets.
-        threads::be_called(name_of(audience));
-        App::new()
-            .app_data(PayloadConfig::new(http::BODY_LIMIT))
-            .configure(configure.clone())
-            .default_service(web::to(http::problem::not_found))
-            .wrap(from_fn(http::identity::refuse_strangers))
-            .wrap_fn(http::connection::in_time)
-    };
-    let of_peers = tls.clone();
-    let mut server = HttpServer::new(factory)
-        .workers(workers.get())
-        .max_connections(connections.get().div_ceil(workers.get()))
-        .client_request_timeout(timeouts.head)
-        .keep_alive(timeouts.idle)
-        .on_connect(move |stream, notes| {
-            http::identity::on_connect(stream, of_peers.as_ref(), notes);
-            http::connection::note(stream, notes, audience, timeouts);
-        })
-        .tls_handshake_timeout(HANDSHAKE_WITHIN)
-        // All of them: where fewer are allowed, those that only connect keep the others out.
-        .max_connection_rate(usize::MAX)
-        .h1_allow_half_closed(hang_up == HangUp::Ignored)
-        .disable_signals()
-        .shutdown_timeout(DRAIN_SECONDS);
-    for socket in sockets {
-        server = match socket {
-            Bound::Tcp(listener) => match &tls {
-                Some(tls) => server.listen_rustls_0_23(listener, tls.server_config()?)?,
-                None => server.listen(listener)?,
-            },
-            Bound::Unix(listener, file) => {
-                files.push(file);
-                server.listen_uds(listener)?
-            }
-        };
-    }
-    Ok(server.run())
 }
 
 impl Drop for Kept {

@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -66,6 +67,18 @@ pub enum Audience {
     Anyone,
     /// Callers.
     Callers(Desk),
+}
+
+impl Audience {
+    /// What the threads of its listener are called, for whoever looks at the process.
+    #[must_use]
+    pub fn name(self) -> &'static CStr {
+        match self {
+            Self::Anyone => c"public",
+            Self::Callers(Desk::Internal) => c"internal",
+            Self::Callers(Desk::Admin) => c"admin",
+        }
+    }
 }
 
 /// Until when a peer must have done its part.
