@@ -37,6 +37,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long a peer may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    /// From the connection to the end of the TLS handshake, where there is one. What follows counts
+    /// from there.
+    pub handshake: Duration,
     /// From the connection to the end of the first head.
     pub head: Duration,
     /// From the end of a head to the end of its body.
@@ -52,6 +55,7 @@ impl Default for Timeouts {
     /// takes longer than its 30 seconds at 300 KB a second.
     fn default() -> Self {
         Self {
+            handshake: Duration::from_secs(5),
             head: Duration::from_secs(10),
             body: Duration::from_secs(10),
             answer: Duration::from_secs(30),

@@ -2,7 +2,6 @@
 
 use std::num::NonZero;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
@@ -20,9 +19,6 @@ use crate::listeners::{Bound, SocketFile};
 use crate::pool::Pool;
 use crate::threads;
 use crate::tls::Tls;
-
-/// How long a TLS handshake may take.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What becomes of a request whose caller closes its side of the connection before the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +145,7 @@ fn serve(
             http::identity::on_connect(stream, of_peers.as_ref(), notes);
             http::connection::note(stream, notes, audience, timeouts);
         })
-        .tls_handshake_timeout(HANDSHAKE_WITHIN)
+        .tls_handshake_timeout(timeouts.handshake)
         // All of them: where fewer are allowed, those that only connect keep the others out.
         .max_connection_rate(usize::MAX)
         .h1_allow_half_closed(hang_up == HangUp::Ignored)

@@ -14,6 +14,7 @@ use crate::wire::{LONG, Wire};
 /// Short, but long enough for an honest peer on a busy machine. The HTTP library takes up to half a
 /// second off.
 const HASTY: Timeouts = Timeouts {
+    handshake: Duration::from_secs(2),
     head: Duration::from_secs(2),
     body: Duration::from_secs(2),
     answer: Duration::from_secs(2),

@@ -1,8 +1,9 @@
 //! TLS and callers known by certificate, with real handshakes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use jwksd::http::connection::Timeouts;
 use rcgen::{DnType, ExtendedKeyUsagePurpose, date_time_ymd};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,6 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::app::{CALLERS, KEYSETS, START, TestApp};
 use crate::pki::{Ca, Connection, Dialer, Folder, Leaf, address, der, sans, swap_link};
+use crate::wire::Wire;
 
 pub(crate) const BACKEND: &str = "spiffe://example.org/backend";
 const OTHER: &str = "other.example.com";
@@ -49,14 +51,15 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) async fn start() -> Self {
-        Self::with("").await
+        Self::with("", Timeouts::default()).await
     }
 
-    /// With these tables besides.
-    async fn with(tables: &str) -> Self {
+    /// With these tables besides, and this patience.
+    async fn with(tables: &str, timeouts: Timeouts) -> Self {
         let (ours, clients) = (Ca::new("ours"), Ca::new("clients"));
         let files = Folder::new(&ours.server(), &[&clients]);
-        let app = TestApp::with(&format!("{}{tables}{KEYSETS}", files.tables()), &callers()).await;
+        let config = format!("{}{tables}{KEYSETS}", files.tables());
+        let app = TestApp::with_timeouts(&config, &callers(), timeouts).await;
         Self { app, ours, clients, files }
     }
 
@@ -445,7 +448,9 @@ async fn whoever_does_not_speak_tls_on_a_tcp_place_gets_no_answer() {
 
 #[actix_web::test]
 async fn handshakes_that_are_never_finished_keep_nobody_out() {
-    let setup = Setup::with("[limits]\nconnections = { admin = 500 }\n").await;
+    // Longer than the test takes.
+    let timeouts = Timeouts { handshake: Duration::from_mins(1), ..Timeouts::default() };
+    let setup = Setup::with("[limits]\nconnections = { admin = 500 }\n", timeouts).await;
     let place = &setup.app.daemon.admin_tcp;
     let mut idle = Vec::new();
     for _ in 0..400 {
@@ -457,6 +462,28 @@ async fn handshakes_that_are_never_finished_keep_nobody_out() {
     // It was not their end that made room.
     let still_open = |stream: &TcpStream| matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
     assert!(idle.iter().all(still_open));
+}
+
+#[actix_web::test]
+#[expect(clippy::disallowed_methods, reason = "peers take real time")]
+async fn a_handshake_that_is_not_finished_is_cut_off() {
+    // Longer than what the HTTP library allows by itself.
+    let handshake = Duration::from_secs(4);
+    let setup = Setup::with("", Timeouts { handshake, ..Timeouts::default() }).await;
+    let daemon = &setup.app.daemon;
+    let begun = Instant::now();
+    let mut wires = Vec::new();
+    for place in [daemon.public_place(), &daemon.internal_tcp, &daemon.admin_tcp] {
+        wires.push(Wire::to(place).await);
+        let mut wire = Wire::to(place).await;
+        // A record of 512 bytes begins, with a hello in it.
+        wire.send(b"\x16\x03\x01\x02\x00\x01").await;
+        wires.push(wire);
+    }
+    for wire in &wires {
+        wire.closed().await;
+        assert!(begun.elapsed() >= handshake);
+    }
 }
 
 #[actix_web::test]
