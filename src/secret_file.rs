@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+/// Where systemd shows its credentials to a service.
+pub(crate) const CREDENTIALS: &str = "/run/credentials/";
+
 /// Where credentials and secrets are mounted, readable by a group by design.
-const SECRET_MOUNTS: [&str; 2] = ["/run/credentials/", "/run/secrets/"];
+const SECRET_MOUNTS: [&str; 2] = [CREDENTIALS, "/run/secrets/"];
 
 /// The largest such file that is read.
 const LARGEST: usize = 64 * 1024;
@@ -46,6 +49,9 @@ pub enum SecretFileError {
         /// Its owner.
         owner: u32,
     },
+    /// More than any such file has.
+    #[error("{} is larger than {} KiB, the most that is read", .0.display(), LARGEST / 1024)]
+    TooLarge(PathBuf),
 }
 
 /// On whose behalf a file is read.
@@ -73,9 +79,14 @@ pub fn read(path: &Path, reader: Reader) -> Result<Zeroizing<Vec<u8>>, SecretFil
         return Err(SecretFileError::Owner { path: path.to_owned(), owner: metadata.uid() });
     }
     check_mode(path, metadata.permissions().mode() & 0o777)?;
-    // Of its full size from the start: a buffer that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST));
-    Read::by_ref(&mut file).take(LARGEST as u64).read_to_end(&mut bytes).map_err(failed)?;
+    // Of its full size from the start: a buffer that grows leaves copies behind. One more byte tells
+    // that the file is larger.
+    let most = LARGEST + 1;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most));
+    Read::by_ref(&mut file).take(most as u64).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > LARGEST {
+        return Err(SecretFileError::TooLarge(path.to_owned()));
+    }
     Ok(bytes)
 }
 
@@ -99,7 +110,22 @@ fn check_mode(path: &Path, mode: u32) -> Result<(), SecretFileError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::OpenOptionsExt;
+
     use super::*;
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused_and_not_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+        file.set_len(LARGEST as u64).unwrap();
+        assert_eq!(read(&path, Reader::User).unwrap().len(), LARGEST);
+        file.set_len(LARGEST as u64 + 1).unwrap();
+        let refused = read(&path, Reader::User).unwrap_err().to_string();
+        assert!(refused.ends_with("is larger than 64 KiB, the most that is read"), "{refused}");
+    }
 
     #[test]
     fn a_file_is_its_users_or_roots_and_only_root_checks_that_of_another() {

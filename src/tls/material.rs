@@ -19,13 +19,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::certificate::{self, Standing, Validity};
 use super::provider;
-use crate::secret_file::{self, Reader, SecretFileError};
+use crate::secret_file::{self, CREDENTIALS, Reader, SecretFileError};
 
 /// The largest file that is read: more than a thousand certificates.
 const LARGEST_FILE: u64 = 4 << 20;
-
-/// Where systemd shows its credentials to a service.
-const CREDENTIALS: &str = "/run/credentials/";
 
 /// The files of a listener's table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +62,9 @@ pub enum MaterialError {
         /// Why.
         error: io::Error,
     },
+    /// A file is larger than any that is read.
+    #[error("{} is larger than {} MiB, the most that is read", .0.display(), LARGEST_FILE >> 20)]
+    TooLarge(PathBuf),
     /// The key's file cannot be read, or by too many.
     #[error("the key {0}")]
     Key(SecretFileError),
@@ -173,7 +173,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, MaterialError> {
     let failed = |error| MaterialError::Read { path: path.to_owned(), error };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(failed)?;
-    file.take(LARGEST_FILE).read_to_end(&mut bytes).map_err(failed)?;
+    // One more byte tells that the file is larger.
+    let count = file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if count as u64 > LARGEST_FILE {
+        return Err(MaterialError::TooLarge(path.to_owned()));
+    }
     Ok(bytes)
 }
 
@@ -235,4 +239,21 @@ fn verifier(pem: &[u8], path: &Path) -> Result<Arc<dyn ClientCertVerifier>, Mate
     let builder = WebPkiClientVerifier::builder_with_provider(roots(pem, path)?, provider());
     let built = builder.allow_unauthenticated().build();
     built.map_err(|error| not_a_ca(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused_and_not_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        let file = File::create_new(&path).unwrap();
+        file.set_len(LARGEST_FILE).unwrap();
+        assert_eq!(read(&path).unwrap().len() as u64, LARGEST_FILE);
+        file.set_len(LARGEST_FILE + 1).unwrap();
+        let refused = read(&path).unwrap_err().to_string();
+        assert!(refused.ends_with("is larger than 4 MiB, the most that is read"), "{refused}");
+    }
 }
