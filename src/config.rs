@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use crate::audit;
 use crate::listeners::Access;
 use crate::policy::{Action, Caller, Identity};
-use crate::san::NotASan;
+use crate::san::NameError;
 use crate::tls;
 use crate::verifiers::{self, MEASURED};
 
@@ -206,7 +206,7 @@ pub enum ValueError {
     },
     /// Not a name by which a caller can be known.
     #[error(transparent)]
-    San(#[from] NotASan),
+    San(#[from] NameError),
     /// No size that a file of the audit can have.
     #[error("must be from 1 to 1048576: the size in MiB from which on a file is full")]
     FileSize,

@@ -19,7 +19,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::pem::Pem;
 use zeroize::Zeroizing;
 
-use self::names::{CaName, CertificateName, ClientName, ServerName};
+use self::names::{CaName, CertificateName, ServerName};
+use crate::san::San;
 
 /// How far back a certificate begins, for clocks that are behind.
 const BACKDATED: Duration = Duration::from_mins(5);
@@ -88,7 +89,7 @@ pub enum Purpose {
     /// To be shown by a server under these names.
     Server(Vec<ServerName>),
     /// To be shown by a client, who is known by this one name.
-    Client(ClientName),
+    Client(San),
 }
 
 /// Makes a CA that is valid from now on for `lifetime`, and issues to servers and clients alone.
@@ -202,10 +203,8 @@ fn alternative_names(purpose: &Purpose) -> Result<Vec<SanType>, PkiError> {
     };
     match purpose {
         Purpose::Server(names) => names.iter().map(of_server).collect(),
-        Purpose::Client(ClientName::Dns(name)) => {
-            Ok(vec![SanType::DnsName(name.as_str().try_into()?)])
-        }
-        Purpose::Client(ClientName::Spiffe(id)) => Ok(vec![SanType::URI(id.as_str().try_into()?)]),
+        Purpose::Client(San::Dns(name)) => Ok(vec![SanType::DnsName(name.as_str().try_into()?)]),
+        Purpose::Client(San::Spiffe(id)) => Ok(vec![SanType::URI(id.as_str().try_into()?)]),
     }
 }
 

@@ -10,8 +10,9 @@ use clap::ArgGroup;
 use jwksd::clock::{Clock, SystemClock};
 use jwksd::memory;
 use jwksd::pki::files::{FileError, Files};
-use jwksd::pki::names::{CaName, CertificateName, ClientName, DnsPattern, ServerName};
+use jwksd::pki::names::{CaName, CertificateName, DnsPattern, ServerName};
 use jwksd::pki::{self, Ca, Issued, Lifetime, Purpose};
+use jwksd::san::San;
 use serde::Serialize;
 
 use super::Out;
@@ -67,7 +68,7 @@ enum Issue {
         name: CertificateName,
         /// What the caller is known by: a SPIFFE ID or a DNS name
         #[arg(long)]
-        san: ClientName,
+        san: San,
         #[command(flatten)]
         lifetime: LeafLifetime,
     },

@@ -21,7 +21,6 @@ use crate::claims::OWN_CLAIMS;
 use crate::duration;
 use crate::limits::Settings;
 use crate::policy::{Action, Caller, Grant, Identity, KeysetPattern};
-use crate::san::San;
 use crate::tls::{Files, Tables};
 
 /// A terabyte: larger numbers are slips.
@@ -498,7 +497,9 @@ impl RawCaller {
             (Some(uid), None, None, None) => uid_of(uid).map(Identity::Uid),
             (None, Some(gid), None, None) => gid_of(gid).map(Identity::Gid),
             (None, None, Some(digest), None) => digest_of(digest).map(Identity::TokenSha256),
-            (None, None, None, Some(san)) => San::parse(san).map(Identity::San).map_err(Into::into),
+            (None, None, None, Some(san)) => {
+                san.parse().map(Identity::San).map_err(ValueError::San)
+            }
             _ => Err(ValueError::Identity),
         };
         let identity = identity.map_err(|error| wrong(place, error))?;

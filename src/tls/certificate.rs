@@ -113,7 +113,7 @@ pub(super) fn is_ca(certificate: &CertificateDer<'_>) -> bool {
 /// What of a name can be a caller's: what is none cannot be in the configuration either.
 fn san(name: &GeneralName<'_>) -> Result<Option<San>, CertificateError> {
     let parsed = match name {
-        GeneralName::DNSName(text) | GeneralName::URI(text) => San::parse(text).ok(),
+        GeneralName::DNSName(text) | GeneralName::URI(text) => text.parse::<San>().ok(),
         GeneralName::Invalid(..) => return Err(CertificateError::Malformed),
         _ => None,
     };
