@@ -123,7 +123,7 @@ impl Ca {
     ///
     /// [`CaError`], where either is no such thing, they do not belong together, or the CA may not
     /// issue at `now`.
-    pub fn parse(certificate: &str, key: &str, now: Time) -> Result<Self, CaError> {
+    pub fn parse(certificate: &str, key: &[u8], now: Time) -> Result<Self, CaError> {
         let certificate = only_certificate(certificate)?;
         let (_, parsed) = x509_parser::parse_x509_certificate(&certificate)
             .map_err(|_| CaError::NotACertificate)?;
@@ -135,6 +135,7 @@ impl Ca {
         if now > not_after {
             return Err(CaError::Expired(not_after));
         }
+        let key = std::str::from_utf8(key).map_err(|_| CaError::NotAKey)?;
         let key = Zeroizing::new(KeyPair::from_pem(key).map_err(|_| CaError::NotAKey)?);
         if key.subject_public_key_info() != parsed.public_key().raw {
             return Err(CaError::OtherKey);

@@ -2,16 +2,17 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::Issued;
 use crate::folder;
+use crate::secret_file::{self, Reader, SecretFileError};
 
-/// What a certificate or a key file holds at most.
-const MAX_BYTES: u64 = 64 * 1024;
+/// The largest certificate that is read, in bytes.
+const LARGEST_CERTIFICATE: u64 = 64 * 1024;
 
 /// Why files were not made or read.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +23,7 @@ pub enum FileError {
     /// There is none.
     #[error("there is no {}", .0.display())]
     Missing(PathBuf),
-    /// A file cannot be read, or is no text.
+    /// The certificate cannot be read, or is no text.
     #[error("cannot read {}: {error}", path.display())]
     Read {
         /// The file.
@@ -38,18 +39,9 @@ pub enum FileError {
         /// Why.
         error: io::Error,
     },
-    /// Others can read the key.
-    #[error(
-        "{} can be read by others (mode {mode:03o}): chmod 600 it, or make another CA if someone \
-         may have read it",
-        path.display()
-    )]
-    Readable {
-        /// The file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
+    /// The key cannot be read, or not by its owner alone.
+    #[error("the CA's key {0}")]
+    Key(SecretFileError),
 }
 
 /// Where a certificate and its key are.
@@ -103,18 +95,32 @@ impl Files {
         Ok(())
     }
 
-    /// Reads certificate and key.
+    /// Reads a CA's certificate and key.
     ///
     /// # Errors
     ///
-    /// [`FileError`], also where others can read the key.
-    pub fn read(&self) -> Result<(String, Zeroizing<String>), FileError> {
-        let (certificate, _) = read(&self.certificate)?;
-        let (key, mode) = read(&self.key)?;
-        if mode & 0o077 != 0 {
-            return Err(FileError::Readable { path: self.key.clone(), mode });
-        }
-        Ok((certificate.to_string(), key))
+    /// [`FileError`], also where another owns the key or can read it.
+    pub fn read(&self) -> Result<(String, Zeroizing<Vec<u8>>), FileError> {
+        let certificate = self.read_certificate()?;
+        let key = secret_file::read(&self.key, Reader::User).map_err(|error| match error {
+            SecretFileError::Io { path, error } if error.kind() == io::ErrorKind::NotFound => {
+                FileError::Missing(path)
+            }
+            error => FileError::Key(error),
+        })?;
+        Ok((certificate, key))
+    }
+
+    fn read_certificate(&self) -> Result<String, FileError> {
+        let path = &self.certificate;
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => FileError::Missing(path.clone()),
+            _ => FileError::Read { path: path.clone(), error },
+        };
+        let file = File::open(path).map_err(failed)?;
+        let mut text = String::new();
+        file.take(LARGEST_CERTIFICATE).read_to_string(&mut text).map_err(failed)?;
+        Ok(text)
     }
 }
 
@@ -147,20 +153,6 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// What a file holds, and its mode.
-fn read(path: &Path) -> Result<(Zeroizing<String>, u32), FileError> {
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => FileError::Missing(path.to_owned()),
-        _ => FileError::Read { path: path.to_owned(), error },
-    };
-    let mut file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
-    // All at once: a buffer that grows would leave copies of the key.
-    let mut text = Zeroizing::new(String::with_capacity(64 * 1024));
-    Read::by_ref(&mut file).take(MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
-    Ok((text, mode))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,7 +174,7 @@ mod tests {
         let files = Files::new(&dir.path().join("pki"), "ca");
         files.write(&issued()).unwrap();
         let (certificate, key) = files.read().unwrap();
-        assert_eq!((certificate.as_str(), key.as_str()), ("certificate", "key"));
+        assert_eq!((certificate.as_bytes(), key.as_slice()), (&b"certificate"[..], &b"key"[..]));
     }
 
     #[test]

@@ -311,7 +311,11 @@ fn without_a_good_ca_nothing_is_issued() {
     fs::remove_file(place.path("pki/ca.key")).unwrap();
     makes_nothing(&place, &CLIENT, 1, &["there is no pki/ca.key"]);
     fs::write(place.path("pki/ca.key"), &key).unwrap();
-    makes_nothing(&place, &CLIENT, 1, &["pki/ca.key can be read by others", "chmod 600"]);
+    for (mode, who) in [(0o604, "everyone"), (0o640, "its group")] {
+        fs::set_permissions(place.path("pki/ca.key"), fs::Permissions::from_mode(mode)).unwrap();
+        let words = format!("the CA's key pki/ca.key can be read by {who}");
+        makes_nothing(&place, &CLIENT, 1, &[&words, "chmod 600"]);
+    }
     fs::set_permissions(place.path("pki/ca.key"), fs::Permissions::from_mode(0o600)).unwrap();
 
     for text in ["", "not a certificate", &key, &certificate.repeat(2)] {
