@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use self::names::{CaName, CertificateName, ServerName};
 use crate::san::San;
+use crate::tls::{Standing, Validity};
 
 /// How far back a certificate begins, for clocks that are behind.
 const BACKDATED: Duration = Duration::from_mins(5);
@@ -112,8 +113,7 @@ pub fn make_ca(name: &CaName, lifetime: Duration, now: Time) -> Result<Issued, P
 pub struct Ca {
     certificate: Vec<u8>,
     key: Zeroizing<KeyPair>,
-    not_before: Time,
-    not_after: Time,
+    validity: Validity,
 }
 
 impl Ca {
@@ -128,19 +128,18 @@ impl Ca {
         let (_, parsed) = x509_parser::parse_x509_certificate(&certificate)
             .map_err(|_| CaError::NotACertificate)?;
         check_may_issue(&parsed)?;
-        let (not_before, not_after) = validity(&parsed);
-        if now < not_before {
-            return Err(CaError::NotYet(not_before));
-        }
-        if now > not_after {
-            return Err(CaError::Expired(not_after));
+        let validity = Validity::of_parsed(&parsed);
+        match validity.at(now) {
+            Standing::NotYet => return Err(CaError::NotYet(validity.begins)),
+            Standing::Ended => return Err(CaError::Expired(validity.ends)),
+            Standing::Good | Standing::EndsSoon => {}
         }
         let key = std::str::from_utf8(key).map_err(|_| CaError::NotAKey)?;
         let key = Zeroizing::new(KeyPair::from_pem(key).map_err(|_| CaError::NotAKey)?);
         if key.subject_public_key_info() != parsed.public_key().raw {
             return Err(CaError::OtherKey);
         }
-        Ok(Self { certificate, key, not_before, not_after })
+        Ok(Self { certificate, key, validity })
     }
 
     /// Makes a key and a certificate for it that is valid from now on for `lifetime`, but no longer
@@ -158,8 +157,8 @@ impl Ca {
     ) -> Result<Issued, PkiError> {
         let key = Zeroizing::new(KeyPair::generate()?);
         let asked = whole_seconds(now + lifetime);
-        let expires_at = asked.min(self.not_after);
-        let not_before = now.before(BACKDATED).max(self.not_before);
+        let expires_at = asked.min(self.validity.ends);
+        let not_before = now.before(BACKDATED).max(self.validity.begins);
         let mut params = params(name.as_str(), not_before, expires_at)?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
@@ -228,13 +227,6 @@ fn check_may_issue(certificate: &X509Certificate<'_>) -> Result<(), CaError> {
         return Err(CaError::NotACa);
     }
     certificate.verify_signature(None).map_err(|_| CaError::NotItsOwn)
-}
-
-fn validity(certificate: &X509Certificate<'_>) -> (Time, Time) {
-    let time =
-        |seconds| Time::from_millis(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000));
-    let validity = certificate.validity();
-    (time(validity.not_before.timestamp()), time(validity.not_after.timestamp()))
 }
 
 /// Certificates know no fractions of a second.

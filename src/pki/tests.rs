@@ -34,9 +34,9 @@ fn a_certificate_begins_a_little_earlier_and_lasts_as_long_as_was_asked() {
     let leaf = issue(&parse(&made, &made, NOW).unwrap(), 3 * DAY, NOW);
     assert_eq!(leaf.lifetime, Lifetime::AsAsked);
     assert_eq!(leaf.expires_at, whole_seconds(NOW + 3 * DAY));
-    let (from, until) = look(&leaf, validity);
-    assert_eq!(from, whole_seconds(NOW.before(BACKDATED)));
-    assert_eq!(until, leaf.expires_at);
+    let validity = look(&leaf, Validity::of_parsed);
+    assert_eq!(validity.begins, whole_seconds(NOW.before(BACKDATED)));
+    assert_eq!(validity.ends, leaf.expires_at);
 }
 
 #[test]
@@ -46,15 +46,15 @@ fn nothing_is_valid_longer_than_its_ca() {
     let leaf = issue(&ca, 10 * DAY, NOW + DAY);
     assert_eq!(leaf.lifetime, Lifetime::CutToCa);
     assert_eq!(leaf.expires_at, made.expires_at);
-    assert_eq!(look(&leaf, validity).1, made.expires_at);
+    assert_eq!(look(&leaf, Validity::of_parsed).ends, made.expires_at);
 }
 
 #[test]
 fn a_ca_issues_until_its_last_second_and_not_before_its_first() {
     let made = ca(DAY);
     let at = |now| parse(&made, &made, now).map(|_| ()).err();
-    assert_eq!(at(made.expires_at), None);
-    let late = made.expires_at + Duration::from_millis(1);
+    assert_eq!(at(made.expires_at + Duration::from_millis(999)), None);
+    let late = made.expires_at + Duration::from_secs(1);
     assert_eq!(at(late), Some(CaError::Expired(made.expires_at)));
     let first = whole_seconds(NOW.before(BACKDATED));
     assert_eq!(at(first), None);

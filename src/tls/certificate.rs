@@ -60,13 +60,17 @@ impl Validity {
     ///
     /// [`CertificateError::Malformed`].
     pub fn of(certificate: &CertificateDer<'_>) -> Result<Self, CertificateError> {
-        let parsed = parse(certificate)?;
-        let validity = parsed.validity();
+        parse(certificate).map(|parsed| Self::of_parsed(&parsed))
+    }
+
+    /// The same of one that was parsed.
+    pub(crate) fn of_parsed(certificate: &X509Certificate<'_>) -> Self {
         let time = |seconds: i64| {
             Time::from_millis(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000))
         };
+        let validity = certificate.validity();
         let (begins, ends) = (validity.not_before.timestamp(), validity.not_after.timestamp());
-        Ok(Self { begins: time(begins), ends: time(ends) })
+        Self { begins: time(begins), ends: time(ends) }
     }
 
     /// How it stands at `now`. The last second belongs to it (RFC 5280, section 4.1.2.5).

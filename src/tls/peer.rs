@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jwksd_keystore::time::Time;
 use rustls::pki_types::CertificateDer;
 
-use super::certificate::{CertificateError, Validity, client_names};
+use super::certificate::{CertificateError, Standing, Validity, client_names};
 use super::handshake::unix_time;
 use super::listener::Tls;
 use crate::san::San;
@@ -77,7 +77,7 @@ impl PeerCertificate {
     }
 
     fn is_valid_at(&self, now: Time) -> bool {
-        (self.validity.begins.as_secs()..=self.validity.ends.as_secs()).contains(&now.as_secs())
+        !matches!(self.validity.at(now), Standing::NotYet | Standing::Ended)
     }
 }
 
