@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::app::{Answer, CALLERS, KEYSETS, TestApp, post};
-use crate::pki::Ca;
+use crate::dialer::Ca;
 use crate::tls::{BACKEND, Setup};
 use crate::token::{parts, verifies};
 

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::app::{CALLERS, KEYSETS, START, TestApp};
-use crate::pki::{Ca, Connection, Dialer, Folder, Leaf, address, der, sans, swap_link};
+use crate::dialer::{Ca, Connection, Dialer, Folder, Leaf, address, der, sans, swap_link};
 use crate::wire::Wire;
 
 pub(crate) const BACKEND: &str = "spiffe://example.org/backend";

@@ -109,21 +109,22 @@ impl Dialer {
     }
 
     pub(crate) async fn connect(&self, place: &Listen) -> Connection {
-        let stream = self.stream(place).await.unwrap();
+        self.open(place).await.unwrap()
+    }
+
+    /// Whether the listener refuses the certificate that is shown.
+    pub(crate) async fn is_refused(&self, place: &Listen) -> bool {
+        let Ok(mut connection) = self.open(place).await else { return true };
+        connection.sender.send_request(request("GET", "/", &[], &Value::Null)).await.is_err()
+    }
+
+    async fn open(&self, place: &Listen) -> std::io::Result<Connection> {
+        let stream = self.stream(place).await?;
         let server = stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned();
         let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         let driver = tokio::spawn(async move { drop(connection.await) });
-        Connection { sender, server, driver }
-    }
-
-    /// Whether the listener takes the certificate that is shown.
-    pub(crate) async fn is_refused(&self, place: &Listen) -> bool {
-        let Ok(stream) = self.stream(place).await else { return true };
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(async move { drop(connection.await) });
-        sender.send_request(request("GET", "/", &[], &Value::Null)).await.is_err()
+        Ok(Connection { sender, server, driver })
     }
 }
 
