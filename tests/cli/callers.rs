@@ -1,18 +1,9 @@
 //! Who may do what, by Unix socket and by bearer token.
 
-use std::net::TcpListener;
-
 use crate::output::Output;
-use crate::place::Place;
+use crate::place::{Place, SIGN, free_address};
 
 const ALL_ACTIONS: &str = r#"["sign-token", "read", "rotate", "revoke", "operate"]"#;
-const SIGN: [&str; 6] = ["sign", "default", "--claims", "{}", "--ttl", "15m"];
-
-/// A loopback address for the internal listener: the client needs to know the port beforehand.
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
-}
 
 /// The token and the lines for the configuration that `callers token` prints.
 fn made(printed: &str) -> (&str, &str) {

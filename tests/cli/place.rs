@@ -1,6 +1,7 @@
 //! A folder with a configuration, in which `jwksd` is run.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -45,6 +46,9 @@ name = "local"
 uid = "self"
 grants = [{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", "operate"] }]
 "#;
+
+/// Asks for a token of [`CONFIG`]'s first key set.
+pub(crate) const SIGN: [&str; 6] = ["sign", "default", "--claims", "{}", "--ttl", "15m"];
 
 /// A folder that is the working directory of every `jwksd` that is run in it.
 pub(crate) struct Place {
@@ -152,6 +156,11 @@ impl Place {
         daemon.wait_until_ready();
         daemon
     }
+}
+
+/// A loopback address for a listener on TCP: its client needs to know the port beforehand.
+pub(crate) fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// Waits until `look` sees something, or fails after ten seconds.

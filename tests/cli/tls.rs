@@ -1,15 +1,13 @@
 //! Listeners with TLS, reached by the command line.
 
 use std::fs::{Permissions, set_permissions};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::certificates::{Ca, Leaf};
 use crate::daemon::{Daemon, Signal};
 use crate::output::Output;
-use crate::place::{Place, wait_for};
+use crate::place::{Place, SIGN, free_address, wait_for};
 
-const SIGN: [&str; 6] = ["sign", "default", "--claims", "{}", "--ttl", "15m"];
 const ADMIN: &str = "spiffe://example.org/admin";
 
 /// A place whose internal and admin listeners are on TCP with TLS.
@@ -65,11 +63,6 @@ const TABLE: &str = r#"[NAME.tls]
 certificate = "server.pem"
 key = "server.key"
 client_ca = "clients.pem""#;
-
-/// The client needs to know the port beforehand.
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
 
 #[test]
 fn a_certificate_opens_both_listeners_to_the_command_line() {
