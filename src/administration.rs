@@ -20,7 +20,7 @@ use crate::gate::{Denied, Permit};
 use crate::health::Health;
 use crate::policy::Action;
 use crate::rotator::{Actor, Command, Handle, Outcome, ReloadError, StepError};
-use crate::tls::{Listeners, TlsError};
+use crate::tls::{OfListeners, TlsError};
 use crate::view;
 
 /// The longest reason of a revocation, in characters.
@@ -43,7 +43,7 @@ pub struct Administration {
     /// The configuration at the start, to tell what a change of it needs a restart for.
     pub started_with: Config,
     /// The TLS of the listeners.
-    pub tls: Arc<Listeners>,
+    pub tls: Arc<OfListeners>,
 }
 
 /// Why an admin did not get what was asked.

@@ -29,7 +29,7 @@ use crate::listeners::{Access, BindError, Bound, Passed, PassedError, SocketFile
 use crate::pool::{self, Pool};
 use crate::rings::Rings;
 use crate::rotator;
-use crate::tls::{Listeners, TlsError};
+use crate::tls::{OfListeners, TlsError};
 
 /// For how many seconds requests that are under way may go on after a stop was asked.
 const DRAIN_SECONDS: u64 = 10;
@@ -222,7 +222,7 @@ fn open(
 ) -> Result<Opened, StartError> {
     let seen = store.seen()?;
     let (wall, since_boot) = (clock.clone(), clock.clone());
-    let tls = Arc::new(Listeners::new(config.tls.read()?, &clock));
+    let tls = Arc::new(OfListeners::new(config.tls.read()?, &clock));
     let clock = Arc::new(LifecycleClock::new(clock, seen, config.smallest_skew()));
     let started_with = config.clone();
     let audit = Audit::open(config.audit.clone(), master_keys.clone(), wall)

@@ -19,7 +19,7 @@ use rustls::crypto::CryptoProvider;
 
 pub use self::certificate::{CertificateError, Standing, Validity, client_names};
 pub use self::client::{ClientFiles, ClientTls, ClientTlsError, alert};
-pub use self::listener::{Listeners, Prepared, Tables, Tls, TlsError, WATCH_EVERY};
+pub use self::listener::{OfListeners, Prepared, Tables, Tls, TlsError, WATCH_EVERY};
 pub use self::material::{Files, Material, MaterialError};
 pub use self::peer::{PeerCertificate, Untrusted};
 

@@ -31,7 +31,7 @@ pub struct Tables {
 }
 
 /// The TLS of the listeners that have a table.
-pub struct Listeners {
+pub struct OfListeners {
     /// Of the public listener.
     pub public: Option<Arc<Tls>>,
     /// Of the internal listener.
@@ -136,7 +136,7 @@ const PUBLIC: &str = "public.tls";
 const INTERNAL: &str = "internal.tls";
 const ADMIN: &str = "admin.tls";
 
-impl Listeners {
+impl OfListeners {
     /// The TLS of the listeners with what was read. Certificates are judged at the wall clock.
     #[must_use]
     pub fn new(prepared: Prepared, clock: &Arc<dyn Clock>) -> Self {
