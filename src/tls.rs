@@ -18,7 +18,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 
 pub use self::certificate::{CertificateError, Standing, Validity, client_names};
-pub use self::client::{ClientFiles, ClientTls, ClientTlsError, alert};
+pub use self::client::{ClientFiles, ClientTls, ClientTlsError, Shown, alert};
 pub use self::listener::{OfListeners, Prepared, Tables, Tls, TlsError, WATCH_EVERY};
 pub use self::material::{Files, Material, MaterialError};
 pub use self::peer::{PeerCertificate, Untrusted};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use jwksd::client::Client;
 use jwksd::config::{Endpoints, Listen};
-use jwksd::tls::{ClientFiles, ClientTls, Files};
+use jwksd::tls::{ClientFiles, ClientTls, Files, Shown};
 
 /// Where the bearer token for a TCP listener is taken from.
 const TOKEN_VARIABLE: &str = "JWKSD_TOKEN";
@@ -96,6 +96,7 @@ impl Connection {
             format!("{place} speaks TLS: name the CA of its certificate with --ca or JWKSD_CA")
         })?;
         let shown = self.client_certificate.clone().zip(self.client_key.clone());
+        let shown = shown.map(|(certificate, key)| Shown { certificate, key });
         Ok(ClientFiles { ca, shown })
     }
 }

@@ -29,8 +29,17 @@ pub struct ClientTls {
 pub struct ClientFiles {
     /// The CAs of the listener's certificate, in PEM.
     pub ca: PathBuf,
-    /// The client's certificate, with what leads to its CA, and its key, each in PEM.
-    pub shown: Option<(PathBuf, PathBuf)>,
+    /// What the client shows, if anything.
+    pub shown: Option<Shown>,
+}
+
+/// The files of what a client shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The client's certificate, with what leads to its CA, in PEM.
+    pub certificate: PathBuf,
+    /// Its key, in PEM.
+    pub key: PathBuf,
 }
 
 /// Why a client has no TLS.
@@ -61,7 +70,7 @@ impl ClientTls {
             .with_root_certificates(roots(&files.ca)?);
         let mut config = match &files.shown {
             None => builder.with_no_client_auth(),
-            Some((certificate, key)) => {
+            Some(Shown { certificate, key }) => {
                 let (certificate, key) = (certificate.clone(), key.clone());
                 let shown =
                     Material::read(&Files { certificate, key, client_ca: None }, Reader::User)?
