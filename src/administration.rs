@@ -3,7 +3,7 @@
 //! It knows no HTTP. Every method waits for the disk, so none is for a thread that serves requests.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jwksd_keystore::facts::Facts;
 use jwksd_keystore::id::{KeyId, KeysetName, Revision};
@@ -44,6 +44,8 @@ pub struct Administration {
     pub started_with: Config,
     /// The TLS of the listeners.
     pub tls: Arc<OfListeners>,
+    /// One reload at a time, so that configuration and TLS are of the same.
+    pub reloading: Mutex<()>,
 }
 
 /// Why an admin did not get what was asked.
@@ -228,12 +230,15 @@ impl Administration {
     }
 
     fn reload_for(&self, actor: Actor) -> Result<api::ReloadResponse, AdminError> {
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let config = Config::load(&self.config_path, self.clock.now().wall)?;
         let needs_restart = self.started_with.needs_restart(&config);
         let tls = config.tls.read()?;
         let before = self.custody.config();
         let changed = self.rotator.reload(config, actor)?;
         self.tls.put_in_force(tls, &self.health);
+        // What was read may have been written anew meanwhile.
+        self.tls.look(&self.health);
         let after = self.custody.config();
         let is_gone = |name: &&KeysetName| !after.keysets.contains_key(*name);
         let removed = before.keysets.keys().filter(is_gone).cloned().collect();

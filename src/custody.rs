@@ -59,6 +59,8 @@ pub struct Asker {
     recorder: Recorder,
     certificate: Option<Arc<PeerCertificate>>,
     allowance: Arc<Allowance>,
+    /// It is under way for as long as anything is done for it, also where its caller hung up.
+    slot: Arc<Slot>,
 }
 
 /// Why names in a certificate are nobody's.
@@ -205,26 +207,20 @@ impl Custody {
         }
     }
 
-    /// Begins a request of `caller`, recognised at `desk`. It is under way until the slot is dropped.
+    /// Begins a request of `caller`, recognised at `desk`. It is under way until what is returned,
+    /// and every slot of it, is dropped.
     ///
     /// # Errors
     ///
     /// [`Over`], which is recorded.
-    pub fn begin(
-        &self,
-        caller: Caller,
-        desk: Desk,
-        request_id: String,
-    ) -> Result<(Asker, Slot), Over> {
+    pub fn begin(&self, caller: Caller, desk: Desk, request_id: String) -> Result<Asker, Over> {
         let allowance = self.limits.of(&caller.name, desk);
         let slot = allowance.begin().inspect_err(|over| {
             let now = self.clock.now().wall;
             self.gate.note_over(&caller, desk, &over.to_string(), &request_id, now);
         })?;
-        Ok((
-            Asker { caller, request_id, recorder: Recorder::Worker, certificate: None, allowance },
-            slot,
-        ))
+        let (recorder, slot) = (Recorder::Worker, Arc::new(slot));
+        Ok(Asker { caller, request_id, recorder, certificate: None, allowance, slot })
     }
 
     /// Counts a request of someone unknown.
@@ -272,19 +268,30 @@ impl Custody {
     /// by the rest of a batch.
     #[must_use]
     pub fn asker_in_batch(&self, asker: &Asker, index: usize) -> Asker {
-        let config = self.config.load();
-        let is_same = |caller: &&Caller| caller.identity == asker.caller.identity;
-        let is_trusted = |certificate: &Arc<PeerCertificate>| certificate.names().is_ok();
-        let caller = config.callers.iter().find(is_same).cloned();
-        let caller = caller.filter(|_| asker.certificate.as_ref().is_none_or(is_trusted));
         let nobody = || Caller { grants: Vec::new(), ..asker.caller.clone() };
         Asker {
-            caller: caller.unwrap_or_else(nobody),
+            caller: self.caller_in_force(asker).unwrap_or_else(nobody),
             request_id: format!("{}.{index}", asker.request_id),
             recorder: Recorder::GivesWay,
-            certificate: asker.certificate.clone(),
-            allowance: asker.allowance.clone(),
+            ..asker.clone()
         }
+    }
+
+    /// The asker as the configuration in force has it, when its request is there at last: what was
+    /// taken away since it began counts no more. `None` if it is nobody now.
+    #[must_use]
+    pub fn asker_in_force(&self, asker: Asker) -> Option<Asker> {
+        let caller = self.caller_in_force(&asker)?;
+        Some(Asker { caller, ..asker })
+    }
+
+    fn caller_in_force(&self, asker: &Asker) -> Option<Caller> {
+        let is_same = |caller: &&Caller| caller.identity == asker.caller.identity;
+        if let Some(certificate) = &asker.certificate {
+            let named = self.caller_by_names(certificate.names().ok()?).ok();
+            return named.filter(|caller| is_same(&caller));
+        }
+        self.config.load().callers.iter().find(is_same).cloned()
     }
 
     /// Signs a token.
@@ -420,6 +427,12 @@ impl Asker {
     #[must_use]
     pub fn with_certificate(self, certificate: Arc<PeerCertificate>) -> Self {
         Self { certificate: Some(certificate), ..self }
+    }
+
+    /// What keeps its request under way.
+    #[must_use]
+    pub fn slot(&self) -> Arc<Slot> {
+        self.slot.clone()
     }
 
     /// The caller's name in the audit.

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
 /// Where systemd shows its credentials to a service.
@@ -72,7 +73,7 @@ pub enum Reader {
 /// [`SecretFileError`], which never says what the file holds.
 pub fn read(path: &Path, reader: Reader) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
     let failed = |error| SecretFileError::Io { path: path.to_owned(), error };
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     let own = rustix::process::geteuid().as_raw();
     if !may_own(metadata.uid(), own, reader) {
@@ -88,6 +89,13 @@ pub fn read(path: &Path, reader: Reader) -> Result<Zeroizing<Vec<u8>>, SecretFil
         return Err(SecretFileError::TooLarge(path.to_owned()));
     }
     Ok(bytes)
+}
+
+/// Opens a file, and nothing that would wait for someone else, as a pipe does.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let mode = Mode::empty();
+    let file = File::from(rustix::fs::open(path, OFlags::CLOEXEC | OFlags::NONBLOCK, mode)?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a file")) }
 }
 
 /// Whether `owner` may have a file that the user `own` reads.

@@ -5,7 +5,7 @@ mod listener;
 use std::io;
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use crate::listeners::{Access, BindError, Bound, Passed, PassedError, SocketFile
 use crate::pool::{self, Pool};
 use crate::rings::Rings;
 use crate::rotator;
-use crate::tls::{OfListeners, TlsError};
+use crate::tls::{Files, OfListeners, TlsError};
 
 /// For how many seconds requests that are under way may go on after a stop was asked.
 const DRAIN_SECONDS: u64 = 10;
@@ -111,6 +111,9 @@ pub enum SocketsError {
     /// A passed socket is at no place of the configuration.
     #[error(transparent)]
     Passed(#[from] PassedError),
+    /// A name such as `localhost` leads elsewhere.
+    #[error("{0} is not a loopback address, and a listener for callers or admins needs TLS there")]
+    NotLoopback(Listen),
 }
 
 /// Why there is no daemon.
@@ -163,11 +166,14 @@ impl Sockets {
             places.iter().map(bind).collect::<Result<Vec<_>, _>>()
         };
         let (internal, admin) = config.socket_access();
-        Ok(Self {
+        let sockets = Self {
             public: all(&config.public.listen, Access::Everyone)?,
             internal: all(&config.internal, internal)?,
             admin: all(&config.admin, admin)?,
-        })
+        };
+        check_loopback(&sockets.internal, config.tls.internal.as_ref())?;
+        check_loopback(&sockets.admin, config.tls.admin.as_ref())?;
+        Ok(sockets)
     }
 
     fn places(&self) -> Places {
@@ -177,6 +183,15 @@ impl Sockets {
             internal: places(&self.internal),
             admin: places(&self.admin),
         }
+    }
+}
+
+/// The configuration was judged by its words; what they led to is known only now.
+fn check_loopback(sockets: &[Bound], tls: Option<&Files>) -> Result<(), SocketsError> {
+    let elsewhere = sockets.iter().map(Bound::place).find(|place| !place.is_local());
+    match elsewhere {
+        Some(place) if tls.is_none() => Err(SocketsError::NotLoopback(place)),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -246,8 +261,17 @@ fn open(
     let (rotator, thread) = rotator::start(parts, seen)?;
     rotator.settle();
     check_signers(&custody, &clock, &health)?;
-    let administration =
-        Administration { custody, rotator, store, clock, health, config_path, started_with, tls };
+    let administration = Administration {
+        custody,
+        rotator,
+        store,
+        clock,
+        health,
+        config_path,
+        started_with,
+        tls,
+        reloading: Mutex::default(),
+    };
     Ok((Arc::new(administration), thread, audit))
 }
 

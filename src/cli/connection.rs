@@ -83,6 +83,9 @@ impl Connection {
             return Ok(Client::new(place, None));
         };
         if speaks == Speaks::Plain {
+            if !place.is_local() {
+                bail!("the bearer token would go to {place} in the clear: that listener needs TLS");
+            }
             return Ok(Client::new(place, Some(token()?)));
         }
         let host = address.rsplit_once(':').map_or("", |(host, _)| host);

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::body::Body;
-use super::identity::{RequestIds, identify};
+use super::identity::{RequestIds, identify, still};
 use super::internal::parsed;
 use super::openapi;
 use super::problem;
@@ -136,15 +136,26 @@ async fn act<W: Send + 'static, T: Serialize + Send + 'static>(
     let request_id = Some(asker.request_id.clone());
     let problem = match wanted {
         Err(problem) => problem,
-        Ok(wanted) => match web::block(move || act(&admin, &asker, wanted)).await {
+        Ok(wanted) => match web::block(move || carried_out(&admin, asker, wanted, act)).await {
             Ok(Ok(answer)) => {
                 return HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(answer);
             }
-            Ok(Err(error)) => problem::of_admin(&error),
+            Ok(Err(problem)) => problem,
             Err(_) => Problem::new(Code::Stopping, "the daemon is stopping"),
         },
     };
     problem::respond(&Problem { request_id, ..problem })
+}
+
+/// It may have waited: whoever was taken away meanwhile gets nothing.
+fn carried_out<W, T>(
+    admin: &Administration,
+    asker: Asker,
+    wanted: W,
+    act: impl FnOnce(&Administration, &Asker, W) -> Result<T, AdminError>,
+) -> Result<T, Problem> {
+    let asker = still(asker, &admin.custody)?;
+    act(admin, &asker, wanted).map_err(|error| problem::of_admin(&error))
 }
 
 /// What the path names, with the body as what the path takes.

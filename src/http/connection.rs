@@ -10,6 +10,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -103,7 +104,9 @@ pub(super) struct Connection {
     /// Whether the request that is under way is the last.
     is_last: Cell<bool>,
     /// What the request that is under way holds of its caller's limits.
-    slot: RefCell<Option<Slot>>,
+    slot: RefCell<Option<Arc<Slot>>>,
+    /// Whether a caller was recognised on it.
+    is_known: Cell<bool>,
 }
 
 /// Notes a connection when it comes in, and watches over it.
@@ -127,6 +130,7 @@ impl Connection {
             deadline,
             is_last: Cell::new(false),
             slot: RefCell::new(None),
+            is_known: Cell::new(false),
         }))
     }
 
@@ -144,14 +148,16 @@ impl Connection {
         }
     }
 
-    /// Keeps a slot until the answer is sent.
-    pub(super) fn hold(&self, slot: Slot) {
+    /// Keeps a known caller's slot until the answer is sent.
+    pub(super) fn hold(&self, slot: Arc<Slot>) {
+        self.is_known.set(true);
         self.slot.replace(Some(slot));
     }
 
-    /// Whether the request that is under way is the last.
+    /// Whether the request that is under way is the last: also where callers are known and nobody
+    /// was, so that strangers keep no connection.
     pub(super) fn is_last(&self) -> bool {
-        self.is_last.get()
+        self.is_last.get() || (self.desk().is_some() && !self.is_known.get())
     }
 
     /// Takes no request after the one that is under way.

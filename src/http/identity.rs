@@ -82,8 +82,8 @@ pub fn identify(
     let caller = known.map_err(|detail| stranger(request, custody, detail))?;
     let (connection, desk) = desk_of(request)?;
     let begun = custody.begin(caller, desk, ids.next());
-    let (asker, slot) = begun.map_err(|over| problem::of_over(&over))?;
-    connection.hold(slot);
+    let asker = begun.map_err(|over| problem::of_over(&over))?;
+    connection.hold(asker.slot());
     Ok(match request.conn_data::<Shown>() {
         Some(Ok(certificate)) => asker.with_certificate(certificate.clone()),
         Some(Err(_)) | None => asker,
@@ -126,6 +126,17 @@ fn stranger(request: &HttpRequest, custody: &Custody, detail: String) -> Problem
         })
     });
     counted.err().unwrap_or_else(|| Problem::new(Code::UnknownCaller, detail))
+}
+
+/// Looks at the asker anew when its request is there, which may be long after it began.
+///
+/// # Errors
+///
+/// [`Code::UnknownCaller`].
+pub(super) fn still(asker: Asker, custody: &Custody) -> Result<Asker, Problem> {
+    custody.asker_in_force(asker).ok_or_else(|| {
+        Problem::new(Code::UnknownCaller, "the caller was taken away while the request was sent")
+    })
 }
 
 /// The connection, and where it is that callers are known.

@@ -6,7 +6,7 @@ use actix_web::web::{Data, Path, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::body::{passed_over, received_json};
-use super::identity::{RequestIds, identify};
+use super::identity::{RequestIds, identify, still};
 use super::openapi;
 use super::problem;
 use super::routes::Routes;
@@ -53,9 +53,10 @@ async fn token(
             return Err(problem);
         }
     };
-    let with_id =
-        |problem: Problem| Problem { request_id: Some(asker.request_id.clone()), ..problem };
+    let request_id = asker.request_id.clone();
+    let with_id = |problem: Problem| Problem { request_id: Some(request_id.clone()), ..problem };
     let body = received_json(request, body).await.map_err(&with_id)?;
+    let asker = still(asker, custody).map_err(&with_id)?;
     let wanted: TokenRequest<'_> = parsed(&body).map_err(&with_id)?;
     let keyset = super::admin::keyset_name(keyset).map_err(&with_id)?;
     let signed = custody

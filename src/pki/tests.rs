@@ -142,6 +142,13 @@ fn no_error_says_what_a_key_file_holds() {
     }
 }
 
+/// What the signature of a certificate covers: around it, more than one encoding is read as the same.
+fn signed_part(pem: &str) -> Vec<u8> {
+    let der = only_certificate(pem).unwrap();
+    let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
+    certificate.tbs_certificate.as_ref().to_vec()
+}
+
 proptest! {
     #[test]
     fn no_text_makes_a_ca_panic(certificate in "\\PC*", cut in 0..600_usize, to in any::<u8>()) {
@@ -151,9 +158,8 @@ proptest! {
         let mut bytes = made.certificate.clone().into_bytes();
         let at = cut % bytes.len();
         bytes[at] = to;
-        if let (Ok(text), Ok(changed)) = (String::from_utf8(bytes), only_certificate(&made.certificate)) {
-            let same = only_certificate(&text).is_ok_and(|der| der == changed);
-            prop_assert_eq!(Ca::parse(&text, made.key.as_bytes(), NOW).is_ok(), same);
+        if let Ok(text) = String::from_utf8(bytes) && Ca::parse(&text, made.key.as_bytes(), NOW).is_ok() {
+            prop_assert_eq!(signed_part(&text), signed_part(&made.certificate));
         }
     }
 }

@@ -109,6 +109,16 @@ pub fn client_names(certificate: &CertificateDer<'_>) -> Result<Vec<San>, Certif
     names.iter().filter_map(|name| san(name).transpose()).collect()
 }
 
+/// Whether a certificate may be shown by a server: it names no uses, or that one (RFC 5280, section
+/// 4.2.1.12).
+pub(super) fn is_for_servers(certificate: &CertificateDer<'_>) -> bool {
+    parse(certificate).is_ok_and(|parsed| match parsed.extended_key_usage() {
+        Ok(Some(uses)) => uses.value.any || uses.value.server_auth,
+        Ok(None) => true,
+        Err(_) => false,
+    })
+}
+
 /// Whether a certificate says that its key may sign others (RFC 5280, section 4.2.1.9).
 pub(super) fn is_ca(certificate: &CertificateDer<'_>) -> bool {
     parse(certificate).is_ok_and(|parsed| parsed.is_ca())

@@ -13,9 +13,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::material::{self, Files, Material, MaterialError};
+use super::material::{self, MaterialError};
 use super::provider;
-use crate::secret_file::Reader;
 
 /// Which listener a client trusts, and what it shows.
 #[derive(Clone)]
@@ -71,12 +70,8 @@ impl ClientTls {
         let mut config = match &files.shown {
             None => builder.with_no_client_auth(),
             Some(Shown { certificate, key }) => {
-                let (certificate, key) = (certificate.clone(), key.clone());
-                let shown =
-                    Material::read(&Files { certificate, key, client_ca: None }, Reader::User)?
-                        .shown;
-                let shown = SingleCertAndKey::from(Arc::unwrap_or_clone(shown));
-                builder.with_client_cert_resolver(Arc::new(shown))
+                let shown = material::to_show(certificate, key)?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(shown)))
             }
         };
         config.resumption = Resumption::disabled();

@@ -231,11 +231,31 @@ impl Tls {
                 self.forgive(&mut watch, health);
                 self.tell_validity(&mut watch, health);
             }
-            Err(error) => {
-                self.blame(&mut watch, &error, health);
-                self.tell_validity(&mut watch, health);
-            }
+            Err(error) => self.take_clients_alone(&mut watch, &error, health),
         }
+    }
+
+    /// Leaves what is shown in force, because of `error`, and takes the CAs of clients all the same:
+    /// one that was taken away must be gone. If they cannot be read, that is no mere warning.
+    fn take_clients_alone(&self, watch: &mut Watch, error: &MaterialError, health: &Health) {
+        let found = self.current.load().material.with_clients_of(&watch.files);
+        let about_clients = format!("{} client_ca", self.table);
+        match found {
+            Ok(clients) => {
+                health.clear(&about_clients);
+                if let Some(material) = clients {
+                    self.replace(material);
+                    tracing::info!("{}: other CAs of clients are in force", self.table);
+                }
+            }
+            Err(error) if watch.failed.is_some() => {
+                let why = format!("{error}; clients of the CAs before are let in");
+                health.report(about_clients, why);
+            }
+            Err(_) => {}
+        }
+        self.blame(watch, error, health);
+        self.tell_validity(watch, health);
     }
 
     /// What the files hold, if it is another than what is in force.
@@ -248,11 +268,19 @@ impl Tls {
     }
 
     fn take(&self, watch: &mut Watch, material: Material, health: &Health) {
-        let current = self.current.load();
+        let (now, current) = (self.now(), self.current.load());
+        if !material.is_valid_at(now) && current.material.is_valid_at(now) {
+            let path = watch.files.certificate.clone();
+            let why = material.warning(now).unwrap_or_default();
+            return self.take_clients_alone(
+                watch,
+                &MaterialError::NotValidNow { path, why },
+                health,
+            );
+        }
         if material.digest != current.material.digest {
             let ends = material.validity.ends;
-            let generation = current.generation + 1;
-            self.current.store(Arc::new(InForce { material, generation }));
+            self.replace(material);
             tracing::info!(
                 "{}: new files are in force; the certificate ends at {ends}",
                 self.table
@@ -262,8 +290,14 @@ impl Tls {
         self.tell_validity(watch, health);
     }
 
+    fn replace(&self, material: Material) {
+        let generation = self.current.load().generation + 1;
+        self.current.store(Arc::new(InForce { material, generation }));
+    }
+
     fn forgive(&self, watch: &mut Watch, health: &Health) {
         watch.failed = None;
+        health.clear(&format!("{} client_ca", self.table));
         health.clear(&self.about_files());
     }
 

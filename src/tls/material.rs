@@ -1,7 +1,6 @@
 //! What a listener shows and trusts, from the files of its table: taken only as a whole.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,7 +48,10 @@ pub struct Material {
 
 /// Of the content of a listener's files: it differs where any of them does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Digest([u8; 32]);
+pub(super) struct Digest {
+    shown: [u8; 32],
+    clients: [u8; 32],
+}
 
 /// Why the files of a listener cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +76,17 @@ pub enum MaterialError {
     /// Not a private key.
     #[error("{} has no private key in PEM that can be used without a passphrase", .0.display())]
     NoKey(PathBuf),
+    /// The certificate is not one of a server.
+    #[error("the certificate {} is not for servers (serverAuth)", .0.display())]
+    NotForServers(PathBuf),
+    /// The certificate cannot be shown now, and the one before can.
+    #[error("{}: {why}", path.display())]
+    NotValidNow {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The key is another's.
     #[error("the key {} is not that of the certificate {}", key.display(), certificate.display())]
     Mismatch {
@@ -122,8 +135,10 @@ impl Contents {
     }
 
     pub(super) fn digest(&self) -> Digest {
-        let ca = self.client_ca.as_deref().map_or([0; 32], sha256);
-        Digest(sha256(&[sha256(&self.certificate), sha256(&self.key), ca].concat()))
+        Digest {
+            shown: sha256(&[sha256(&self.certificate), sha256(&self.key)].concat()),
+            clients: digest_of_clients(self.client_ca.as_deref()),
+        }
     }
 }
 
@@ -142,12 +157,34 @@ impl Material {
         let validity = chain.first().and_then(|first| Validity::of(first).ok());
         let validity =
             validity.ok_or_else(|| MaterialError::NoCertificate(files.certificate.clone()))?;
+        if !chain.first().is_some_and(certificate::is_for_servers) {
+            return Err(MaterialError::NotForServers(files.certificate.clone()));
+        }
         let shown = certified(chain, &contents.key, files)?;
         let clients = match (&contents.client_ca, &files.client_ca) {
             (Some(pem), Some(path)) => Some(verifier(pem, path)?),
             (None, _) | (_, None) => None,
         };
         Ok(Self { shown: Arc::new(shown), validity, clients, digest: contents.digest() })
+    }
+
+    /// The same with the CAs of clients as they are now, if they are others: they count whatever is
+    /// wrong with the other files.
+    pub(super) fn with_clients_of(&self, files: &Files) -> Result<Option<Self>, MaterialError> {
+        let Some(path) = &files.client_ca else { return Ok(None) };
+        let pem = read(path)?;
+        let clients = digest_of_clients(Some(&pem));
+        let digest = Digest { clients, ..self.digest };
+        if digest == self.digest {
+            return Ok(None);
+        }
+        let clients = Some(verifier(&pem, path)?);
+        Ok(Some(Self { shown: self.shown.clone(), validity: self.validity, clients, digest }))
+    }
+
+    /// Whether the certificate is worth showing.
+    pub(super) fn is_valid_at(&self, now: Time) -> bool {
+        !matches!(self.validity.at(now), Standing::NotYet | Standing::Ended)
     }
 
     /// What is worth saying of how long the certificate is valid.
@@ -169,16 +206,27 @@ impl fmt::Debug for Material {
     }
 }
 
+fn digest_of_clients(pem: Option<&[u8]>) -> [u8; 32] {
+    pem.map_or([0; 32], sha256)
+}
+
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, MaterialError> {
     let failed = |error| MaterialError::Read { path: path.to_owned(), error };
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed)?;
+    let file = secret_file::open(path).map_err(failed)?;
     // One more byte tells that the file is larger.
     let count = file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
     if count as u64 > LARGEST_FILE {
         return Err(MaterialError::TooLarge(path.to_owned()));
     }
     Ok(bytes)
+}
+
+/// What a client shows.
+pub(super) fn to_show(certificate: &Path, key: &Path) -> Result<CertifiedKey, MaterialError> {
+    let files = Files { certificate: certificate.to_owned(), key: key.to_owned(), client_ca: None };
+    let contents = Contents::read(&files, Reader::User)?;
+    certified(certificates(&contents.certificate, certificate)?, &contents.key, &files)
 }
 
 /// The certificates of a PEM file, of which there must be one.
@@ -243,6 +291,8 @@ fn verifier(pem: &[u8], path: &Path) -> Result<Arc<dyn ClientCertVerifier>, Mate
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]

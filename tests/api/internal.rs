@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::app::{CALLERS, HOUR, KEYSETS, TestApp};
 use crate::token::{parts, verifies};
+use crate::wire::Wire;
 
 async fn refused(app: &TestApp, body: Value) -> (u16, Code) {
     let problem = app.try_sign("default", body).await.unwrap_err();
@@ -252,4 +253,24 @@ async fn a_set_out_of_the_configuration_signs_no_more() {
     );
     app.advance(HOUR + HOUR).await;
     assert_eq!(app.get("/old/.well-known/jwks.json").await.status, 404);
+}
+
+#[actix_web::test]
+async fn a_caller_that_is_taken_away_while_it_sends_its_request_gets_nothing() {
+    let app = TestApp::start().await;
+    let mut wire = Wire::to(&app.daemon.internal).await;
+    let body = br#"{"claims":{},"ttl":"15m"}"#;
+    let head = format!(
+        "POST /v1/keysets/default/tokens HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    wire.send(head.as_bytes()).await;
+    wire.send(&body[..1]).await;
+    // Whoever is answered over a later connection comes after it.
+    app.sign("default").await;
+    app.configure(KEYSETS, &CALLERS.replace("sign-token", "read"));
+    let _: Value = app.admin_post("/v1/reload", json!({})).await.unwrap();
+    wire.send(&body[1..]).await;
+    let (head, _) = wire.answer().await;
+    assert!(head.starts_with("HTTP/1.1 403"), "{head}");
 }

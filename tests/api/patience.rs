@@ -37,7 +37,13 @@ fn places(app: &TestApp) -> Vec<Listen> {
 fn any_request(place: &Listen) -> &'static str {
     match place {
         Listen::Tcp(_) => "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n",
-        Listen::Unix(_) => "GET /v1/keysets HTTP/1.1\r\nhost: test\r\n\r\n",
+        // Of a caller that is known: nobody else's connection is kept.
+        Listen::Unix(path) if path.ends_with("admin.sock") => {
+            "GET /v1/keysets HTTP/1.1\r\nhost: test\r\n\r\n"
+        }
+        Listen::Unix(_) => {
+            "POST /v1/keysets/default/tokens HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n"
+        }
     }
 }
 
@@ -236,4 +242,21 @@ async fn strangers_on_the_network_take_no_connection_from_unix_sockets() {
     app.sign("default").await;
     app.show("default").await;
     assert!(strangers.iter().all(|stranger| !stranger.has_said_something()));
+}
+
+#[actix_web::test]
+async fn strangers_keep_no_connection_and_known_callers_do() {
+    let app = hasty().await;
+    let place = app.daemon.internal.clone();
+    let document = b"GET /openapi.json HTTP/1.1\r\nhost: test\r\n\r\n";
+    let mut wire = Wire::to(&place).await;
+    wire.send(document).await;
+    assert!(wire.answer().await.0.contains("connection: close"));
+    wire.closed().await;
+
+    let mut wire = Wire::to(&place).await;
+    for request in [any_request(&place).as_bytes(), document] {
+        wire.send(request).await;
+        assert!(!wire.answer().await.0.contains("connection: close"));
+    }
 }

@@ -519,3 +519,66 @@ async fn a_certificate_that_ends_soon_is_a_warning_and_one_that_has_ended_a_prob
     let status = setup.status().await;
     assert_eq!((&status["warnings"], &status["ready"]), (&json!([]), &json!(false)));
 }
+
+#[actix_web::test]
+async fn an_expired_certificate_does_not_take_the_place_of_a_good_one() {
+    let setup = Setup::start().await;
+    let old = setup.connect(None).await.server;
+    let expired = setup.ours.issue(|params| {
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    });
+    setup.files.write("cert.pem", &expired.certificate);
+    setup.files.write("key.pem", &expired.key);
+    setup.look();
+    setup.look();
+    assert_eq!(setup.connect(None).await.server, old);
+    let status = setup.status().await;
+    assert_eq!(status["ready"], true);
+    assert!(status["warnings"].to_string().contains("expired at 2021"), "{status}");
+}
+
+#[actix_web::test]
+async fn a_certificate_for_clients_is_not_shown_by_a_listener() {
+    let setup = Setup::start().await;
+    let old = setup.connect(None).await.server;
+    let wrong = setup.ours.client(&["localhost"]);
+    setup.files.write("cert.pem", &wrong.certificate);
+    setup.files.write("key.pem", &wrong.key);
+    let problem = setup.reload().await.unwrap_err();
+    assert!(problem.detail.contains("is not for servers"), "{problem:?}");
+    assert_eq!(setup.connect(None).await.server, old);
+}
+
+#[actix_web::test]
+async fn a_ca_that_is_taken_away_counts_whatever_is_wrong_with_the_key() {
+    let setup = Setup::start().await;
+    let leaf = setup.clients.client(&[BACKEND]);
+    let mut kept = setup.connect(Some(&leaf)).await;
+    assert_eq!(kept.sign().await, 200);
+    setup.files.write("key.pem", "no key");
+    setup.files.write_cas(&[&Ca::new("others")]);
+    setup.look();
+    assert_eq!(kept.sign().await, 401);
+    assert!(setup.refuses(&leaf).await);
+    // Nothing that can be trusted is no reason to trust what was: it cannot be overlooked.
+    setup.files.write("ca.pem", "");
+    setup.look();
+    setup.look();
+    let status = setup.status().await;
+    assert_eq!(status["ready"], false);
+    assert!(status["problems"].to_string().contains("client_ca"), "{status}");
+}
+
+#[actix_web::test]
+async fn a_pipe_in_place_of_a_file_holds_nothing_up() {
+    let setup = Setup::start().await;
+    let ca = setup.files.path("ca.pem");
+    std::fs::remove_file(&ca).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &ca, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    setup.look();
+    setup.look();
+    let status = setup.status().await;
+    assert!(status["problems"].to_string().contains("is not a file"), "{status}");
+}

@@ -422,24 +422,24 @@ fn with_json_programs_learn_what_was_made_and_no_key_is_shown() {
 }
 
 #[test]
-fn while_a_key_is_in_memory_no_core_can_be_left() {
+fn before_a_key_is_read_it_is_seen_to_that_no_core_can_be_left() {
     let place = issued();
-    let (path, key) = (place.path("pki/ca.key"), place.read("pki/ca.key"));
+    let (path, certificate) = (place.path("pki/ca.pem"), place.read("pki/ca.pem"));
     fs::remove_file(&path).unwrap();
-    // Reading the key waits for someone who writes it: meanwhile it can be looked at.
+    // Reading waits for someone who writes: meanwhile it can be looked at.
     Output::of(Command::new("mkfifo").args(["-m", "600"]).arg(&path)).ok();
     let script = r#"ulimit -S -c "$(ulimit -H -c)"; exec "$0" pki issue client more --san a.b"#;
     let mut shell = Command::new("sh");
     shell.args(["-c", script, env!("CARGO_BIN_EXE_jwksd")]);
     let mut issue = place.settle(shell).stdout(Stdio::null()).spawn().unwrap();
-    let mut writer = wait_for("the CA's key to be read", || {
+    let mut writer = wait_for("the CA to be read", || {
         let no_waiting = i32::try_from(OFlags::NONBLOCK.bits()).unwrap();
         OpenOptions::new().write(true).custom_flags(no_waiting).open(&path).ok()
     });
     let limits = fs::read_to_string(format!("/proc/{}/limits", issue.id())).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"]);
-    writer.write_all(key.as_bytes()).unwrap();
+    writer.write_all(certificate.as_bytes()).unwrap();
     drop(writer);
     assert!(issue.wait().unwrap().success());
     assert!(place.has("pki/more.pem"));
