@@ -192,8 +192,9 @@ fn ca_text(folder: &Path, made: &Made) -> String {
 
 fn server_text(made: &Made) -> String {
     format!(
-        "{}Put this into the configuration. [admin.tls] takes the same, [public.tls] no client_ca.\n\n\
-         [internal.tls]\ncertificate = {}\nkey = {}\nclient_ca = {}\n\nClients have to trust the CA: \
+        "{}Put this into the configuration, with a TCP place in `listen` of [internal], such as \
+         \"0.0.0.0:8443\",\nand restart the daemon. [admin.tls] takes the same, [public.tls] no \
+         client_ca.\n\n[internal.tls]\ncertificate = {}\nkey = {}\nclient_ca = {}\n\nClients have to trust the CA: \
          curl --cacert {} …\n",
         made.head("a server certificate"),
         quoted(&made.certificate),

@@ -18,7 +18,7 @@ const LARGEST_CERTIFICATE: u64 = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// There is one already.
-    #[error("{} already exists: nothing was made", .0.display())]
+    #[error("{} already exists: nothing was made; move it and its other half away first", .0.display())]
     Exists(PathBuf),
     /// There is none.
     #[error("there is no {}", .0.display())]
