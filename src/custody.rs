@@ -273,7 +273,9 @@ impl Custody {
             caller: self.caller_in_force(asker).unwrap_or_else(nobody),
             request_id: format!("{}.{index}", asker.request_id),
             recorder: Recorder::GivesWay,
-            ..asker.clone()
+            certificate: asker.certificate.clone(),
+            allowance: asker.allowance.clone(),
+            slot: asker.slot.clone(),
         }
     }
 

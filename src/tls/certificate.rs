@@ -87,6 +87,12 @@ impl Validity {
             Standing::Good
         }
     }
+
+    /// Whether a certificate is valid at `now`.
+    #[must_use]
+    pub fn holds_at(&self, now: Time) -> bool {
+        !matches!(self.at(now), Standing::NotYet | Standing::Ended)
+    }
 }
 
 /// The names of a client's certificate by which a caller can be known.

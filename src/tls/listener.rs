@@ -239,10 +239,9 @@ impl Tls {
     /// one that was taken away must be gone. If they cannot be read, that is no mere warning.
     fn take_clients_alone(&self, watch: &mut Watch, error: &MaterialError, health: &Health) {
         let found = self.current.load().material.with_clients_of(&watch.files);
-        let about_clients = format!("{} client_ca", self.table);
         match found {
             Ok(clients) => {
-                health.clear(&about_clients);
+                health.clear(&self.about_clients());
                 if let Some(material) = clients {
                     self.replace(material);
                     tracing::info!("{}: other CAs of clients are in force", self.table);
@@ -250,7 +249,7 @@ impl Tls {
             }
             Err(error) if watch.failed.is_some() => {
                 let why = format!("{error}; clients of the CAs before are let in");
-                health.report(about_clients, why);
+                health.report(self.about_clients(), why);
             }
             Err(_) => {}
         }
@@ -269,7 +268,7 @@ impl Tls {
 
     fn take(&self, watch: &mut Watch, material: Material, health: &Health) {
         let (now, current) = (self.now(), self.current.load());
-        if !material.is_valid_at(now) && current.material.is_valid_at(now) {
+        if !material.validity.holds_at(now) && current.material.validity.holds_at(now) {
             let path = watch.files.certificate.clone();
             let why = material.warning(now).unwrap_or_default();
             return self.take_clients_alone(
@@ -297,7 +296,7 @@ impl Tls {
 
     fn forgive(&self, watch: &mut Watch, health: &Health) {
         watch.failed = None;
-        health.clear(&format!("{} client_ca", self.table));
+        health.clear(&self.about_clients());
         health.clear(&self.about_files());
     }
 
@@ -329,6 +328,10 @@ impl Tls {
             }
             watch.told = warning;
         }
+    }
+
+    fn about_clients(&self) -> String {
+        format!("{} client_ca", self.table)
     }
 
     fn about_files(&self) -> String {

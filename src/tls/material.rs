@@ -182,11 +182,6 @@ impl Material {
         Ok(Some(Self { shown: self.shown.clone(), validity: self.validity, clients, digest }))
     }
 
-    /// Whether the certificate is worth showing.
-    pub(super) fn is_valid_at(&self, now: Time) -> bool {
-        !matches!(self.validity.at(now), Standing::NotYet | Standing::Ended)
-    }
-
     /// What is worth saying of how long the certificate is valid.
     #[must_use]
     pub fn warning(&self, now: Time) -> Option<String> {

@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use jwksd_keystore::time::Time;
 use rustls::pki_types::CertificateDer;
 
-use super::certificate::{CertificateError, Standing, Validity, client_names};
+use super::certificate::{CertificateError, Validity, client_names};
 use super::handshake::unix_time;
 use super::listener::Tls;
 use crate::san::San;
@@ -64,7 +63,7 @@ impl PeerCertificate {
     pub fn names(&self) -> Result<&[San], Untrusted> {
         let (now, in_force) = (self.tls.now(), self.tls.in_force());
         let is_known = self.verified_in.load(Ordering::Relaxed) == in_force.generation;
-        if is_known && self.is_valid_at(now) {
+        if is_known && self.validity.holds_at(now) {
             return Ok(&self.names);
         }
         let untrusted = |error: &dyn fmt::Display| Untrusted(error.to_string());
@@ -74,10 +73,6 @@ impl PeerCertificate {
         in_force.verify(end_entity, issuers, unix_time(now)).map_err(|error| untrusted(&error))?;
         self.verified_in.store(in_force.generation, Ordering::Relaxed);
         Ok(&self.names)
-    }
-
-    fn is_valid_at(&self, now: Time) -> bool {
-        !matches!(self.validity.at(now), Standing::NotYet | Standing::Ended)
     }
 }
 
