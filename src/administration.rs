@@ -363,7 +363,9 @@ fn rotated(keyset: &KeysetName, expect: KeyId, outcome: &Outcome) -> api::Rotate
             (*to, Some(*activates), *refused_until)
         }
         Answer::AlreadyRotated { active } => (*active, activation(&outcome.set, *active), None),
-        Answer::Done => (Number::NONE, None, None),
+        Answer::Done | Answer::Imported { .. } | Answer::Trusted { .. } => {
+            (Number::NONE, None, None)
+        }
     };
     api::RotateResponse {
         keyset: keyset.clone(),

@@ -10,7 +10,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jwksd_keystore::algorithm::Algorithm;
 use jwksd_keystore::crypto;
 use jwksd_keystore::id::{KeyId, KeysetName, Revision};
-use jwksd_keystore::lifecycle::{Departure, Life, Number, PlannedBy};
+use jwksd_keystore::lifecycle::{Departure, Life, Number, Origin, PlannedBy};
 use jwksd_keystore::seal::{MasterKeys, Place, Sealed};
 use jwksd_keystore::store::{
     Change, Loaded, MemoryRows, MemoryStore, Record, Store, StoreError, Tombstone,
@@ -157,5 +157,7 @@ fn life(number: Number) -> Life {
         may_have_signed: true,
         ended: None,
         retires: None,
+        origin: Origin::Generated,
+        exported: None,
     }
 }

@@ -28,7 +28,7 @@ use crate::algorithm::Algorithm;
 use crate::facts::Facts;
 use crate::time::{Time, millis};
 
-pub use plan::{Answer, Intent, Now, Plan, Refusal, RotateAt, Step};
+pub use plan::{Answer, Intent, LONGEST_TRUST, Now, Plan, Refusal, Replaceable, RotateAt, Step};
 pub use planner::plan;
 
 /// The serial number of a key in its set. Numbers are never used again.
@@ -84,8 +84,37 @@ pub struct Life {
     pub may_have_signed: bool,
     /// When it stopped to sign for good. Its secret was erased in the same commit.
     pub ended: Option<Time>,
-    /// When it leaves the JWK Set. Set together with `ended`; nothing recomputes it.
+    /// When it leaves the JWK Set. Set together with `ended`; nothing recomputes it, but for a
+    /// trusted key of which an admin says otherwise.
     pub retires: Option<Time>,
+    /// Where it came from.
+    #[serde(default, skip_serializing_if = "Origin::is_generated")]
+    pub origin: Origin,
+    /// When its public half was first given out in a form that nobody fetches again, such as PEM,
+    /// while it was pending: whoever took it has this key in place when it activates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exported: Option<Time>,
+}
+
+/// Where a key came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// The daemon made it.
+    #[default]
+    Generated,
+    /// An admin imported it to sign with.
+    Imported,
+    /// An admin imported its public half, so that tokens of another issuer verify. It never signs
+    /// here: it ended when it came.
+    Trusted,
+}
+
+impl Origin {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_generated(&self) -> bool {
+        *self == Self::Generated
+    }
 }
 
 /// Who decided when a key activates.
@@ -137,6 +166,13 @@ pub enum State {
 }
 
 impl Life {
+    /// Whether it is or was a key that signs here. Rules that look for the key before another, or
+    /// for the last that signed, pass over those that never do.
+    #[must_use]
+    pub fn is_signing_key(&self) -> bool {
+        self.origin != Origin::Trusted
+    }
+
     /// The state of the key at `now`.
     #[must_use]
     pub fn state_at(&self, now: Time) -> State {
@@ -268,6 +304,12 @@ impl Keyset {
                 life.ended = Some(*ended);
                 life.retires = Some(*retires);
             }),
+            Step::TrustUntil { number, retires } => {
+                self.change(*number, |life| life.retires = Some(*retires));
+            }
+            Step::NoteExport { number, exported } => {
+                self.change(*number, |life| life.exported = Some(*exported));
+            }
             Step::Bury { number, .. } => self.lives.retain(|life| life.number != *number),
         }
     }

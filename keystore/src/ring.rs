@@ -273,7 +273,7 @@ mod tests {
     use super::*;
     use crate::crypto;
     use crate::facts::tests::facts;
-    use crate::lifecycle::{Life, PlannedBy};
+    use crate::lifecycle::{Life, Origin, PlannedBy};
     use crate::seal::tests::master_keys;
 
     fn at(millis: u64) -> Time {
@@ -294,6 +294,8 @@ mod tests {
             may_have_signed: false,
             ended: None,
             retires: None,
+            origin: Origin::Generated,
+            exported: None,
         }
     }
 

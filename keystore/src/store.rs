@@ -332,7 +332,7 @@ mod tests {
     use super::*;
     use crate::algorithm::Algorithm;
     use crate::crypto::samples;
-    use crate::lifecycle::PlannedBy;
+    use crate::lifecycle::{Origin, PlannedBy};
     use crate::seal::tests::master_keys;
 
     fn life(algorithm: Algorithm) -> Life {
@@ -353,6 +353,8 @@ mod tests {
             may_have_signed: true,
             ended: None,
             retires: None,
+            origin: Origin::Generated,
+            exported: None,
         }
     }
 

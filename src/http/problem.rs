@@ -169,7 +169,10 @@ fn of_refusal(refusal: &Refusal) -> Code {
         Refusal::ActiveChanged { .. } => Code::ActiveChanged,
         Refusal::TooEarly { .. } => Code::TooEarly,
         Refusal::NoSuchKey => Code::UnknownKey,
-        Refusal::RetireActive | Refusal::RetirePending => Code::WrongState,
+        Refusal::RetireActive | Refusal::RetirePending | Refusal::StandbyExported { .. } => {
+            Code::WrongState
+        }
+        Refusal::TrustEnd { .. } => Code::InvalidRequest,
         Refusal::KeyTypeChanged { .. } => Code::InvalidConfig,
     }
 }

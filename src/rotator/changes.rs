@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use jwksd_keystore::lifecycle::{self, Departure, Keyset, Number, Step};
+use jwksd_keystore::lifecycle::{self, Departure, Keyset, Number, Origin, Step};
 use jwksd_keystore::store::{Change, Head, Loaded, Record};
 use jwksd_keystore::time::Time;
 
@@ -64,7 +64,9 @@ pub(super) fn changes(
             | Step::Plan { .. }
             | Step::Unserved { .. }
             | Step::Extend { .. }
-            | Step::End { .. } => {}
+            | Step::End { .. }
+            | Step::TrustUntil { .. }
+            | Step::NoteExport { .. } => {}
         }
     }
     let altered = after
@@ -110,7 +112,16 @@ pub(super) fn describe(before: &Loaded, after: &Loaded, steps: &[Step]) -> Strin
     };
     let describe = |step: &Step| match step {
         Step::Adopt { .. } => "put changed facts in force".to_owned(),
-        Step::Create(life) => format!("create and publish {}", kid(&life.number)),
+        Step::Create(life) => match (life.origin, life.retires) {
+            (Origin::Generated, _) => format!("create and publish {}", kid(&life.number)),
+            (Origin::Imported, _) => format!("import and publish {}", kid(&life.number)),
+            (Origin::Trusted, Some(until)) => {
+                format!("publish {}, which signs elsewhere, until {until}", kid(&life.number))
+            }
+            (Origin::Trusted, None) => {
+                format!("publish {}, which signs elsewhere", kid(&life.number))
+            }
+        },
         Step::Plan { number, activates: Some(at), .. } => {
             format!("{} activates at {at}", kid(number))
         }
@@ -124,6 +135,10 @@ pub(super) fn describe(before: &Loaded, after: &Loaded, steps: &[Step]) -> Strin
         Step::End { number, retires, .. } => {
             format!("{} ended, its secret is erased, it retires at {retires}", kid(number))
         }
+        Step::TrustUntil { number, retires } => {
+            format!("{} is trusted until {retires}", kid(number))
+        }
+        Step::NoteExport { number, .. } => format!("{} is exported", kid(number)),
         Step::Bury { number, departure } => match departure {
             Departure::Retired => format!("{} retired", kid(number)),
             Departure::RetiredEarly => format!("{} retired early", kid(number)),

@@ -187,12 +187,12 @@ impl Rotator {
         }
         match command {
             Command::Rotate { expect, when } => {
-                let expect = self.number_of(keyset, loaded, expect)?;
+                let expect = self.expected_number(keyset, loaded, expect)?;
                 Ok(Resolved::Intent(Intent::Rotate { expect, when: *when }))
             }
             Command::RevokeAll { expect, .. } => {
                 let expect = match expect {
-                    Some(kid) => self.number_of(keyset, loaded, kid)?,
+                    Some(kid) => self.expected_number(keyset, loaded, kid)?,
                     None => Number::NONE,
                 };
                 Ok(Resolved::Intent(Intent::RevokeAll { expect }))
@@ -215,20 +215,20 @@ impl Rotator {
         }
     }
 
-    /// The number of a key that is or was in the set.
-    fn number_of(
+    /// The number of a key that is or was in the set, and that someone saw sign: that of no key for
+    /// one that never signs here.
+    fn expected_number(
         &self,
         keyset: &KeysetName,
         loaded: &Loaded,
         kid: &KeyId,
     ) -> Result<Number, StepError> {
-        if let Some(record) = loaded.record_of(kid) {
-            return Ok(record.life.number);
-        }
-        let tombstone = self.tombstone(keyset, kid)?;
-        tombstone
-            .map(|tombstone| tombstone.life.number)
-            .ok_or_else(|| StepError::UnknownKey(kid.clone()))
+        let life = match loaded.record_of(kid) {
+            Some(record) => Some(record.life.clone()),
+            None => self.tombstone(keyset, kid)?.map(|tombstone| tombstone.life),
+        };
+        let life = life.ok_or_else(|| StepError::UnknownKey(kid.clone()))?;
+        Ok(if life.is_signing_key() { life.number } else { Number::NONE })
     }
 
     fn tombstone(&self, keyset: &KeysetName, kid: &KeyId) -> Result<Option<Tombstone>, StepError> {
@@ -420,7 +420,9 @@ fn was_asked_before(plan: &Plan) -> bool {
     match plan.answer {
         Answer::AlreadyRotated { .. } => true,
         Answer::Rotation { to, .. } => !is_decided_now(to),
-        Answer::Done => false,
+        // The end of its time was moved to where it is.
+        Answer::Trusted { .. } => plan.steps.is_empty(),
+        Answer::Imported { .. } | Answer::Done => false,
     }
 }
 

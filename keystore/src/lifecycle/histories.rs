@@ -90,6 +90,10 @@ fn checked(choice: Choice) -> Option<Facts> {
     table.get(&choice).cloned()
 }
 
+fn facts_checked(choice: Choice, first_key: FirstKey) -> Option<Facts> {
+    checked(choice).map(|facts| Facts { first_key, ..facts })
+}
+
 // ---------------------------------------------------------------------------------------------
 // Operations
 
@@ -120,6 +124,16 @@ enum Op {
         stale: bool,
     },
     Retire(u8),
+    Import(Replaceable),
+    Trust {
+        size: usize,
+        span: Duration,
+    },
+    TrustUntil {
+        pick: u8,
+        span: Duration,
+    },
+    NoteExport(u8),
     /// The last request is sent once more, exactly.
     Retry,
     /// One fact changes.
@@ -162,6 +176,11 @@ fn spans() -> impl Strategy<Value = Duration> {
     ]
 }
 
+/// For how long a key is to be trusted, sometimes for longer than it can be.
+fn trusts() -> impl Strategy<Value = Duration> {
+    (spans(), 1u32..4).prop_map(|(span, times)| span * times)
+}
+
 fn steps() -> impl Strategy<Value = i64> {
     (spans(), any::<bool>()).prop_map(|(span, back)| {
         let millis = i64::try_from(span.as_millis()).unwrap();
@@ -190,6 +209,11 @@ fn ops() -> impl Strategy<Value = Op> {
         3 => any::<u8>().prop_map(Op::Revoke),
         1 => prop::bool::weighted(0.2).prop_map(|stale| Op::RevokeAll { stale }),
         1 => any::<u8>().prop_map(Op::Retire),
+        4 => prop_oneof![3 => Just(Replaceable::NotExported), 1 => Just(Replaceable::Any)]
+            .prop_map(Op::Import),
+        3 => (0usize..3, trusts()).prop_map(|(size, span)| Op::Trust { size, span }),
+        1 => (any::<u8>(), trusts()).prop_map(|(pick, span)| Op::TrustUntil { pick, span }),
+        2 => any::<u8>().prop_map(Op::NoteExport),
         4 => Just(Op::Retry),
         8 => (0usize..6, 0usize..6).prop_map(|(field, value)| Op::Reload { field, value }),
         1 => Just(Op::Remove),
@@ -201,6 +225,10 @@ fn ops() -> impl Strategy<Value = Op> {
 fn first_choice() -> impl Strategy<Value = Choice> {
     (0usize..6, 0usize..2, 0usize..2, 0usize..2, 0usize..3)
         .prop_map(|(a, b, c, d, e)| [a, b, c, d, e, 0])
+}
+
+fn first_key() -> impl Strategy<Value = FirstKey> {
+    prop_oneof![4 => Just(FirstKey::Generate), 1 => Just(FirstKey::Import)]
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -224,6 +252,10 @@ enum Rule {
     FewPending,
     ScheduleIsKept,
     LongestTtl,
+    ImportedIsNext,
+    TrustedNeverSigns,
+    TrustedUntil,
+    ExportedStays,
 }
 
 #[derive(Default)]
@@ -280,6 +312,7 @@ struct World {
     /// When the rotator last found nothing more to do.
     settled: Option<Time>,
     choice: Choice,
+    first_key: FirstKey,
     config: Option<Facts>,
     durable: Keyset,
     revision: u64,
@@ -298,6 +331,9 @@ struct World {
     left: BTreeSet<Number>,
     longest: BTreeMap<Number, Duration>,
     waits: BTreeMap<Number, BTreeSet<Time>>,
+    /// Until when keys of others were asked to be served.
+    trusted: BTreeMap<Number, Time>,
+    exported: BTreeMap<Number, Time>,
     next_number: Number,
     /// The last intent of which something became durable.
     persisted: Option<Intent>,
@@ -318,7 +354,7 @@ enum Stepped {
 }
 
 impl World {
-    fn new(choice: Choice) -> Self {
+    fn new(choice: Choice, first_key: FirstKey) -> Self {
         let choice = if checked(choice).is_some() { choice } else { [0; 6] };
         let mut world = Self {
             real: START,
@@ -329,7 +365,8 @@ impl World {
             started: false,
             settled: None,
             choice,
-            config: checked(choice),
+            first_key,
+            config: facts_checked(choice, first_key),
             durable: Keyset::default(),
             revision: 0,
             seen: START,
@@ -347,6 +384,8 @@ impl World {
             left: BTreeSet::new(),
             longest: BTreeMap::new(),
             waits: BTreeMap::new(),
+            trusted: BTreeMap::new(),
+            exported: BTreeMap::new(),
             next_number: Number::default(),
             persisted: None,
             request: None,
@@ -497,6 +536,9 @@ impl World {
             Outcome::Unknown => {
                 self.persist(intent, &plan.steps);
                 self.publish();
+                if is_found_again(intent) {
+                    return Stepped::Committed;
+                }
                 match self.commit_plan(intent) {
                     Stepped::Nothing(_) | Stepped::Refused(_) => Stepped::Committed,
                     other => other,
@@ -527,6 +569,9 @@ impl World {
 
     fn persist(&mut self, intent: &Intent, steps: &[Step]) {
         self.persisted = Some(intent.clone());
+        if let Intent::TrustUntil { number, until } = intent {
+            self.trusted.insert(*number, *until);
+        }
         let skew = self.config.as_ref().or(self.durable.facts.as_ref()).map(|f| f.clock_skew);
         for step in steps {
             match step {
@@ -534,7 +579,11 @@ impl World {
                     if life.number < self.next_number || life.number != self.durable.next_number {
                         self.broken.push((Rule::NumbersGrow, format!("{step:?}")));
                     }
-                    self.secrets.insert(life.number);
+                    if life.origin == Origin::Trusted {
+                        self.trusted.insert(life.number, life.retires.unwrap_or_default());
+                    } else {
+                        self.secrets.insert(life.number);
+                    }
                 }
                 Step::End { number, ended, .. } => {
                     self.secrets.remove(number);
@@ -544,10 +593,16 @@ impl World {
                     self.secrets.remove(number);
                     self.buried.insert(*number, (*departure, self.lifecycle));
                 }
+                Step::NoteExport { number, exported } => {
+                    if self.exported.insert(*number, *exported).is_some() {
+                        self.broken.push((Rule::ExportedStays, format!("twice: {step:?}")));
+                    }
+                }
                 Step::Adopt { .. }
                 | Step::Plan { .. }
                 | Step::Unserved { .. }
-                | Step::Extend { .. } => {}
+                | Step::Extend { .. }
+                | Step::TrustUntil { .. } => {}
             }
             self.durable.apply(step);
             for facts in self.config.iter().chain(&self.durable.facts) {
@@ -632,7 +687,7 @@ impl World {
             match self.step(&Intent::Tick) {
                 Stepped::Nothing(_) => {
                     self.settled = Some(self.lifecycle);
-                    self.started |= self.config.is_some();
+                    self.started |= self.config.is_some() && !self.waits_for_import();
                     return;
                 }
                 Stepped::Committed => {}
@@ -641,6 +696,10 @@ impl World {
             }
         }
         self.broken.push((Rule::Fixpoint, format!("never settles: {:#?}", self.durable)));
+    }
+
+    fn waits_for_import(&self) -> bool {
+        self.first_key == FirstKey::Import && self.durable.next_number == Number::default()
     }
 
     fn signer(&self) -> Option<&Life> {
@@ -719,17 +778,35 @@ impl World {
                     self.ask(Intent::Retire(number));
                 }
             }
+            Op::Import(may_replace) => self.import(*may_replace),
+            Op::Trust { size, span } => {
+                let bits = [RsaBits::B2048, RsaBits::B3072, RsaBits::B4096][*size];
+                let until = self.lifecycle + *span;
+                self.ask(Intent::Trust { algorithm: Algorithm::Rs256(bits), until });
+            }
+            Op::TrustUntil { pick, span } => {
+                let until = self.lifecycle + *span;
+                if let Some(number) = self.pick(*pick, |life| life.origin == Origin::Trusted) {
+                    self.ask(Intent::TrustUntil { number, until });
+                }
+            }
+            Op::NoteExport(pick) => {
+                if let Some(number) = self.pick(*pick, |_| true) {
+                    self.ask(Intent::NoteExport(number));
+                }
+            }
             Op::Retry => self.retry(),
             Op::Reload { field, value } => {
                 let mut choice = self.choice;
                 choice[*field] = value % CHOICES[*field];
-                if let Some(facts) = checked(choice).filter(|_| self.config.is_some()) {
+                let facts = facts_checked(choice, self.first_key);
+                if let Some(facts) = facts.filter(|_| self.config.is_some()) {
                     self.choice = choice;
                     self.configure(Some(facts));
                 }
             }
             Op::Remove => self.configure(None),
-            Op::Restore => self.configure(checked(self.choice)),
+            Op::Restore => self.configure(facts_checked(self.choice, self.first_key)),
             Op::NextCommit(outcome) => self.next_outcome = *outcome,
         }
     }
@@ -745,7 +822,9 @@ impl World {
 
     fn expected(&self, stale: bool) -> Option<Number> {
         let signer = self.signer()?.number;
-        Some(if stale { Number(signer.0.saturating_sub(1)) } else { signer })
+        let expect = if stale { Number(signer.0.saturating_sub(1)) } else { signer };
+        // The rotator takes a key that never signs here for none: nobody saw it sign.
+        Some(if self.trusted.contains_key(&expect) { Number::NONE } else { expect })
     }
 
     fn pick(&self, pick: u8, of: impl Fn(&Life) -> bool) -> Option<Number> {
@@ -755,8 +834,13 @@ impl World {
     }
 
     fn ask(&mut self, intent: Intent) {
+        self.ask_with(intent, |_, _| {});
+    }
+
+    fn ask_with(&mut self, intent: Intent, judge: impl FnOnce(&mut Self, &Stepped)) {
         self.persisted = None;
         let stepped = self.step(&intent);
+        judge(self, &stepped);
         if let Stepped::Nothing(Answer::AlreadyRotated { .. }) = stepped
             && let Err(why) = self.already_means_done(&intent)
         {
@@ -781,12 +865,30 @@ impl World {
                 self.broken.push((Rule::Retries, why));
             }
         }
-        if request.persisted {
+        if request.persisted && is_found_again(&request.intent) {
+            self.settle();
+        } else if request.persisted {
             self.step(&request.intent);
             self.settle();
         } else {
             self.ask(request.intent);
         }
+    }
+
+    fn import(&mut self, may_replace: Replaceable) {
+        let before = self.durable.clone();
+        let intent = Intent::Import { may_replace };
+        self.ask_with(intent, |world, stepped| {
+            if let Stepped::Committed = stepped
+                && world.up
+                && let Err(why) = world.imported_is_next(&before)
+            {
+                world.broken.push((Rule::ImportedIsNext, why));
+            }
+            if let Err(why) = world.exported_stays(&before, may_replace) {
+                world.broken.push((Rule::ExportedStays, why));
+            }
+        });
     }
 
     fn sign(&mut self, share: u8) {
@@ -804,7 +906,7 @@ impl World {
     // --- rules
 
     fn judge(&mut self) {
-        let rules: [(Rule, Holds); 12] = [
+        let rules: [(Rule, Holds); 14] = [
             (Rule::OneSigner, Self::one_signer),
             (Rule::TokensOutliveNoKey, Self::tokens_outlive_no_key),
             (Rule::EndedForGood, Self::ended_for_good),
@@ -817,6 +919,8 @@ impl World {
             (Rule::ScheduleIsKept, Self::schedule_is_kept),
             (Rule::LongestTtl, Self::longest_ttl),
             (Rule::FewPending, Self::few_pending),
+            (Rule::TrustedNeverSigns, Self::trusted_never_signs),
+            (Rule::TrustedUntil, Self::trusted_until),
         ];
         for (rule, holds) in rules {
             if let Err(why) = holds(self) {
@@ -983,6 +1087,9 @@ impl World {
     /// A settled configured set has a pending standby of the configured algorithm.
     fn standby(&self) -> Result<(), String> {
         let Some(facts) = self.config.as_ref().filter(|_| self.fresh()) else { return Ok(()) };
+        if self.waits_for_import() {
+            return Ok(());
+        }
         let mut pending = self.durable.pending_at(self.lifecycle);
         if pending.any(|life| life.algorithm == facts.algorithm) {
             return Ok(());
@@ -1050,7 +1157,12 @@ impl World {
             Intent::RevokeAll { .. } | Intent::Revoke(_) | Intent::Retire(_) => {
                 plan.steps.is_empty()
             }
-            Intent::Tick | Intent::Unserved { .. } => true,
+            Intent::TrustUntil { .. } | Intent::NoteExport(_) => plan.steps.is_empty(),
+            // Of a key that was taken in, the rotator finds the earlier try, and asks no rule.
+            Intent::Tick
+            | Intent::Unserved { .. }
+            | Intent::Import { .. }
+            | Intent::Trust { .. } => true,
         };
         if holds { Ok(()) } else { Err(format!("{request:?}\n{plan:#?}\n{:#?}", self.durable)) }
     }
@@ -1066,6 +1178,68 @@ impl World {
             Some(life) => Err(format!("{expect} was revoked at {buried}, but not {life:#?}")),
             None => Ok(()),
         }
+    }
+
+    /// A key that was taken in signs at once where it is the first, and else is the only standby of
+    /// its algorithm: it waits, and not for less than an admin's plan for the one it replaced.
+    fn imported_is_next(&self, before: &Keyset) -> Result<(), String> {
+        let now = self.lifecycle;
+        let life = self.durable.lives.last().filter(|life| life.origin == Origin::Imported);
+        let Some(life) = life else { return Err(format!("not there: {:#?}", self.durable)) };
+        if before.next_number == Number::default() && self.first_key == FirstKey::Import {
+            let signs = self.durable.signer_at(now) == Some(life);
+            return if signs { Ok(()) } else { Err(format!("is first, does not sign: {life:#?}")) };
+        }
+        let standbys = self.durable.pending_at(now).filter(|l| l.algorithm == life.algorithm);
+        let alone = standbys.eq([life]) && life.planned_by.waits();
+        let gone = |old: &&Life| self.durable.life(old.number).is_none_or(|l| l.ended.is_some());
+        let followed = before.pending_at(now).filter(gone).all(|old| {
+            old.planned_by != PlannedBy::Admin
+                || (life.planned_by == PlannedBy::Admin && life.activates >= old.activates)
+        });
+        if alone && followed { Ok(()) } else { Err(format!("{before:#?}\n{:#?}", self.durable)) }
+    }
+
+    /// What was exported is not replaced by an import that was not forced.
+    fn exported_stays(&self, before: &Keyset, may_replace: Replaceable) -> Result<(), String> {
+        let replaced = |life: &&Life| {
+            self.buried.get(&life.number).is_some_and(|(why, _)| *why == Departure::Replaced)
+        };
+        let mut exported = before.lives.iter().filter(|life| life.exported.is_some());
+        match exported.find(replaced).filter(|_| may_replace == Replaceable::NotExported) {
+            Some(life) => Err(format!("{life:#?}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Keys of others never sign here and have no secret.
+    fn trusted_never_signs(&self) -> Result<(), String> {
+        let lives = self.durable.lives.iter().chain(&self.ring.set.lives);
+        for life in lives.filter(|life| life.origin == Origin::Trusted) {
+            let never = life.activates.is_none() && life.ended.is_some();
+            if !never || self.secrets.contains(&life.number) {
+                return Err(format!("{life:#?}"));
+            }
+        }
+        let signer = self.signer().filter(|life| !life.is_signing_key());
+        signer.map_or(Ok(()), |life| Err(format!("signs: {life:#?}")))
+    }
+
+    /// Keys of others are served until the instant that was asked for, unless an admin took them
+    /// out, and in a settled set no longer.
+    fn trusted_until(&self) -> Result<(), String> {
+        for (number, until) in &self.trusted {
+            let departure = self.buried.get(number).map(|(departure, _)| *departure);
+            let by_admin = matches!(departure, Some(Departure::Revoked | Departure::RetiredEarly));
+            let living = self.durable.life(*number).is_some();
+            let early = !living && !by_admin && self.lifecycle < *until;
+            let late = living && self.fresh() && self.lifecycle >= *until;
+            if early || late {
+                let now = self.lifecycle;
+                return Err(format!("{number} until {until}, at {now}: {:#?}", self.durable));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the rotator has settled at this very moment.
@@ -1090,14 +1264,19 @@ impl World {
 /// `PROPTEST_CASES=50000` makes all of them run more.
 const CASES: u32 = 2000;
 
+/// Whether the rotator finds the key of an earlier try by itself, and does not ask the rules.
+fn is_found_again(intent: &Intent) -> bool {
+    matches!(intent, Intent::Import { .. } | Intent::Trust { .. })
+}
+
 /// Runs random histories and asks that none breaks a rule in `judged`.
 fn in_every_history(cases: u32, judged: impl Fn(Rule) -> bool) {
     let cases = cases.max(Config::default().cases);
     let config =
         Config { cases, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
-    let histories = (first_choice(), prop::collection::vec(ops(), 1..60));
-    let outcome = TestRunner::new(config).run(&histories, |(choice, ops)| {
-        let mut world = World::new(choice);
+    let histories = (first_choice(), first_key(), prop::collection::vec(ops(), 1..60));
+    let outcome = TestRunner::new(config).run(&histories, |(choice, first_key, ops)| {
+        let mut world = World::new(choice, first_key);
         world.judge();
         for op in &ops {
             world.run(op);
@@ -1147,6 +1326,10 @@ rules! {
     few_keys_are_pending: FewPending,
     the_schedule_is_kept: ScheduleIsKept,
     longest_ttl_covers_every_token: LongestTtl,
+    an_imported_key_is_the_next_to_sign: ImportedIsNext,
+    a_trusted_key_never_signs: TrustedNeverSigns,
+    a_trusted_key_is_served_until_its_end: TrustedUntil,
+    an_exported_standby_is_replaced_only_by_force: ExportedStays,
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -1157,7 +1340,11 @@ const PLAIN: Choice = [0; 6];
 
 fn world(choice: Choice) -> World {
     assert!(checked(choice).is_some(), "{choice:?} does not pass the check");
-    World::new(choice)
+    World::new(choice, FirstKey::Generate)
+}
+
+fn waiting_for_import() -> World {
+    World::new(PLAIN, FirstKey::Import)
 }
 
 impl World {
@@ -1422,4 +1609,157 @@ fn an_algorithm_change_that_is_taken_back_leaves_an_admins_plan_where_it_was() {
     assert!(world.key(2).activates > planned);
     let world = world.after([reload(5, 0)]);
     assert_eq!((world.key(1).activates, world.serves()), (planned, vec![0, 1]));
+}
+
+const IMPORT: Op = Op::Import(Replaceable::NotExported);
+
+fn trust(span: Duration) -> Op {
+    Op::Trust { size: 2, span }
+}
+
+#[test]
+fn a_set_that_waits_for_its_first_key_signs_with_the_imported_one_at_once() {
+    let world = waiting_for_import().after([pass(DAY)]);
+    assert_eq!((world.signs(), world.durable.next_number), (None, Number(0)));
+    let world = world.after([IMPORT]);
+    assert_eq!((world.signs(), world.serves()), (Some(0), vec![0, 1]));
+    assert_eq!(world.key(0).planned_by, PlannedBy::FirstKey);
+    assert_eq!(world.key(1).origin, Origin::Generated);
+}
+
+#[test]
+fn an_imported_standby_waits_like_one_that_was_made_here() {
+    let world = world(PLAIN).after([pass(DAY), IMPORT]);
+    assert_eq!((world.signs(), world.serves()), (Some(0), vec![0, 2]));
+    let waited = world.lifecycle + HOUR + Duration::from_mins(5);
+    let world = world.after([rotate(When::Waited)]);
+    assert_eq!(world.key(2).activates, Some(waited));
+    assert_eq!(world.after([pass(HOUR * 2)]).signs(), Some(2));
+}
+
+#[test]
+fn an_imported_standby_follows_the_plan_of_an_admin() {
+    let planned = START + DAY * 60;
+    let world = world(PLAIN).after([pass(DAY), rotate(When::In(DAY * 59)), IMPORT]);
+    assert_eq!(world.key(2).activates, Some(planned));
+    assert_eq!(world.key(2).planned_by, PlannedBy::Admin);
+    // Not before it has waited.
+    let world = world.after([pass(DAY * 58 + HOUR * 23), IMPORT]);
+    assert_eq!(world.key(3).activates, Some(planned + Duration::from_mins(5)));
+}
+
+#[test]
+fn a_replaced_standby_that_may_have_signed_stays_while_its_tokens_live() {
+    let late = Op::Advance { span: HOUR * 2, wakes: false };
+    let world = world([0, 0, 0, 1, 0, 0]).after([rotate(When::Waited), late, Op::Sign(255)]);
+    let world = world.after([down(Duration::from_mins(1)), IMPORT]);
+    assert_eq!((world.signs(), world.serves()), (Some(0), vec![0, 1, 2]));
+    assert!(world.key(1).ended.is_some());
+    // Until then the plan of the admin holds for the key that took its place.
+    let world = world.after([rotate(When::In(DAY * 20)), pass(DAY)]);
+    assert_eq!(world.serves(), [0, 2]);
+}
+
+#[test]
+fn an_exported_standby_makes_way_only_by_force() {
+    let mut world = world(PLAIN).after([pass(HOUR), Op::NoteExport(1), pass(HOUR)]);
+    assert_eq!(world.key(1).exported, Some(START + HOUR));
+    let refused = Refusal::StandbyExported { standby: Number(1), exported: START + HOUR };
+    let import = Intent::Import { may_replace: Replaceable::NotExported };
+    assert!(matches!(world.step(&import), Stepped::Refused(why) if why == refused));
+    let world = world.after([Op::Import(Replaceable::Any)]);
+    assert_eq!(world.serves(), [0, 2]);
+}
+
+#[test]
+fn only_the_first_export_of_a_pending_key_is_noted() {
+    let world = world(PLAIN).after([Op::NoteExport(0), Op::NoteExport(1), pass(HOUR)]);
+    let world = world.after([Op::NoteExport(1)]);
+    assert_eq!((world.key(0).exported, world.key(1).exported), (None, Some(START)));
+}
+
+#[test]
+fn an_import_after_a_change_of_the_algorithm_is_the_standby_that_the_old_one_waits_for() {
+    let world = world(PLAIN).after([pass(DAY), reload(5, 1), IMPORT]);
+    assert_eq!(world.serves(), [0, 1, 3]);
+    assert_eq!(world.after([pass(HOUR * 2)]).serves(), [0, 3]);
+}
+
+#[test]
+fn a_trusted_key_is_served_until_its_end_through_rotations_and_downtime() {
+    let world = world(PLAIN).after([trust(DAY * 30), rotate(When::Now), down(DAY * 29)]);
+    assert!(world.serves().contains(&2));
+    assert_eq!(world.key(2).algorithm, Algorithm::Rs256(RsaBits::B4096));
+    assert!(!world.after([pass(DAY)]).serves().contains(&2));
+}
+
+#[test]
+fn a_trusted_key_is_no_key_that_a_rotation_came_from() {
+    // Number 1 is the standby, 2 is trusted: the retry of a rotation from 0 to 1 is one still, and
+    // so is that from 1 to 3 with 2 between them.
+    let world = world(PLAIN).after([trust(DAY * 99), pass(HOUR * 2), rotate(When::Waited)]);
+    let mut world = world.after([Op::Retry, pass(HOUR * 2), rotate(When::Waited)]);
+    assert_eq!(world.signs(), Some(3));
+    let again = Intent::Rotate { expect: Number(1), when: RotateAt::Waited };
+    assert!(matches!(
+        world.step(&again),
+        Stepped::Nothing(Answer::AlreadyRotated { active: Number(3) })
+    ));
+    let never_signed = Intent::Rotate { expect: Number(2), when: RotateAt::Waited };
+    assert!(matches!(
+        world.step(&never_signed),
+        Stepped::Refused(Refusal::ActiveChanged { active: Number(3) })
+    ));
+}
+
+#[test]
+fn a_trusted_key_keeps_no_standby_in_a_removed_set() {
+    let world = world(PLAIN).after([pass(DAY), trust(DAY * 30), Op::Remove, pass(HOUR)]);
+    assert_eq!(world.serves(), [2]);
+}
+
+#[test]
+fn a_removed_set_knows_its_last_signer_beside_a_trusted_key() {
+    let mut world = world(PLAIN).after([trust(DAY * 30), Op::Remove]);
+    let last = Intent::RevokeAll { expect: Number(0) };
+    assert!(matches!(world.step(&last), Stepped::Committed));
+    assert!(world.serves().is_empty());
+}
+
+#[test]
+fn no_key_is_trusted_in_a_set_that_waits_for_its_first_key() {
+    let mut world = waiting_for_import();
+    let algorithm = world.config.as_ref().unwrap().algorithm;
+    let trust = Intent::Trust { algorithm, until: START + DAY };
+    assert!(matches!(world.step(&trust), Stepped::Refused(Refusal::NoSigner)));
+}
+
+#[test]
+fn a_key_is_trusted_for_at_most_400_days_from_now_on() {
+    let mut world = world(PLAIN);
+    let algorithm = world.config.as_ref().unwrap().algorithm;
+    let refused = Refusal::TrustEnd { now: START, latest: START + DAY * 400 };
+    for until in [START, START + DAY * 400 + Duration::from_millis(1)] {
+        let trust = Intent::Trust { algorithm, until };
+        assert!(matches!(world.step(&trust), Stepped::Refused(why) if why == refused), "{until}");
+    }
+    let mut world = world.after([trust(DAY * 400), pass(DAY)]);
+    let longer = Intent::TrustUntil { number: Number(2), until: START + DAY * 401 };
+    assert!(matches!(world.step(&longer), Stepped::Committed));
+    let longer = Intent::TrustUntil { number: Number(2), until: START + DAY * 402 };
+    assert!(matches!(world.step(&longer), Stepped::Refused(Refusal::TrustEnd { .. })));
+}
+
+#[test]
+fn an_admin_takes_a_trusted_key_out_before_its_end() {
+    let early = world(PLAIN).after([trust(DAY * 30), pass(HOUR), Op::Retire(0)]);
+    assert_eq!(early.buried[&Number(2)].0, Departure::RetiredEarly);
+    let revoked = world(PLAIN).after([trust(DAY * 30), pass(HOUR), Op::Revoke(2)]);
+    assert_eq!((revoked.buried[&Number(2)].0, revoked.signs()), (Departure::Revoked, Some(0)));
+}
+
+#[test]
+fn only_a_trusted_key_has_an_end_that_an_admin_moves() {
+    let move_signer = Intent::TrustUntil { number: Number(0), until: START + DAY };
+    assert!(matches!(world(PLAIN).step(&move_signer), Stepped::Refused(Refusal::NoSuchKey)));
 }

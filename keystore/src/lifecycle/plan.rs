@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use super::{Departure, FormerMaxAge, Life, Number, PlannedBy};
+use crate::algorithm::Algorithm;
 use crate::facts::Facts;
 use crate::time::Time;
+
+/// For how long a trusted key can be served from now on.
+pub const LONGEST_TRUST: Duration = Duration::from_hours(400 * 24);
 
 /// The instants that a plan is made at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +58,38 @@ pub enum Intent {
     },
     /// Take a verify-only key out before its time.
     Retire(Number),
+    /// Take a key of the configured algorithm in that was made elsewhere: as the first key of a set
+    /// that waits for one, else as the standby.
+    Import {
+        /// Which standby it may take the place of.
+        may_replace: Replaceable,
+    },
+    /// Serve the public half of a key that signs elsewhere.
+    Trust {
+        /// What it signs with: the configured algorithm, or for RSA one with keys of another size.
+        algorithm: Algorithm,
+        /// When it leaves the set.
+        until: Time,
+    },
+    /// Serve a trusted key for a longer or shorter time.
+    TrustUntil {
+        /// The key.
+        number: Number,
+        /// When it leaves the set.
+        until: Time,
+    },
+    /// Remember that the public half of a key is given out in a form that nobody fetches again.
+    /// Counts only for a pending key, and the first time.
+    NoteExport(Number),
+}
+
+/// Which standby an imported key may take the place of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaceable {
+    /// One that was not exported: nobody has it in place yet.
+    NotExported,
+    /// Any.
+    Any,
 }
 
 /// When an admin wants a rotation.
@@ -113,6 +149,20 @@ pub enum Step {
         /// When it leaves the set.
         retires: Time,
     },
+    /// Serve a trusted key until another instant.
+    TrustUntil {
+        /// The key.
+        number: Number,
+        /// When it leaves the set.
+        retires: Time,
+    },
+    /// Remember that a key was exported.
+    NoteExport {
+        /// The key.
+        number: Number,
+        /// When.
+        exported: Time,
+    },
     /// Take a key out of the set for ever and leave a tombstone.
     Bury {
         /// The key.
@@ -152,6 +202,18 @@ pub enum Answer {
         /// The key that signs now.
         active: Number,
     },
+    /// A key was taken in.
+    Imported {
+        /// The key.
+        number: Number,
+        /// The standbys that it takes the place of.
+        replaced: Vec<Number>,
+    },
+    /// A key is trusted.
+    Trusted {
+        /// The key.
+        number: Number,
+    },
 }
 
 /// Why an intent was refused.
@@ -184,6 +246,25 @@ pub enum Refusal {
     /// A pending key cannot be retired.
     #[error("the key has not signed yet: it is the standby; revoke it to have it replaced")]
     RetirePending,
+    /// The standby was exported, and whoever took it waits for it to sign.
+    #[error(
+        "the standby was exported at {exported}, so verifiers may have it in place and not its \
+         replacement: force it if they do not"
+    )]
+    StandbyExported {
+        /// The standby.
+        standby: Number,
+        /// When.
+        exported: Time,
+    },
+    /// A trusted key cannot leave at that time.
+    #[error("a key can be trusted until an instant after {now} and not after {latest}")]
+    TrustEnd {
+        /// Now.
+        now: Time,
+        /// The latest.
+        latest: Time,
+    },
     /// The set would publish keys of different `kty`.
     #[error(
         "the living keys of the set are {living} and the new algorithm needs {wanted}: make a new \

@@ -1,10 +1,12 @@
 //! The decisions: one method for each rule, in the order in which they are asked.
 
+mod import;
+
 use std::time::Duration;
 
 use super::{
-    Answer, Departure, FormerMaxAge, Intent, Keyset, Life, Now, Number, Plan, PlannedBy, Refusal,
-    RotateAt, State, Step,
+    Answer, Departure, FormerMaxAge, Intent, Keyset, Life, Now, Number, Origin, Plan, PlannedBy,
+    Refusal, RotateAt, State, Step,
 };
 use crate::facts::{Facts, FirstKey};
 use crate::schedule::Rotation;
@@ -29,7 +31,13 @@ pub fn plan(
         (Intent::Tick, None) => planner.wind_down(),
         (Intent::Tick, Some(facts)) => planner.tick(facts)?,
         (Intent::Unserved { from, to }, facts) => planner.discount(facts, *from, *to),
-        (Intent::Rotate { .. }, None) => return Err(Refusal::NotConfigured),
+        (
+            Intent::Rotate { .. }
+            | Intent::Import { .. }
+            | Intent::Trust { .. }
+            | Intent::TrustUntil { .. },
+            None,
+        ) => return Err(Refusal::NotConfigured),
         (Intent::Rotate { expect, when }, Some(facts)) => {
             // Not by facts that no commit has adopted: the ring does not serve by them yet.
             planner.tick(facts)?;
@@ -38,6 +46,12 @@ pub fn plan(
         (Intent::Revoke(number), facts) => planner.revoke(facts, *number)?,
         (Intent::RevokeAll { expect }, facts) => planner.revoke_all(facts, *expect)?,
         (Intent::Retire(number), _) => planner.retire(*number)?,
+        (Intent::Import { may_replace }, Some(facts)) => planner.import(facts, *may_replace)?,
+        (Intent::Trust { algorithm, until }, Some(facts)) => {
+            planner.trust(facts, *algorithm, *until)?
+        }
+        (Intent::TrustUntil { number, until }, Some(_)) => planner.trust_until(*number, *until)?,
+        (Intent::NoteExport(number), _) => planner.note_export(*number)?,
     };
     Ok(Plan { steps: planner.steps, answer })
 }
@@ -51,20 +65,32 @@ struct Planner {
 
 impl Planner {
     fn tick(&mut self, facts: &Facts) -> Result<Answer, Refusal> {
+        self.catch_up(facts)?;
+        self.ensure_standby(facts);
+        self.plan_ahead(facts);
+        Ok(Answer::Done)
+    }
+
+    /// What follows from the time that passed and from changed facts.
+    fn catch_up(&mut self, facts: &Facts) -> Result<(), Refusal> {
         self.retire_due();
         self.adopt(facts)?;
         self.extend_lifetimes(facts);
         self.ensure_signer(facts);
         self.end_superseded(facts);
-        self.ensure_standby(facts);
+        Ok(())
+    }
+
+    /// What becomes of the pending keys.
+    fn plan_ahead(&mut self, facts: &Facts) {
         self.plan_activations(facts);
         self.drop_replaced(facts);
         self.hold_to_wait(facts);
-        Ok(Answer::Done)
     }
 
     /// A set missing from the configuration: nothing signs, standbys stay while an ended key
-    /// does, so that a set that comes back soon has a signer that verifiers know.
+    /// does, so that a set that comes back soon has a signer that verifiers know. A key that never
+    /// signed here keeps none.
     fn wind_down(&mut self) -> Answer {
         self.retire_due();
         let clock_skew = self.set.facts.as_ref().map_or(Duration::ZERO, |facts| facts.clock_skew);
@@ -75,7 +101,7 @@ impl Planner {
                 self.set_activation(life.number, None, PlannedBy::Nobody);
             }
         }
-        if self.unended().len() == self.set.lives.len() {
+        if self.last_ended().is_none() {
             for life in self.unended() {
                 self.bury(life.number, Departure::Replaced);
             }
@@ -185,7 +211,7 @@ impl Planner {
         if let Some(standby) = self.set.standby_at(facts, now) {
             self.set_activation(standby.number, Some(now), PlannedBy::Recovery);
         } else if !waits_for_import {
-            self.create(facts, Some(now), PlannedBy::FirstKey);
+            self.create(facts, Origin::Generated, Some(now), PlannedBy::FirstKey);
         }
     }
 
@@ -204,7 +230,7 @@ impl Planner {
         let now = self.now.lifecycle;
         let has_standby = self.set.pending_at(now).any(|life| life.algorithm == facts.algorithm);
         if !has_standby && self.set.signer_at(now).is_some() {
-            self.create(facts, None, PlannedBy::Nobody);
+            self.create(facts, Origin::Generated, None, PlannedBy::Nobody);
         }
     }
 
@@ -287,7 +313,8 @@ impl Planner {
     fn already_rotated(&self, signer: &Life, expect: Number) -> Result<Answer, Refusal> {
         let active = signer.number;
         let by_admin = matches!(signer.planned_by, PlannedBy::Admin | PlannedBy::AdminNow);
-        let below = self.set.lives.iter().rfind(|life| life.number < active);
+        let below =
+            self.set.lives.iter().rfind(|life| life.number < active && life.is_signing_key());
         if by_admin && below.is_some_and(|life| life.number == expect) {
             Ok(Answer::AlreadyRotated { active })
         } else {
@@ -319,7 +346,7 @@ impl Planner {
             Some(standby) => {
                 self.set_activation(standby, Some(now), PlannedBy::Revocation);
             }
-            None => self.create(facts, Some(now), PlannedBy::Revocation),
+            None => self.create(facts, Origin::Generated, Some(now), PlannedBy::Revocation),
         }
     }
 
@@ -339,15 +366,18 @@ impl Planner {
             self.bury(life.number, Departure::Revoked);
         }
         if let Some(facts) = facts {
-            self.create(facts, Some(now), PlannedBy::Revocation);
+            self.create(facts, Origin::Generated, Some(now), PlannedBy::Revocation);
         }
         Ok(Answer::Done)
     }
 
     /// The key that signs, or in a set that signs nothing the one that was the last to.
     fn last_signer(&self) -> Option<&Life> {
-        let ended = || self.set.lives.iter().rfind(|life| life.ended.is_some());
-        self.set.signer_at(self.now.lifecycle).or_else(ended)
+        self.set.signer_at(self.now.lifecycle).or_else(|| self.last_ended())
+    }
+
+    fn last_ended(&self) -> Option<&Life> {
+        self.set.lives.iter().rfind(|life| life.ended.is_some() && life.is_signing_key())
     }
 
     /// Whether a revocation made the key, and did not only promote it: a standby was there while
@@ -372,24 +402,36 @@ impl Planner {
         }
     }
 
-    fn create(&mut self, facts: &Facts, activates: Option<Time>, planned_by: PlannedBy) {
+    fn create(
+        &mut self,
+        facts: &Facts,
+        origin: Origin,
+        activates: Option<Time>,
+        planned_by: PlannedBy,
+    ) {
+        self.take(Step::Create(Life { activates, planned_by, ..self.new_life(facts, origin) }));
+    }
+
+    fn new_life(&self, facts: &Facts, origin: Origin) -> Life {
         let now = self.now.lifecycle;
         let former = self.set.former_max_age;
         let stale = if former.until > now { former.max_age } else { Duration::ZERO };
-        self.take(Step::Create(Life {
+        Life {
             number: self.set.next_number,
             algorithm: facts.algorithm,
             created: now,
             published: now,
             served_from: now,
             stale_max_age: facts.jwks_max_age.max(stale),
-            activates,
-            planned_by,
+            activates: None,
+            planned_by: PlannedBy::Nobody,
             longest_ttl: facts.max_token_ttl,
             may_have_signed: false,
             ended: None,
             retires: None,
-        }));
+            origin,
+            exported: None,
+        }
     }
 
     fn end_or_bury(&mut self, life: &Life, clock_skew: Duration) {

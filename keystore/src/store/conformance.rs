@@ -14,7 +14,7 @@ use super::*;
 use crate::algorithm::Algorithm;
 use crate::crypto::{self, SigningKey};
 use crate::facts::tests::facts;
-use crate::lifecycle::PlannedBy;
+use crate::lifecycle::{Origin, PlannedBy};
 use crate::seal::tests::master_keys;
 
 /// Where a store keeps its rows while no store is open on them.
@@ -177,6 +177,8 @@ fn life(number: u64) -> Life {
         may_have_signed: true,
         ended: None,
         retires: None,
+        origin: Origin::Generated,
+        exported: None,
     }
 }
 
@@ -1093,6 +1095,9 @@ fn a_lifecycle_time_recorded_during_a_later_one_does_not_replace_it() {
 #[derive(Clone, Debug)]
 enum Draw {
     New { kid: u8, thumbprint: u8, skip: u8 },
+    Trust { kid: u8, until: u8 },
+    Import { kid: u8 },
+    Export { index: u8 },
     Update { index: u8, ttl: u8 },
     Rename { index: u8, kid: u8 },
     End { index: u8 },
@@ -1125,6 +1130,9 @@ fn draw() -> impl Strategy<Value = Draw> {
             thumbprint,
             skip: skip.saturating_sub(5),
         }),
+        1 => (0..24u8, index()).prop_map(|(kid, until)| Draw::Trust { kid, until }),
+        1 => (0..24u8).prop_map(|kid| Draw::Import { kid }),
+        1 => index().prop_map(|index| Draw::Export { index }),
         3 => (index(), index()).prop_map(|(index, ttl)| Draw::Update { index, ttl }),
         1 => (index(), 0..24u8).prop_map(|(index, kid)| Draw::Rename { index, kid }),
         1 => index().prop_map(|index| Draw::End { index }),
@@ -1192,6 +1200,27 @@ impl SetModel {
                 let number = self.loaded.head.next_number.0 + u64::from(skip);
                 let thumbprint = thumbprint(&format!("k{of}"));
                 put(Record { thumbprint, ..record(number, &format!("k{kid}")) })
+            }
+            Draw::Trust { kid, until } => {
+                let mut record = record(self.loaded.head.next_number.0, &format!("k{kid}"));
+                record.secret = None;
+                record.life.origin = Origin::Trusted;
+                record.life.activates = None;
+                record.life.ended = Some(record.life.created);
+                record.life.retires = Some(at(until.into()));
+                put(record)
+            }
+            Draw::Import { kid } => {
+                let mut record = record(self.loaded.head.next_number.0, &format!("k{kid}"));
+                record.life.origin = Origin::Imported;
+                // As where its file says what it is called.
+                record.thumbprint = thumbprint(&format!("imported {kid}"));
+                put(record)
+            }
+            Draw::Export { index } => {
+                let mut record = living(index)?;
+                record.life.exported = Some(at(20));
+                put(record)
             }
             Draw::Update { index, ttl } => {
                 let mut record = living(index)?;
