@@ -2,14 +2,19 @@
 //!
 //! It knows no HTTP. Every method waits for the disk, so none is for a thread that serves requests.
 
+pub(crate) mod import;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jwksd_keystore::facts::Facts;
 use jwksd_keystore::id::{KeyId, KeysetName, Revision};
+use jwksd_keystore::import::ImportError;
 use jwksd_keystore::lifecycle::{Answer, Keyset, Number, Refusal, RotateAt};
 use jwksd_keystore::store::{Store, StoreError};
 use jwksd_keystore::time::Time;
+
+use tokio::sync::Semaphore;
 
 use crate::api;
 use crate::audit::Recorded;
@@ -46,6 +51,8 @@ pub struct Administration {
     pub tls: Arc<OfListeners>,
     /// One reload at a time, so that configuration and TLS are of the same.
     pub reloading: Mutex<()>,
+    /// Room for key files that are being read.
+    pub reading: Semaphore,
 }
 
 /// Why an admin did not get what was asked.
@@ -69,6 +76,12 @@ pub enum AdminError {
     /// `at` is no instant.
     #[error("{0:?} is not an instant: write it like 2026-11-22T03:00:00Z")]
     NotAnInstant(String),
+    /// As many key files are being read as may.
+    #[error("enough key files are being read already; try again in a moment")]
+    Reading,
+    /// The key file cannot be read.
+    #[error(transparent)]
+    Key(#[from] ImportError),
     /// A revocation took effect and is durable, but the audit has no line of it.
     #[error("the revocation is durable, but the audit could not record it")]
     NotRecorded,
@@ -347,14 +360,18 @@ fn rotate_at(request: &api::RotateRequest) -> Result<RotateAt, AdminError> {
         (None, false) => Ok(RotateAt::Waited),
         (None, true) => Ok(RotateAt::Now),
         (Some(text), false) => {
-            let instant: Option<jiff::Timestamp> = text.parse().ok();
-            // What is before 1970 is too early, like all that is past.
-            let millis = |at: jiff::Timestamp| u64::try_from(at.as_millisecond()).unwrap_or(0);
-            let time = instant.map(|at| Time::from_millis(millis(at)));
+            let time = instant(text);
             time.map(RotateAt::At).ok_or_else(|| AdminError::NotAnInstant(text.clone()))
         }
         (Some(_), true) => Err(AdminError::NowAndAt),
     }
+}
+
+/// The instant that a text says, in RFC 3339.
+pub(crate) fn instant(text: &str) -> Option<Time> {
+    let instant: jiff::Timestamp = text.parse().ok()?;
+    // What is before 1970 is too early, like all that is past.
+    Some(Time::from_millis(u64::try_from(instant.as_millisecond()).unwrap_or(0)))
 }
 
 fn rotated(keyset: &KeysetName, expect: KeyId, outcome: &Outcome) -> api::RotateResponse {

@@ -2,6 +2,7 @@
 //!
 //! Instants are RFC 3339 text in UTC, durations text such as `1h30m`.
 
+pub mod import;
 pub mod problem;
 pub mod schema;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+pub use import::{ImportRequest, ImportResponse};
 pub use problem::{Code, Problem};
 
 /// `POST /v1/keysets/{keyset}/tokens`
@@ -135,6 +137,9 @@ pub struct Key {
     pub number: u64,
     /// What it may do now.
     pub state: KeyState,
+    /// Where it came from.
+    #[serde(default)]
+    pub origin: KeyOrigin,
     /// What it signs with.
     pub algorithm: String,
     /// When it was put into the JWK Set.
@@ -172,6 +177,19 @@ pub enum KeyState {
     Retired,
     /// Was taken out by an admin.
     Revoked,
+}
+
+/// Where a key came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyOrigin {
+    /// The daemon made it.
+    #[default]
+    Generated,
+    /// An admin imported it to sign with.
+    Imported,
+    /// It signs elsewhere, and only its public half was imported.
+    Trusted,
 }
 
 /// Something that will happen.

@@ -181,7 +181,10 @@ fn exit_code_of(code: Code) -> u8 {
         | Code::ExpectActiveRequired
         | Code::ActiveChanged
         | Code::TooEarly
-        | Code::WrongState => 5,
+        | Code::WrongState
+        | Code::KeyUsed
+        | Code::StandbyExported
+        | Code::JwkSetFull => 5,
         Code::NoActiveKey
         | Code::NotDurable
         | Code::NotRecorded
@@ -200,6 +203,9 @@ fn exit_code_of(code: Code) -> u8 {
         | Code::InvalidClaims
         | Code::InvalidTtl
         | Code::InvalidTyp
+        | Code::InvalidKey
+        | Code::PassphraseRequired
+        | Code::WrongPassphrase
         | Code::InvalidConfig
         | Code::Internal => 1,
     }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jwksd_keystore::algorithm::KeyType;
-use jwksd_keystore::facts::{Checked, Facts, FactsError, FirstKey, KeyTypes, LIVE_KIDS_WARNING};
+use jwksd_keystore::facts::{Checked, Facts, FactsError, KeyTypes, LIVE_KIDS_WARNING};
 use jwksd_keystore::id::KeysetName;
 use jwksd_keystore::schedule::ScheduleError;
 use jwksd_keystore::time::Time;
@@ -328,12 +328,6 @@ impl Config {
                 warnings.push(format!(
                     "keysets.{name}: tokens of {kids} keys can be alive at once; some verifiers \
                      cache only three keys by default"
-                ));
-            }
-            if keyset.facts.first_key == FirstKey::Import {
-                warnings.push(format!(
-                    "keysets.{name}: first_key = \"import\", and this version cannot import keys \
-                     yet: the set signs nothing"
                 ));
             }
             if keyset.facts.key_types == KeyTypes::Mixed {

@@ -6,6 +6,7 @@ mod body;
 pub mod connection;
 pub mod health;
 pub mod identity;
+mod import;
 pub mod internal;
 pub mod openapi;
 pub mod problem;
@@ -14,6 +15,10 @@ pub mod routes;
 
 /// The largest body that any path takes, but for batches; and the largest request in a batch.
 pub const BODY_LIMIT: usize = 64 * 1024;
+
+/// The largest body of an import: a key file of 64 KiB, with what JSON makes of its line breaks, and
+/// a passphrase.
+pub const IMPORT_BODY_LIMIT: usize = 192 * 1024;
 
 /// The largest body of a batch: more than a kilobyte for each of 1,000 requests. Its answer may be
 /// 8 MiB: the claims in base64, claims that a grant forces, and up to 6.3 KiB of header, signature

@@ -25,6 +25,10 @@ pub enum Action {
     Rotate,
     /// Revoke keys.
     Revoke,
+    /// Take in keys to sign with.
+    Import,
+    /// Serve the public halves of keys that sign elsewhere.
+    ImportTrust,
     /// Act on the daemon as a whole: reload.
     Operate,
 }
@@ -38,6 +42,8 @@ impl Action {
             Self::Read => "read",
             Self::Rotate => "rotate",
             Self::Revoke => "revoke",
+            Self::Import => "import",
+            Self::ImportTrust => "import-trust",
             Self::Operate => "operate",
         }
     }

@@ -7,6 +7,7 @@
 mod changes;
 mod command;
 mod due;
+mod incoming;
 mod keygen;
 mod publication;
 mod step;
@@ -37,6 +38,7 @@ use crate::rings::Rings;
 
 pub use command::{Command, Gone, Outcome, StepError};
 use due::Due;
+pub use incoming::{Incoming, Used};
 use keygen::{Keygen, Made};
 use publication::LATE;
 

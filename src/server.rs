@@ -17,7 +17,7 @@ use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{Store, StoreError};
 
 use self::listener::{Rules, listen_all};
-use crate::administration::Administration;
+use crate::administration::{Administration, import};
 use crate::audit::{Audit, AuditError};
 use crate::clock::{Clock, LifecycleClock};
 use crate::config::{Config, Listen};
@@ -271,6 +271,7 @@ fn open(
         started_with,
         tls,
         reloading: Mutex::default(),
+        reading: import::room(),
     };
     Ok((Arc::new(administration), thread, audit))
 }

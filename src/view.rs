@@ -2,12 +2,12 @@
 
 use jwksd_keystore::facts::Span;
 use jwksd_keystore::id::KeysetName;
-use jwksd_keystore::lifecycle::{Departure, Life, PlannedBy, State};
+use jwksd_keystore::lifecycle::{Departure, Life, Origin, PlannedBy, State};
 use jwksd_keystore::schedule::Rotation;
 use jwksd_keystore::store::{Loaded, Record, Tombstone};
 use jwksd_keystore::time::Time;
 
-use crate::api::{Event, EventKind, Key, KeyState, Keyset};
+use crate::api::{Event, EventKind, Key, KeyOrigin, KeyState, Keyset};
 use crate::config;
 
 /// The key set at `now`.
@@ -72,11 +72,17 @@ fn of_life(life: &Life, kid: jwksd_keystore::id::KeyId, state: KeyState) -> Key 
         kid,
         number: life.number.0,
         state,
+        origin: match life.origin {
+            Origin::Generated => KeyOrigin::Generated,
+            Origin::Imported => KeyOrigin::Imported,
+            Origin::Trusted => KeyOrigin::Trusted,
+        },
         algorithm: life.algorithm.to_string(),
         published: life.published.to_string(),
         activates: text(life.activates),
         planned_by: planner(&life.planned_by),
-        ended: text(life.ended),
+        // What never signed here has not stopped to.
+        ended: text(life.ended.filter(|_| life.is_signing_key())),
         retires: text(life.retires),
         left: None,
         reason: None,

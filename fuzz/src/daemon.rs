@@ -54,7 +54,10 @@ token_types = ["JWT", "at+jwt", "secevent+jwt"]
 
 /// The callers by name, and what each may do. The bearer token of each is made of its name.
 const CALLERS: [(&str, &str); 4] = [
-    ("all", r#"{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", "operate"] }"#),
+    (
+        "all",
+        r#"{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", "import", "import-trust", "operate"] }"#,
+    ),
     ("signer", r#"{ keyset = "default", actions = ["sign-token"] }"#),
     (
         "narrow",

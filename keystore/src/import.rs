@@ -34,8 +34,9 @@ use zeroize::Zeroizing;
 
 pub use self::error::{ExponentFault, Form, ImportError, PemFault};
 use crate::algorithm::{Algorithm, Curve, RsaBits};
+use crate::crypto;
 use crate::id::KeyId;
-use crate::jwk::{PublicJwk, PublicKey};
+use crate::jwk::{PublicJwk, PublicKey, Thumbprint};
 use crate::key::KeyPair;
 use crate::second_opinion;
 
@@ -151,6 +152,45 @@ impl Imported {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// The algorithm with which a key set with `wanted` can serve it for verifiers alone: the same by
+    /// its JOSE name, of RSA with keys of its own size.
+    ///
+    /// # Errors
+    ///
+    /// As [`Imported::fits`].
+    pub fn verifies(&self, wanted: Algorithm) -> Result<Algorithm, ImportError> {
+        let own = match self.kind {
+            Kind::Rsa(bits) => Algorithm::named(wanted.jose_name(), bits).unwrap_or(wanted),
+            Kind::Ec(_) | Kind::Ed25519 => wanted,
+        };
+        self.fits(own)?;
+        Ok(own)
+    }
+
+    /// The RFC 7638 thumbprint of its public half.
+    #[must_use]
+    pub fn thumbprint(&self) -> Thumbprint {
+        crypto::thumbprint(self.public())
+    }
+
+    /// Both halves, which stay here.
+    ///
+    /// # Errors
+    ///
+    /// [`ImportError::PublicOnly`].
+    pub fn pair(&self) -> Result<&KeyPair, ImportError> {
+        match &self.material {
+            Material::Pair(pair) => Ok(pair),
+            Material::Public(_) => Err(ImportError::PublicOnly),
+        }
+    }
+
+    /// The same without its private half, which is wiped.
+    #[must_use]
+    pub fn without_secret(self) -> Self {
+        Self { material: Material::Public(self.public().clone()), ..self }
     }
 
     /// What the file held.

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::crypto;
 use crate::facts::Facts;
 use crate::id::{KeyId, KeysetName, NameError, Revision};
 use crate::jwk::{PublicJwk, PublicKey, Thumbprint};
@@ -251,6 +252,7 @@ impl Record {
     /// # Errors
     ///
     /// A key that verifiers would not take is not recorded.
+    #[expect(clippy::needless_pass_by_value, reason = "the open secret ends here")]
     pub fn of_new_key(
         keyset: &KeysetName,
         life: Life,
@@ -259,19 +261,43 @@ impl Record {
         master_keys: &MasterKeys,
     ) -> Result<Self, RecordError> {
         let kid = KeyId::from(pair.thumbprint.clone());
+        Self::of_imported_key(keyset, life, kid, revision, &pair, master_keys)
+    }
+
+    /// The same of a key that came from elsewhere, under a kid of its own. The pair stays for
+    /// another try.
+    ///
+    /// # Errors
+    ///
+    /// As [`Record::of_new_key`].
+    pub fn of_imported_key(
+        keyset: &KeysetName,
+        life: Life,
+        kid: KeyId,
+        revision: Revision,
+        pair: &KeyPair,
+        master_keys: &MasterKeys,
+    ) -> Result<Self, RecordError> {
         let jwk =
             PublicJwk { kid: kid.clone(), algorithm: life.algorithm, public: pair.public.clone() };
-        second_opinion::check(&pair, &jwk)?;
+        second_opinion::check(pair, &jwk)?;
         let place =
             Place { keyset, number: life.number, kid: &kid, algorithm: life.algorithm, revision };
         let sealed = master_keys.seal(&pair.secret, &place)?;
         Ok(Self {
             life,
             kid,
-            thumbprint: pair.thumbprint,
-            public: pair.public,
+            thumbprint: pair.thumbprint.clone(),
+            public: pair.public.clone(),
             secret: Some(SealedSecret { sealed, revision }),
         })
+    }
+
+    /// The record of a key that signs elsewhere.
+    #[must_use]
+    pub fn of_trusted_key(life: Life, kid: KeyId, public: PublicKey) -> Self {
+        let thumbprint = crypto::thumbprint(&public);
+        Self { life, kid, thumbprint, public, secret: None }
     }
 
     /// The key as it is published.

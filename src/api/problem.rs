@@ -26,6 +26,12 @@ pub enum Code {
     InvalidTtl,
     /// The key set does not allow this `typ`.
     InvalidTyp,
+    /// The key file holds no key, a weak or broken one, or one that the key set cannot have.
+    InvalidKey,
+    /// The key file is encrypted, and no passphrase came with it.
+    PassphraseRequired,
+    /// The passphrase does not open the key file.
+    WrongPassphrase,
     /// Nobody known.
     UnknownCaller,
     /// Known, but not allowed.
@@ -46,6 +52,12 @@ pub enum Code {
     TooEarly,
     /// The key is in a state that does not allow it.
     WrongState,
+    /// The key, or another of its kid, is or was in the key set.
+    KeyUsed,
+    /// The standby was given out to verifiers that fetch nothing, so only force replaces it.
+    StandbyExported,
+    /// With one key more, some verifiers would not read the JWK Set.
+    JwkSetFull,
     /// It took effect in memory, is not durable yet, and is being retried.
     NotDurable,
     /// It is durable, but the audit could not record it.
@@ -121,6 +133,12 @@ impl Problem {
             | Code::ActiveChanged
             | Code::TooEarly
             | Code::WrongState
+            | Code::InvalidKey
+            | Code::PassphraseRequired
+            | Code::WrongPassphrase
+            | Code::KeyUsed
+            | Code::StandbyExported
+            | Code::JwkSetFull
             | Code::StoreUnavailable
             | Code::AuditUnavailable
             | Code::Internal => self.detail.clone(),
@@ -152,7 +170,13 @@ impl Code {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::InvalidRequest | Self::InvalidClaims | Self::InvalidTtl | Self::InvalidTyp => 400,
+            Self::InvalidRequest
+            | Self::InvalidClaims
+            | Self::InvalidTtl
+            | Self::InvalidTyp
+            | Self::InvalidKey
+            | Self::PassphraseRequired
+            | Self::WrongPassphrase => 400,
             Self::UnknownCaller => 401,
             Self::NotAllowed => 403,
             Self::NotFound | Self::UnknownKeyset | Self::UnknownKey => 404,
@@ -161,6 +185,9 @@ impl Code {
             | Self::ActiveChanged
             | Self::TooEarly
             | Self::WrongState
+            | Self::KeyUsed
+            | Self::StandbyExported
+            | Self::JwkSetFull
             | Self::InvalidConfig => 409,
             Self::BodyTooLarge => 413,
             Self::UnsupportedMediaType => 415,
@@ -190,6 +217,9 @@ impl Code {
             Self::InvalidClaims => "these claims cannot be signed",
             Self::InvalidTtl => "this ttl cannot be had",
             Self::InvalidTyp => "this typ cannot be had",
+            Self::InvalidKey => "the key cannot be taken",
+            Self::PassphraseRequired => "the key file is encrypted",
+            Self::WrongPassphrase => "the passphrase does not open the key file",
             Self::UnknownCaller => "the caller is not known",
             Self::NotAllowed => "the caller may not do this",
             Self::UnknownKeyset => "there is no such key set",
@@ -200,6 +230,9 @@ impl Code {
             Self::ActiveChanged => "another key is active than the one expected",
             Self::TooEarly => "verifiers may not have seen the standby by then",
             Self::WrongState => "the key is not in a state for this",
+            Self::KeyUsed => "the key or its kid is or was in the key set",
+            Self::StandbyExported => "the standby was given out to verifiers",
+            Self::JwkSetFull => "the JWK Set would be longer than verifiers read",
             Self::NotDurable => "in effect, but not durable yet; it is being retried",
             Self::NotRecorded => "done, but the audit could not record it",
             Self::RevocationPending => "a revocation that is not durable yet comes first",

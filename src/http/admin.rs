@@ -22,7 +22,7 @@ use crate::administration::{AdminError, Administration};
 use crate::api::{Code, Problem, RevokeAllRequest, RevokeRequest, RotateRequest};
 use crate::custody::Asker;
 
-type Admin = Data<Arc<Administration>>;
+pub(super) type Admin = Data<Arc<Administration>>;
 
 /// Routes of the admin listener.
 pub fn configure(service: &mut ServiceConfig) {
@@ -37,6 +37,7 @@ pub(super) fn routes(service: &mut ServiceConfig) -> Vec<(Method, &'static str)>
         .post("/v1/keysets/{keyset}/revoke-all", revoke_all)
         .post("/v1/keysets/{keyset}/keys/{kid}/revoke", revoke)
         .post("/v1/keysets/{keyset}/keys/{kid}/retire", retire)
+        .post("/v1/keysets/{keyset}/import", super::import::import)
         .post("/v1/reload", reload)
         .get("/v1/status", status)
         .get(openapi::PATH, openapi::serve(&openapi::admin()))
@@ -133,6 +134,16 @@ async fn act<W: Send + 'static, T: Serialize + Send + 'static>(
         Ok(asker) => asker,
         Err(problem) => return problem::respond(&problem),
     };
+    acted(admin, asker, wanted, act).await
+}
+
+/// Carries the act of a caller that was recognised out where it may wait.
+pub(super) async fn acted<W: Send + 'static, T: Serialize + Send + 'static>(
+    admin: Admin,
+    asker: Asker,
+    wanted: Result<W, Problem>,
+    act: impl FnOnce(&Administration, &Asker, W) -> Result<T, AdminError> + Send + 'static,
+) -> HttpResponse {
     let request_id = Some(asker.request_id.clone());
     let problem = match wanted {
         Err(problem) => problem,

@@ -1,13 +1,15 @@
 //! The body of a request: received within a size and a time.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 
+use actix_web::body::{BodyStream, MessageBody};
 use actix_web::dev;
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::web::{Bytes, Payload};
 use actix_web::{Error, FromRequest, HttpRequest};
 use jwksd_keystore::facts::Span;
+use zeroize::Zeroizing;
 
 use super::BODY_LIMIT;
 use super::connection::Connection;
@@ -19,18 +21,55 @@ pub(super) async fn received(
     body: Payload,
     limit: usize,
 ) -> Result<Bytes, Problem> {
+    in_time(request, async {
+        match body.to_bytes_limited(limit).await {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(_)) => Err(broken()),
+            Err(_) => Err(too_large(limit)),
+        }
+    })
+    .await
+}
+
+/// The same of a body with secrets in it, which is wiped on drop. What the HTTP library read it with
+/// is not ours to wipe.
+pub(super) async fn received_secret(
+    request: &HttpRequest,
+    body: Payload,
+    limit: usize,
+) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    in_time(request, async {
+        // Of its full size from the start: a buffer that grows leaves copies behind.
+        let mut received = Zeroizing::new(Vec::with_capacity(limit));
+        let mut pieces = pin!(BodyStream::new(body));
+        while let Some(piece) = poll_fn(|context| pieces.as_mut().poll_next(context)).await {
+            let piece = piece.map_err(|_| broken())?;
+            if received.len() + piece.len() > limit {
+                return Err(too_large(limit));
+            }
+            received.extend_from_slice(&piece);
+        }
+        Ok(received)
+    })
+    .await
+}
+
+/// Receives what `body` does, in the time that the listener allows.
+async fn in_time<T>(
+    request: &HttpRequest,
+    body: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
     let unread = |why: String| Problem::new(Code::InvalidRequest, why);
     let connection = Connection::of(request).ok_or_else(|| unread("no connection".into()))?;
     let within = connection.timeouts.body;
-    match tokio::time::timeout(within, body.to_bytes_limited(limit)).await {
-        Ok(Ok(Ok(body))) => Ok(body),
-        Ok(Ok(Err(_))) => Err(unread("the body could not be read".into())),
-        Ok(Err(_)) => Err(too_large(limit)),
-        Err(_) => {
-            connection.take_no_more();
-            Err(unread(format!("the body did not arrive within {}", Span(within))))
-        }
-    }
+    tokio::time::timeout(within, body).await.unwrap_or_else(|_| {
+        connection.take_no_more();
+        Err(unread(format!("the body did not arrive within {}", Span(within))))
+    })
+}
+
+fn broken() -> Problem {
+    Problem::new(Code::InvalidRequest, "the body could not be read")
 }
 
 /// Receives a body of the usual size, if it is JSON.

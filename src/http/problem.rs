@@ -3,6 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, HttpResponseBuilder};
+use jwksd_keystore::import::ImportError;
 use jwksd_keystore::lifecycle::Refusal;
 use jwksd_keystore::ring::SignError;
 use jwksd_keystore::store::StoreError;
@@ -99,6 +100,8 @@ pub fn of_admin(error: &AdminError) -> Problem {
     let code = match error {
         AdminError::Denied(denied) => return of_denial(denied),
         AdminError::Step(error) => return of_step(error),
+        AdminError::Key(error) => of_key(error),
+        AdminError::Reading => Code::Busy,
         AdminError::Store(error) | AdminError::Reload(ReloadError::Store(error)) => {
             return of_store(error);
         }
@@ -146,6 +149,9 @@ fn of_step(error: &StepError) -> Problem {
         StepError::UnknownKey(_) => Code::UnknownKey,
         StepError::UnknownKeyset(_) => Code::UnknownKeyset,
         StepError::Store(error) => return of_store(error),
+        StepError::Key(error) => of_key(error),
+        StepError::Used(_) => Code::KeyUsed,
+        StepError::JwkSetFull { .. } => Code::JwkSetFull,
         StepError::Audit => Code::AuditUnavailable,
         StepError::NotDurable(_) => {
             tracing::error!(%error, "a revocation is not durable");
@@ -162,6 +168,17 @@ fn of_step(error: &StepError) -> Problem {
     Problem::new(code, error.to_string())
 }
 
+/// All that an [`ImportError`] says of a file are sizes and places.
+fn of_key(error: &ImportError) -> Code {
+    if *error == ImportError::PassphraseNeeded {
+        Code::PassphraseRequired
+    } else if *error == ImportError::WrongPassphrase {
+        Code::WrongPassphrase
+    } else {
+        Code::InvalidKey
+    }
+}
+
 fn of_refusal(refusal: &Refusal) -> Code {
     match refusal {
         Refusal::NotConfigured => Code::NotConfigured,
@@ -169,9 +186,8 @@ fn of_refusal(refusal: &Refusal) -> Code {
         Refusal::ActiveChanged { .. } => Code::ActiveChanged,
         Refusal::TooEarly { .. } => Code::TooEarly,
         Refusal::NoSuchKey => Code::UnknownKey,
-        Refusal::RetireActive | Refusal::RetirePending | Refusal::StandbyExported { .. } => {
-            Code::WrongState
-        }
+        Refusal::RetireActive | Refusal::RetirePending => Code::WrongState,
+        Refusal::StandbyExported { .. } => Code::StandbyExported,
         Refusal::TrustEnd { .. } => Code::InvalidRequest,
         Refusal::KeyTypeChanged { .. } => Code::InvalidConfig,
     }

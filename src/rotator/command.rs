@@ -2,9 +2,13 @@
 
 use jwksd_keystore::crypto::CryptoError;
 use jwksd_keystore::id::{KeyId, KeysetName, Revision};
-use jwksd_keystore::lifecycle::{Answer, Keyset, Number, Refusal, RotateAt};
+use jwksd_keystore::import::ImportError;
+use jwksd_keystore::jwk::JWK_SET_LIMIT;
+use jwksd_keystore::lifecycle::{Answer, Keyset, Number, Refusal, Replaceable, RotateAt};
 use jwksd_keystore::store::{Loaded, RecordError, StoreError};
 use jwksd_keystore::time::Time;
+
+use super::incoming::{Incoming, Used};
 
 /// An act of an admin on one key set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +38,24 @@ pub enum Command {
     Retire {
         /// The key.
         kid: KeyId,
+    },
+    /// Take a key in that was made elsewhere, to sign with.
+    Import {
+        /// The key.
+        key: Incoming,
+        /// What it is called from now on.
+        kid: KeyId,
+        /// Which standby it may take the place of.
+        may_replace: Replaceable,
+    },
+    /// Serve the public half of a key that signs elsewhere.
+    Trust {
+        /// The key.
+        key: Incoming,
+        /// What it is called there.
+        kid: KeyId,
+        /// When it leaves the set.
+        until: Time,
     },
 }
 
@@ -104,6 +126,21 @@ pub enum StepError {
     /// The new key cannot be recorded.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The key set cannot have the key.
+    #[error(transparent)]
+    Key(#[from] ImportError),
+    /// The kid or the key is or was another's.
+    #[error(transparent)]
+    Used(#[from] Used),
+    /// With one key more, verifiers would not read the JWK Set.
+    #[error(
+        "the JWK Set would have {length} bytes, and some verifiers read only {JWK_SET_LIMIT}: try \
+         again when keys have retired"
+    )]
+    JwkSetFull {
+        /// How many.
+        length: usize,
+    },
     /// The audit could not record it.
     #[error("the audit could not record it")]
     Audit,

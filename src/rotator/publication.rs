@@ -96,7 +96,10 @@ impl Rotator {
                 let expect = expect.as_ref().map_or(Some(Number::NONE), number);
                 expect.map(|expect| Intent::RevokeAll { expect })
             }
-            Command::Rotate { .. } | Command::Retire { .. } => None,
+            Command::Rotate { .. }
+            | Command::Retire { .. }
+            | Command::Import { .. }
+            | Command::Trust { .. } => None,
         };
         let now = self.parts.clock.now();
         match intent.map(|intent| self.plan(&request.keyset, &loaded, &intent, now)) {

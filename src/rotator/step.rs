@@ -4,15 +4,20 @@
 use std::collections::HashMap;
 
 use jwksd_keystore::id::{KeyId, KeysetName, Revision};
-use jwksd_keystore::lifecycle::{self, Answer, Intent, Now, Number, Plan, Refusal, Step};
+use jwksd_keystore::jwk::{JWK_SET_LIMIT, JwkSet};
+use jwksd_keystore::lifecycle::{
+    self, Answer, Intent, Life, Now, Number, Origin, Plan, Refusal, Replaceable, Step,
+};
 use jwksd_keystore::store::{Change, Loaded, Record, StoreError, Tombstone};
 use jwksd_keystore::time::Time;
 
 use super::changes::{after, changes, describe, gone, next_due};
 use super::command::kids_of;
+use super::incoming::Named;
 use super::publication::LATE;
 use super::{Actor, Command, Gone, Outcome, Rotator, SEEN_EVERY, StepError};
 use crate::audit::{AuditError, Decision, Line, Recorded};
+use crate::policy::Action;
 
 /// How often a step is planned anew after a conflict or an unknown outcome.
 const TRIES: usize = 3;
@@ -25,7 +30,7 @@ enum Resolved {
     /// The rules decide.
     Intent(Intent),
     /// An earlier try took effect.
-    Already,
+    Already(Answer),
     /// A key that left the set is to be marked as revoked.
     Mark(Box<Tombstone>),
 }
@@ -36,12 +41,14 @@ struct Asked<'a> {
     request_id: Option<&'a str>,
     action: &'static str,
     reason: Option<&'a str>,
+    /// The key that comes with it.
+    incoming: Option<Named<'a>>,
 }
 
 impl Asked<'static> {
     /// Time or the configuration.
     const BY_TIME: Self =
-        Self { caller: NOBODY, request_id: None, action: "schedule", reason: None };
+        Self { caller: NOBODY, request_id: None, action: "schedule", reason: None, incoming: None };
 }
 
 impl Rotator {
@@ -90,13 +97,14 @@ impl Rotator {
             request_id: actor.request_id.as_deref(),
             action: command.name(),
             reason: command.reason(),
+            incoming: command.incoming(),
         };
         self.with_retries(|rotator| {
             let loaded = rotator.load(keyset)?;
             let now = rotator.parts.clock.now();
             match rotator.resolve(keyset, &loaded, command, now.lifecycle)? {
-                Resolved::Already => {
-                    Ok(outcome(&loaded, &loaded, Answer::Done, Vec::new(), now.lifecycle, true))
+                Resolved::Already(answer) => {
+                    Ok(outcome(&loaded, &loaded, answer, Vec::new(), now.lifecycle, true))
                 }
                 Resolved::Mark(tombstone) => rotator.mark(keyset, &loaded, *tombstone, &asked, now),
                 Resolved::Intent(intent) => {
@@ -199,12 +207,14 @@ impl Rotator {
             }
             Command::Retire { kid } => match (living(kid), self.tombstone(keyset, kid)?) {
                 (Some(number), _) => Ok(Resolved::Intent(Intent::Retire(number))),
-                (None, Some(_)) => Ok(Resolved::Already),
+                (None, Some(_)) => Ok(Resolved::Already(Answer::Done)),
                 (None, None) => Err(StepError::UnknownKey(kid.clone())),
             },
             Command::Revoke { kid, reason } => match (living(kid), self.tombstone(keyset, kid)?) {
                 (Some(number), _) => Ok(Resolved::Intent(Intent::Revoke(number))),
-                (None, Some(tombstone)) if tombstone.revoked.is_some() => Ok(Resolved::Already),
+                (None, Some(tombstone)) if tombstone.revoked.is_some() => {
+                    Ok(Resolved::Already(Answer::Done))
+                }
                 (None, Some(tombstone)) => Ok(Resolved::Mark(Box::new(Tombstone {
                     revoked: Some(now),
                     reason: Some(reason.clone()),
@@ -212,7 +222,30 @@ impl Rotator {
                 }))),
                 (None, None) => Err(StepError::UnknownKey(kid.clone())),
             },
+            Command::Import { key, kid, may_replace } => {
+                self.import(keyset, loaded, Named::new(key, kid), *may_replace)
+            }
+            Command::Trust { key, kid, until } => {
+                self.trust(keyset, loaded, Named::new(key, kid), *until).map(Resolved::Intent)
+            }
         }
+    }
+
+    /// What becomes of a key that is to sign.
+    fn import(
+        &self,
+        keyset: &KeysetName,
+        loaded: &Loaded,
+        named: Named<'_>,
+        may_replace: Replaceable,
+    ) -> Result<Resolved, StepError> {
+        if let Some(number) = self.earlier_try(keyset, loaded, named, Origin::Imported)? {
+            return Ok(Resolved::Already(Answer::Imported { number, replaced: Vec::new() }));
+        }
+        if let Some(facts) = self.facts.get(keyset) {
+            named.key.fits(facts.algorithm)?;
+        }
+        Ok(Resolved::Intent(Intent::Import { may_replace }))
     }
 
     /// The number of a key that is or was in the set, and that someone saw sign: that of no key for
@@ -244,9 +277,12 @@ impl Rotator {
         asked: &Asked<'_>,
         now: Now,
     ) -> Result<Loaded, StepError> {
-        let made = self.made_records(keyset, loaded, &plan.steps)?;
+        let made = self.made_records(keyset, loaded, &plan.steps, asked.incoming)?;
         let created = !made.is_empty();
         let after = after(loaded, &plan.steps, made);
+        if asked.incoming.is_some() {
+            check_length(&after)?;
+        }
         let changes = changes(loaded, &after, &plan.steps, asked.reason, now.lifecycle);
         let summary = describe(loaded, &after, &plan.steps);
         self.commit(keyset, loaded, &changes, asked, &summary, now)?;
@@ -343,7 +379,7 @@ impl Rotator {
         Ok(outcome(loaded, &after, Answer::Done, gone, now.lifecycle, false))
     }
 
-    /// The records of the keys that a plan creates, from the stock of key pairs.
+    /// The records of the keys that a plan creates.
     ///
     /// # Errors
     ///
@@ -353,14 +389,29 @@ impl Rotator {
         keyset: &KeysetName,
         loaded: &Loaded,
         steps: &[Step],
+        incoming: Option<Named<'_>>,
     ) -> Result<HashMap<Number, Record>, StepError> {
-        let created: Vec<_> = steps
-            .iter()
-            .filter_map(|step| match step {
-                Step::Create(life) => Some(life),
-                _ => None,
-            })
-            .collect();
+        let revision = loaded.revision.next();
+        let lives = steps.iter().filter_map(|step| match step {
+            Step::Create(life) => Some(life),
+            _ => None,
+        });
+        let (created, brought): (Vec<_>, Vec<_>) =
+            lives.partition(|life| life.origin == Origin::Generated);
+        let mut made = self.records_from_stock(keyset, &created, revision)?;
+        for (life, named) in brought.into_iter().zip(incoming) {
+            made.insert(life.number, self.brought_record(keyset, life, named, revision)?);
+        }
+        Ok(made)
+    }
+
+    /// The records of keys made here, from the stock of key pairs.
+    fn records_from_stock(
+        &mut self,
+        keyset: &KeysetName,
+        created: &[&Life],
+        revision: Revision,
+    ) -> Result<HashMap<Number, Record>, StepError> {
         let stock = self.stock.entry(keyset.clone()).or_default();
         let mut missing: Vec<_> = created.iter().map(|life| life.algorithm).collect();
         for (algorithm, _) in stock.iter() {
@@ -378,8 +429,7 @@ impl Rotator {
             return Err(StepError::NeedsKey);
         }
         let mut made = HashMap::new();
-        let revision = loaded.revision.next();
-        for life in created {
+        for &life in created {
             let index = stock.iter().position(|(algorithm, _)| *algorithm == life.algorithm);
             let (_, pair) = stock.swap_remove(index.ok_or(StepError::NeedsKey)?);
             let keys = &self.parts.master_keys;
@@ -391,6 +441,22 @@ impl Rotator {
         }
         Ok(made)
     }
+
+    /// The record of a key that comes from elsewhere.
+    fn brought_record(
+        &self,
+        keyset: &KeysetName,
+        life: &Life,
+        Named { key, kid }: Named<'_>,
+        revision: Revision,
+    ) -> Result<Record, StepError> {
+        let (life, kid) = (life.clone(), kid.clone());
+        if life.origin == Origin::Trusted {
+            return Ok(Record::of_trusted_key(life, kid, key.public().clone()));
+        }
+        let keys = &self.parts.master_keys;
+        Ok(Record::of_imported_key(keyset, life, kid, revision, key.pair()?, keys)?)
+    }
 }
 
 impl Command {
@@ -401,15 +467,27 @@ impl Command {
             Self::Revoke { .. } => "revoke",
             Self::RevokeAll { .. } => "revoke-all",
             Self::Retire { .. } => "retire",
+            Self::Import { .. } => Action::Import.name(),
+            Self::Trust { .. } => Action::ImportTrust.name(),
         }
     }
 
     fn reason(&self) -> Option<&str> {
         match self {
             Self::Revoke { reason, .. } | Self::RevokeAll { reason, .. } => Some(reason),
-            Self::Rotate { .. } | Self::Retire { .. } => None,
+            Self::Rotate { .. }
+            | Self::Retire { .. }
+            | Self::Import { .. }
+            | Self::Trust { .. } => None,
         }
     }
+}
+
+/// With a key that an admin brings, the JWK Set must not grow beyond what verifiers read.
+fn check_length(after: &Loaded) -> Result<(), StepError> {
+    let keys = after.records.iter().map(Record::jwk).collect();
+    let length = serde_json::to_vec(&JwkSet { keys }).map_or(usize::MAX, |set| set.len());
+    if length > JWK_SET_LIMIT { Err(StepError::JwkSetFull { length }) } else { Ok(()) }
 }
 
 /// Whether an earlier try of a rotation took effect, or decided just what this one asks for.

@@ -6,7 +6,7 @@ use jwksd::api::{
 };
 use serde_json::{Value, json};
 
-use crate::app::{CALLERS, DAY, HOUR, KEYSETS, PUBLISH_AHEAD, START, TestApp};
+use crate::app::{CALLERS, DAY, HOUR, KEYSETS, PUBLISH_AHEAD, START, TestApp, caller_of};
 use crate::token::verifies;
 
 #[actix_web::test]
@@ -216,9 +216,7 @@ async fn an_act_is_in_the_audit_with_its_intent_and_its_outcome() {
 
 #[actix_web::test]
 async fn each_act_takes_its_own_grant() {
-    let reader =
-        CALLERS.replace(r#"["sign-token", "read", "rotate", "revoke", "operate"]"#, r#"["read"]"#);
-    let app = TestApp::with(KEYSETS, &reader).await;
+    let app = TestApp::with(KEYSETS, &caller_of("\"read\"")).await;
     let active = app.kid(KeyState::Active).await;
     let paths = [
         ("/v1/keysets/default/rotate".to_owned(), json!({"expect_active": active, "now": true})),

@@ -51,8 +51,16 @@ pub(crate) const CALLERS: &str = r#"
 [[callers]]
 name = "local"
 uid = "self"
-grants = [{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", "operate"] }]
+grants = [{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", "import", "import-trust", "operate"] }]
 "#;
+
+/// The same caller with other actions, such as `"read", "rotate"`.
+pub(crate) fn caller_of(actions: &str) -> String {
+    format!(
+        "\n[[callers]]\nname = \"local\"\nuid = \"self\"\n\
+         grants = [{{ keyset = \"*\", actions = [{actions}] }}]\n"
+    )
+}
 
 pub(crate) struct TestApp {
     pub(crate) clock: Arc<ManualClock>,

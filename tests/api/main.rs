@@ -16,6 +16,7 @@ mod certificates;
 mod dialer;
 mod faults;
 mod http;
+mod import;
 mod internal;
 mod lifetime;
 mod limits;

@@ -6,6 +6,7 @@ use std::path::Path;
 use hyper::Method;
 use jwksd::api::{BATCH_LIMIT, Code, Problem};
 use jwksd::http::openapi;
+use jwksd_keystore::import::FILE_LIMIT;
 use serde_json::Value;
 
 use crate::app::{CALLERS, KEYSETS, TestApp, To};
@@ -165,9 +166,10 @@ fn the_documented_limits_are_those_in_force() {
         assert_eq!(schemas[request]["additionalProperties"], false, "{request}");
     }
     let schemas = &admin["components"]["schemas"];
-    for request in ["RotateRequest", "RevokeRequest", "RevokeAllRequest"] {
+    for request in ["RotateRequest", "RevokeRequest", "RevokeAllRequest", "ImportRequest"] {
         assert_eq!(schemas[request]["additionalProperties"], false, "{request}");
     }
+    assert_eq!(schemas["ImportRequest"]["properties"]["key"]["maxLength"], FILE_LIMIT);
     assert_eq!(schemas["RotateRequest"]["required"], serde_json::json!(["expect_active"]));
 }
 

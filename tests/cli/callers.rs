@@ -3,7 +3,8 @@
 use crate::output::Output;
 use crate::place::{Place, SIGN, free_address};
 
-const ALL_ACTIONS: &str = r#"["sign-token", "read", "rotate", "revoke", "operate"]"#;
+const ALL_ACTIONS: &str =
+    r#"["sign-token", "read", "rotate", "revoke", "import", "import-trust", "operate"]"#;
 
 /// The token and the lines for the configuration that `callers token` prints.
 fn made(printed: &str) -> (&str, &str) {

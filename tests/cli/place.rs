@@ -44,7 +44,7 @@ max_token_ttl = "1h"
 [[callers]]
 name = "local"
 uid = "self"
-grants = [{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", "operate"] }]
+grants = [{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", "import", "import-trust", "operate"] }]
 "#;
 
 /// Asks for a token of [`CONFIG`]'s first key set.

@@ -36,7 +36,7 @@ listen = "127.0.0.1:{admin}"
 [[callers]]
 name = "schemathesis"
 token_sha256 = "{digest}"
-grants = [{{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", "operate"] }}]
+grants = [{{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", "import", "import-trust", "operate"] }}]
 """
 
 KEYSET = """

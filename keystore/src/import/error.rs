@@ -1,7 +1,7 @@
 //! Why a key file was not taken.
 
 use crate::SecondOpinionError;
-use crate::algorithm::Algorithm;
+use crate::algorithm::{Algorithm, Family};
 use crate::import::Kind;
 
 /// Why a key file was not taken. No text holds anything of the file but sizes and places.
@@ -170,13 +170,23 @@ pub enum ImportError {
     #[error("the file holds only a public key; signing takes the private one")]
     PublicOnly,
     /// The key is of another kind than the algorithm.
-    #[error("the key is {kind}, and {wanted} takes another")]
+    #[error("the key is {kind}, and {wanted} takes another{}", advice(*kind, *wanted))]
     Misfit {
         /// What it is.
         kind: Kind,
         /// What was wanted.
         wanted: Algorithm,
     },
+}
+
+/// How the key set can have a key of another size.
+fn advice(kind: Kind, wanted: Algorithm) -> String {
+    match (kind, wanted.family()) {
+        (Kind::Rsa(bits), Family::Rsa(..)) => {
+            format!(": set rsa_bits = {} in the key set", bits.as_u32())
+        }
+        (Kind::Rsa(_) | Kind::Ec(_) | Kind::Ed25519, _) => String::new(),
+    }
 }
 
 /// What is wrong with a PEM block (RFC 7468).

@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use super::operation::Operation;
 use crate::api::schema::KID;
 use crate::api::{
-    Code, Keyset, KeysetList, ReloadResponse, RetireResponse, RevokeAllRequest, RevokeRequest,
-    RevokeResponse, RotateRequest, RotateResponse, Status,
+    Code, ImportRequest, ImportResponse, Keyset, KeysetList, ReloadResponse, RetireResponse,
+    RevokeAllRequest, RevokeRequest, RevokeResponse, RotateRequest, RotateResponse, Status,
 };
 
 const STANDBY: &str = "cn-I_WNMClehiVp51i_0VpOENW1upEerA8sEam5hn-s";
 
 pub(super) fn operations() -> Vec<Operation> {
-    vec![list(), show(), rotate(), revoke_all(), revoke(), retire(), reload(), status()]
+    vec![list(), show(), rotate(), revoke_all(), revoke(), retire(), import(), reload(), status()]
 }
 
 fn list() -> Operation {
@@ -163,6 +163,62 @@ fn retire() -> Operation {
         ])
 }
 
+fn import() -> Operation {
+    let path = "/v1/keysets/{keyset}/import";
+    Operation::post(path, "importKey", "Take in a key that was made elsewhere")
+        .says(
+            "It takes the place of the standby, is published, and waits like one that was made here; \
+             in a set that waits for its first key it signs at once. With `verify_only_until` it \
+             never signs here: tokens of another issuer verify. The same again is answered with \
+             `already`. Nothing of the key file is in an answer, the log or the audit. Bodies may have \
+             192 KiB here.",
+        )
+        .takes::<ImportRequest<'_>>(json!({
+            "key": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n",
+            "verify_only_until": "2026-12-24T03:00:00Z",
+        }))
+        .gives::<ImportResponse>(
+            "It is in the JWK Set.",
+            json!({
+                "keyset": "default",
+                "kid": KID,
+                "number": 3,
+                "algorithm": "EdDSA",
+                "state": "verify-only",
+                "already": false,
+                "published": "2026-11-22T03:00:00Z",
+                "activates": null,
+                "retires": "2026-12-24T03:00:00Z",
+                "replaced": [],
+                "warnings": [],
+            }),
+        )
+        .refuses(&[
+            Code::InvalidRequest,
+            Code::InvalidKey,
+            Code::PassphraseRequired,
+            Code::WrongPassphrase,
+            Code::UnknownCaller,
+            Code::NotAllowed,
+            Code::UnknownKeyset,
+            Code::UnknownKey,
+            Code::NotConfigured,
+            Code::KeyUsed,
+            Code::StandbyExported,
+            Code::JwkSetFull,
+            Code::InvalidConfig,
+            Code::BodyTooLarge,
+            Code::UnsupportedMediaType,
+            Code::Internal,
+            Code::NoActiveKey,
+            Code::RevocationPending,
+            Code::StoreUnavailable,
+            Code::AuditUnavailable,
+            Code::Busy,
+            Code::Stopping,
+        ])
+}
+
 fn reload() -> Operation {
     Operation::post("/v1/reload", "reload", "Read the configuration again")
         .says("If anything is wrong with it, the old one stays in force. A body is not looked at.")
@@ -196,6 +252,7 @@ fn keyset() -> Value {
             "kid": kid,
             "number": number,
             "state": state,
+            "origin": "generated",
             "algorithm": "RS256-2048",
             "published": "2026-11-22T03:00:00Z",
             "activates": activates,

@@ -43,6 +43,11 @@ fn detail(code: Code) -> &'static str {
         Code::InvalidClaims => "the daemon sets \"iss\" itself",
         Code::InvalidTtl => "ttl 2h is longer than the 1h that the key set allows",
         Code::InvalidTyp => "typ \"secevent+jwt\" is not one of JWT, at+jwt",
+        Code::InvalidKey => {
+            "the RSA key has 1024 bits, which is too weak; 2048, 3072 and 4096 are taken"
+        }
+        Code::PassphraseRequired => "the file is encrypted, and no passphrase was given",
+        Code::WrongPassphrase => "the passphrase is wrong, or the file is damaged",
         Code::UnknownCaller => "the bearer token is not known",
         Code::NotAllowed => {
             "no grant of this caller allows sign-token on this key set, if there is one"
@@ -63,6 +68,15 @@ fn detail(code: Code) -> &'static str {
         }
         Code::TooEarly => "verifiers may not have seen the standby before 2026-11-23T03:06:00Z",
         Code::WrongState => "the key is active: rotate first, or revoke it",
+        Code::KeyUsed => "the key is in the key set already, as main-2026",
+        Code::StandbyExported => {
+            "the standby was exported at 2026-11-22T03:00:00Z, so verifiers may have it in place and \
+             not its replacement: force it if they do not"
+        }
+        Code::JwkSetFull => {
+            "the JWK Set would have 51900 bytes, and some verifiers read only 51200: try again when \
+             keys have retired"
+        }
         Code::NotDurable => {
             "the key is out of the JWK Set and signs no more while this process runs; should the \
              daemon stop before the store works again, revoke it anew"
