@@ -2,12 +2,13 @@
 //!
 //! This crate knows no network, no async runtime, no clock and no environment: `now` is always an
 //! argument, and rules return decisions that someone else carries out. Its modules depend on each
-//! other only downward, in this order: [`ring`], [`store`], [`seal`], [`import`], `second_opinion`,
+//! other only downward, in this order: [`ring`], [`store`], [`seal`], [`import`], [`export`], `second_opinion`,
 //! [`crypto`], [`key`], [`jwk`], [`lifecycle`], [`facts`],
 //! [`schedule`], [`algorithm`].
 
 pub mod algorithm;
 pub mod crypto;
+pub mod export;
 pub mod facts;
 pub mod id;
 pub mod import;
