@@ -13,7 +13,7 @@ use crate::algorithm::Algorithm;
 use crate::crypto::{CryptoError, SigningKey, sha256};
 use crate::facts::Facts;
 use crate::id::{KeyId, KeysetName, Revision};
-use crate::jwk::JwkSet;
+use crate::jwk::{JwkSet, PublicJwk};
 use crate::lifecycle::{Number, State};
 use crate::seal::{MasterKeys, Place, SealError};
 use crate::store::{Record, SealedSecret};
@@ -22,6 +22,7 @@ use crate::time::Time;
 /// A snapshot of one key set.
 pub struct Ring {
     signers: Vec<Signer>,
+    published: JwkSet,
     served: Option<ServedSet>,
     max_token_ttl: Duration,
     frozen: Option<Time>,
@@ -49,10 +50,10 @@ pub enum Signing {
     Off,
 }
 
-/// A key that signs from its activation on.
+/// A key that signs from its activation on, where that is planned.
 pub struct Signer {
     number: Number,
-    activates: Time,
+    activates: Option<Time>,
     longest_ttl: Duration,
     key: Arc<SealedKey>,
 }
@@ -101,10 +102,11 @@ impl Ring {
                 .filter_map(|record| Signer::of(keyset, record, master_keys, previous))
                 .collect(),
         };
-        let jwks = JwkSet { keys: records.iter().map(Record::jwk).collect() };
+        let published = JwkSet { keys: records.iter().map(Record::jwk).collect() };
         Self {
             signers,
-            served: facts.and_then(|facts| ServedSet::of(&jwks, facts.jwks_max_age)),
+            served: facts.and_then(|facts| ServedSet::of(&published, facts.jwks_max_age)),
+            published,
             max_token_ttl: facts.map_or(Duration::ZERO, |facts| facts.max_token_ttl),
             frozen: None,
         }
@@ -123,6 +125,18 @@ impl Ring {
         self.served.as_ref()
     }
 
+    /// The published key with this kid.
+    #[must_use]
+    pub fn published(&self, kid: &KeyId) -> Option<&PublicJwk> {
+        self.published.keys.iter().find(|key| key.kid == *kid)
+    }
+
+    /// The key with this kid, if it signs or may ever sign.
+    #[must_use]
+    pub fn signer(&self, kid: &KeyId) -> Option<&Signer> {
+        self.signers.iter().find(|signer| signer.kid() == kid)
+    }
+
     /// The key that signs at `now`: the newest whose activation has come.
     ///
     /// # Errors
@@ -132,7 +146,7 @@ impl Ring {
         let now = self.frozen.map_or(now, |frozen| frozen.min(now));
         self.signers
             .iter()
-            .filter(|signer| signer.activates <= now)
+            .filter(|signer| signer.activates.is_some_and(|activates| activates <= now))
             .max_by_key(|signer| signer.number)
             .ok_or(SignError::NoSigner)
     }
@@ -156,7 +170,7 @@ impl Ring {
     pub fn warm(&self, now: Time, soon: Time) -> Result<(), SignError> {
         let current = self.signer_at(now).ok().map(|signer| signer.number);
         for signer in &self.signers {
-            let next = signer.activates > now && signer.activates <= soon;
+            let next = signer.activates.is_some_and(|at| at > now && at <= soon);
             if next || Some(signer.number) == current {
                 signer.key.open()?;
             }
@@ -193,7 +207,7 @@ impl Signer {
         });
         Some(Self {
             number: record.life.number,
-            activates: record.life.activates?,
+            activates: record.life.activates,
             longest_ttl: record.life.longest_ttl,
             key,
         })
@@ -221,6 +235,21 @@ impl Signer {
         BASE64_URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         Ok(token)
     }
+
+    /// Signs a `TBSCertificate` (RFC 5280, section 4.1) or a `CertificationRequestInfo` (RFC 2986,
+    /// section 4.1), in DER, for a certificate of this key or a request for one; nothing else, and
+    /// nothing that could be a token. RSA signs with PKCS #1 v1.5 and the hash of its algorithm. A
+    /// secret that was not open before is not kept open.
+    ///
+    /// # Errors
+    ///
+    /// As [`Signer::sign`].
+    pub fn certify(&self, to_be_signed: &[u8]) -> Result<Vec<u8>, SignError> {
+        Ok(match self.key.opened.get() {
+            Some(opened) => opened.certify(to_be_signed)?,
+            None => self.key.opened_anew()?.certify(to_be_signed)?,
+        })
+    }
 }
 
 impl SealedKey {
@@ -232,6 +261,11 @@ impl SealedKey {
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
         }
+        let opened = self.opened_anew()?;
+        Ok(self.opened.get_or_init(|| opened))
+    }
+
+    fn opened_anew(&self) -> Result<SigningKey, SignError> {
         let place = Place {
             keyset: &self.keyset,
             number: self.number,
@@ -240,8 +274,7 @@ impl SealedKey {
             revision: self.secret.revision,
         };
         let secret = self.master_keys.open(&self.secret.sealed, &place)?;
-        let opened = SigningKey::new(self.algorithm, &secret)?;
-        Ok(self.opened.get_or_init(|| opened))
+        Ok(SigningKey::new(self.algorithm, &secret)?)
     }
 
     fn header(&self, typ: &str) -> String {
@@ -270,9 +303,12 @@ impl ServedSet {
 
 #[cfg(test)]
 mod tests {
+    use p256::ecdsa::signature::Verifier;
+
     use super::*;
     use crate::crypto;
     use crate::facts::tests::facts;
+    use crate::jwk::PublicKey;
     use crate::lifecycle::{Life, Origin, PlannedBy};
     use crate::seal::tests::master_keys;
 
@@ -398,6 +434,48 @@ mod tests {
         fixture.records.pop();
         let shorter = fixture.ring(Signing::On, Some(&planned));
         assert_ne!(first.served().unwrap().etag, shorter.served().unwrap().etag);
+    }
+
+    #[test]
+    fn a_key_whose_activation_is_not_planned_never_signs_a_token() {
+        let fixture = Fixture::new([life(1, Some(10)), life(2, None)]);
+        let ring = fixture.ring(Signing::On, None);
+        ring.warm(at(20), at(u64::MAX)).unwrap();
+        assert_eq!(ring.signer_at(at(u64::MAX)).unwrap().number, Number(1));
+        assert!(ring.signer(&fixture.records[1].kid).unwrap().key.opened.get().is_none());
+    }
+
+    #[test]
+    fn a_key_that_may_sign_certifies_and_is_not_kept_open_for_it() {
+        let mut ended = life(1, Some(10));
+        ended.ended = Some(at(15));
+        let fixture = Fixture::new([ended, life(2, Some(15)), life(3, None)]);
+        let ring = fixture.ring(Signing::On, None);
+        let [ended, active, standby] = [0, 1, 2].map(|index| &fixture.records[index]);
+        assert!(ring.signer(&ended.kid).is_none());
+        let der = [0x30, 1, 2, 3];
+        for record in [active, standby] {
+            let signer = ring.signer(&record.kid).unwrap();
+            let signature = signer.certify(&der).unwrap();
+            let PublicKey::Ec { x, y, .. } = &record.public else { panic!() };
+            let point = [&[4], x.as_slice(), y.as_slice()].concat();
+            let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).unwrap();
+            let signature = p256::ecdsa::Signature::from_der(&signature).unwrap();
+            assert!(key.verify(&der, &signature).is_ok());
+            assert!(signer.key.opened.get().is_none());
+        }
+        assert!(fixture.ring(Signing::Off, None).signer(&active.kid).is_none());
+    }
+
+    #[test]
+    fn what_is_published_is_found_by_its_kid() {
+        let mut fixture = Fixture::new([life(1, Some(10)), life(2, None)]);
+        let ring = fixture.ring(Signing::Off, None);
+        for record in &fixture.records {
+            assert_eq!(ring.published(&record.kid), Some(&record.jwk()));
+        }
+        let gone = fixture.records.pop().unwrap();
+        assert!(fixture.ring(Signing::On, Some(&ring)).published(&gone.kid).is_none());
     }
 
     #[test]

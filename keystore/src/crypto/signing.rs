@@ -1,5 +1,7 @@
 //! Key pairs, signatures, and their verification.
 
+mod x509;
+
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
