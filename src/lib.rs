@@ -36,3 +36,4 @@ pub mod threads;
 pub mod tls;
 pub mod verifiers;
 pub mod view;
+pub mod whole_file;
