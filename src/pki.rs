@@ -2,10 +2,12 @@
 //!
 //! Keys are P-256, in PKCS #8 version 1 (RFC 5208), which every OpenSSL reads. There is no
 //! revocation and no renewal: whoever needs them needs another CA. What names may be in a
-//! certificate is in [`names`]; what becomes of the files is in [`files`].
+//! certificate is in [`names`]; what becomes of the files is in [`files`]. What certificates of signing
+//! keys say is in [`signing_key`].
 
 pub mod files;
 pub mod names;
+pub mod signing_key;
 
 use std::time::Duration;
 

@@ -15,6 +15,10 @@ const MAX_COMMON_NAME: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaName(String);
 
+/// Whom a certificate of a signing key names: the common name in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject(String);
+
 /// What a certificate is called: its files are, and it is the common name in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateName(String);
@@ -41,6 +45,20 @@ impl FromStr for CaName {
         }
         if text.chars().count() > MAX_COMMON_NAME {
             return Err(NameError("a CA's name has at most 64 characters"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl FromStr for Subject {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if text.trim().is_empty() || text.chars().any(char::is_control) {
+            return Err(NameError("a subject has printable characters"));
+        }
+        if text.chars().count() > MAX_COMMON_NAME {
+            return Err(NameError("a subject has at most 64 characters"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -86,6 +104,14 @@ impl FromStr for DnsPattern {
 }
 
 impl CaName {
+    /// As in the certificate.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Subject {
     /// As in the certificate.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -156,6 +182,15 @@ mod tests {
         assert!(reason::<CaName>(&"é".repeat(65)).contains("64"));
         for text in ["", " ", "a\nb", "a\0"] {
             assert!(reason::<CaName>(text).contains("printable"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_subject_is_a_printable_name_of_64_characters() {
+        assert_eq!("Shop, E. U.".parse::<Subject>().unwrap().as_str(), "Shop, E. U.");
+        assert!(reason::<Subject>(&"a".repeat(65)).contains("64"));
+        for text in ["", "\u{a0}", "a\nb", "a\u{9b}"] {
+            assert!(reason::<Subject>(text).contains("printable"), "{text:?}");
         }
     }
 
