@@ -2,6 +2,7 @@
 //!
 //! It knows no HTTP. Every method waits for the disk, so none is for a thread that serves requests.
 
+mod export;
 pub(crate) mod import;
 
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ use crate::policy::Action;
 use crate::rotator::{Actor, Command, Handle, Outcome, ReloadError, StepError};
 use crate::tls::{OfListeners, TlsError};
 use crate::view;
+
+pub use export::ExportError;
 
 /// The longest reason of a revocation, in characters.
 const LONGEST_REASON: usize = 500;
@@ -100,6 +103,9 @@ pub enum AdminError {
     /// The files of a listener's TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The key cannot be exported so.
+    #[error(transparent)]
+    Export(#[from] ExportError),
 }
 
 impl Administration {

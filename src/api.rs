@@ -2,6 +2,7 @@
 //!
 //! Instants are RFC 3339 text in UTC, durations text such as `1h30m`.
 
+pub mod export;
 pub mod import;
 pub mod problem;
 pub mod schema;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+pub use export::{ExportRequest, ExportResponse};
 pub use import::{ImportRequest, ImportResponse};
 pub use problem::{Code, Problem};
 
@@ -121,6 +123,10 @@ pub struct Keyset {
     /// The kid of the key that signs.
     #[schema(value_type = Option<schema::KeyId>)]
     pub active: Option<KeyId>,
+    /// The kid of the key that signs next.
+    #[serde(default)]
+    #[schema(value_type = Option<schema::KeyId>)]
+    pub standby: Option<KeyId>,
     /// All keys that are or were in the set, in the order of their numbers.
     pub keys: Vec<Key>,
     /// What will happen next, the soonest first.
@@ -161,6 +167,20 @@ pub struct Key {
     pub left: Option<String>,
     /// What the admin gave as the reason of its revocation.
     pub reason: Option<String>,
+    /// When it was first exported in a form that nobody fetches again, such as PEM, while it was
+    /// pending.
+    #[serde(default)]
+    #[schema(value_type = Option<schema::Instant>)]
+    pub exported: Option<String>,
+    /// For verifiers that hold keys themselves: until when a pending key has to be in place there.
+    #[serde(default)]
+    #[schema(value_type = Option<schema::Instant>)]
+    pub in_place_by: Option<String>,
+    /// For verifiers that hold keys themselves: until when tokens that it signed may live. For the
+    /// key that signs, reckoned from the rotation that is planned; not there while none is.
+    #[serde(default)]
+    #[schema(value_type = Option<schema::Instant>)]
+    pub needed_until: Option<String>,
 }
 
 /// What a key may do.

@@ -21,7 +21,7 @@ pub enum Action {
     SignToken,
     /// See keys, their states and times.
     Read,
-    /// Rotate, and retire keys early.
+    /// Rotate, retire keys early, and have keys sign certificates of themselves.
     Rotate,
     /// Revoke keys.
     Revoke,

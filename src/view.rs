@@ -1,8 +1,8 @@
 //! PURE: a key set as admins see it.
 
-use jwksd_keystore::facts::Span;
+use jwksd_keystore::facts::{Facts, Span};
 use jwksd_keystore::id::KeysetName;
-use jwksd_keystore::lifecycle::{Departure, Life, Origin, PlannedBy, State};
+use jwksd_keystore::lifecycle::{self, Departure, Life, Origin, PlannedBy, State};
 use jwksd_keystore::schedule::Rotation;
 use jwksd_keystore::store::{Loaded, Record, Tombstone};
 use jwksd_keystore::time::Time;
@@ -24,8 +24,13 @@ pub fn of_keyset(
     let signer = set.signer_at(now).map(|life| life.number);
     let is_signer = |record: &Record| configured.is_some() && Some(record.life.number) == signer;
     let mut keys: Vec<Key> = tombstones.iter().map(departed).collect();
-    keys.extend(loaded.records.iter().map(|record| living(record, is_signer(record), now)));
+    let needed = |record: &Record| needed_until(&record.life, &set, facts?, now);
+    keys.extend(loaded.records.iter().map(|record| Key {
+        needed_until: needed(record).map(|time| time.to_string()),
+        ..living(record, is_signer(record), now)
+    }));
     keys.sort_by_key(|key| key.number);
+    let kid = |life: &Life| loaded.record(life.number).map(|record| record.kid.clone());
     Keyset {
         name: name.clone(),
         revision: loaded.revision.0,
@@ -37,6 +42,7 @@ pub fn of_keyset(
             Rotation::Scheduled(schedule) => schedule.to_string(),
         }),
         active: loaded.records.iter().find(|r| is_signer(r)).map(|record| record.kid.clone()),
+        standby: facts.and_then(|facts| set.standby_at(facts, now)).and_then(kid),
         keys,
         next: coming(loaded, now),
     }
@@ -49,7 +55,20 @@ fn living(record: &Record, is_signer: bool, now: Time) -> Key {
         // A newer key signs: it will be ended in a moment.
         State::Active | State::VerifyOnly => KeyState::VerifyOnly,
     };
-    of_life(&record.life, record.kid.clone(), state)
+    let key = of_life(&record.life, record.kid.clone(), state);
+    let in_place_by = key.activates.clone().filter(|_| state == KeyState::Pending);
+    Key { in_place_by, ..key }
+}
+
+/// Until when tokens of a key may live, where that is known: it stops to sign when a newer one
+/// activates.
+fn needed_until(life: &Life, set: &lifecycle::Keyset, facts: &Facts, now: Time) -> Option<Time> {
+    if life.state_at(now) != State::Active {
+        return life.retires;
+    }
+    let newer = set.lives.iter().filter(|other| other.number > life.number);
+    let ends = newer.filter_map(|other| other.activates).min()?;
+    Some(ends + life.longest_ttl + facts.clock_skew)
 }
 
 fn departed(tombstone: &Tombstone) -> Key {
@@ -86,6 +105,9 @@ fn of_life(life: &Life, kid: jwksd_keystore::id::KeyId, state: KeyState) -> Key 
         retires: text(life.retires),
         left: None,
         reason: None,
+        exported: text(life.exported),
+        in_place_by: None,
+        needed_until: None,
     }
 }
 

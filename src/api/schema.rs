@@ -2,12 +2,17 @@
 //!
 //! Names of key sets and kids belong to the key store, which knows no HTTP; the rest is text.
 
+use std::borrow::Cow;
+
 use serde_json::json;
-use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{
-    ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, SchemaType, Type,
+    AdditionalProperties, ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, Schema,
+    SchemaFormat, SchemaType, Type,
 };
+use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
+
+use crate::pki::signing_key::MAX_DAYS;
 
 /// An example of a kid: the thumbprint of RFC 8037, appendix A.3.
 pub const KID: &str = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
@@ -32,6 +37,12 @@ pub enum Claims {}
 
 /// The reason of a revocation.
 pub enum Reason {}
+
+/// Whom a certificate names, as [`crate::pki::names::Subject`] takes it.
+pub enum Subject {}
+
+/// A JWK Set, as it is published.
+pub enum JwkSet {}
 
 /// One or more numbers with units, the largest first ([`crate::duration`]).
 const SPAN: &str = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
@@ -139,6 +150,80 @@ impl PartialSchema for Reason {
             .max_length(Some(500))
             .pattern(Some(r"\S"))
             .examples(["host was stolen"])
+            .into()
+    }
+}
+
+impl ToSchema for Subject {}
+
+impl PartialSchema for Subject {
+    fn schema() -> RefOr<Schema> {
+        text("The common name of a certificate, alone. Printable, and not only white space.")
+            .min_length(Some(1))
+            .max_length(Some(64))
+            .pattern(Some(r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"))
+            .examples(["tokens.example.com"])
+            .into()
+    }
+}
+
+impl ToSchema for super::ExportRequest {
+    fn name() -> Cow<'static, str> {
+        "ExportRequest".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((Subject::name().into_owned(), Subject::schema()));
+    }
+}
+
+/// Each form with the members that it takes, and no others.
+impl PartialSchema for super::ExportRequest {
+    fn schema() -> RefOr<Schema> {
+        let form = |name: &str, description: &str| {
+            let format = ObjectBuilder::new()
+                .schema_type(SchemaType::Type(Type::String))
+                .enum_values(Some([name]));
+            ObjectBuilder::new()
+                .description(Some(description))
+                .property("format", format)
+                .required("format")
+                .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+        };
+        let subject = || {
+            OneOfBuilder::new()
+                .description(Some("Whom it names; the kid if not given."))
+                .item(Ref::from_schema_name(Subject::name()))
+                .item(ObjectBuilder::new().schema_type(SchemaType::Type(Type::Null)))
+        };
+        let days = ObjectBuilder::new()
+            .schema_type(SchemaType::Array(vec![Type::Integer, Type::Null]))
+            .description(Some("For how many days it is valid; 365 if not given."))
+            .minimum(Some(1))
+            .maximum(Some(MAX_DAYS));
+        let certificate = "A certificate of the key by itself. Not of a key that only verifies.";
+        let request = "A request to a CA for a certificate. Not of a key that only verifies.";
+        OneOfBuilder::new()
+            .description(Some("In which form a public key is wanted."))
+            .item(form("jwk", "The JWK, as it is published."))
+            .item(form("pem", "A public key in PEM: `SubjectPublicKeyInfo`."))
+            .item(form("openssh", "OpenSSH's line, with the kid as its comment. Not of ML-DSA."))
+            .item(form("x509", certificate).property("subject", subject()).property("days", days))
+            .item(form("csr", request).property("subject", subject()))
+            .into()
+    }
+}
+
+impl ToSchema for JwkSet {}
+
+impl PartialSchema for JwkSet {
+    fn schema() -> RefOr<Schema> {
+        let object = || ObjectBuilder::new().schema_type(SchemaType::Type(Type::Object));
+        let key = object().description(Some("A public key: `kty`, `use`, `alg`, `kid`, …"));
+        object()
+            .description(Some("A JWK Set (RFC 7517, section 5), byte for byte as it is published."))
+            .property("keys", ArrayBuilder::new().items(key).min_items(Some(1)))
+            .required("keys")
             .into()
     }
 }

@@ -1,4 +1,4 @@
-//! The admin listener: see, rotate, revoke, retire, reload.
+//! The admin listener: see, rotate, revoke, retire, export, reload.
 //!
 //! Every act waits for the disk, so it runs on the blocking pool.
 
@@ -19,7 +19,7 @@ use super::openapi;
 use super::problem;
 use super::routes::Routes;
 use crate::administration::{AdminError, Administration};
-use crate::api::{Code, Problem, RevokeAllRequest, RevokeRequest, RotateRequest};
+use crate::api::{Code, ExportRequest, Problem, RevokeAllRequest, RevokeRequest, RotateRequest};
 use crate::custody::Asker;
 
 pub(super) type Admin = Data<Arc<Administration>>;
@@ -37,6 +37,8 @@ pub(super) fn routes(service: &mut ServiceConfig) -> Vec<(Method, &'static str)>
         .post("/v1/keysets/{keyset}/revoke-all", revoke_all)
         .post("/v1/keysets/{keyset}/keys/{kid}/revoke", revoke)
         .post("/v1/keysets/{keyset}/keys/{kid}/retire", retire)
+        .post("/v1/keysets/{keyset}/keys/{kid}/export", export)
+        .post("/v1/keysets/{keyset}/export", export_set)
         .post("/v1/keysets/{keyset}/import", super::import::import)
         .post("/v1/reload", reload)
         .get("/v1/status", status)
@@ -119,6 +121,31 @@ async fn retire(
         admin.retire(asker, &keyset, &kid)
     })
     .await
+}
+
+async fn export(
+    request: HttpRequest,
+    admin: Admin,
+    ids: Data<RequestIds>,
+    path: Path<(String, String)>,
+    body: Body,
+) -> HttpResponse {
+    let wanted = with_body::<_, ExportRequest>(key_of(path.into_inner()), body);
+    act(&request, admin, &ids, wanted, |admin, asker, ((keyset, kid), wanted)| {
+        admin.export(asker, &keyset, &kid, &wanted)
+    })
+    .await
+}
+
+async fn export_set(
+    request: HttpRequest,
+    admin: Admin,
+    ids: Data<RequestIds>,
+    keyset: Path<String>,
+) -> HttpResponse {
+    let keyset = keyset_name(keyset.into_inner());
+    act(&request, admin, &ids, keyset, |admin, asker, keyset| admin.export_set(asker, &keyset))
+        .await
 }
 
 /// Recognises the caller first, so that nobody else learns what is wrong with a request; then

@@ -5,6 +5,7 @@
 //! `docs/openapi/`; a test keeps them, the routes and the codes equal to what is said here.
 
 mod admin;
+mod export;
 mod internal;
 mod operation;
 mod problems;
@@ -56,7 +57,8 @@ pub fn internal() -> OpenApi {
 /// The admin listener.
 #[must_use]
 pub fn admin() -> OpenApi {
-    let about = "To see, rotate, revoke and retire keys, and to have the configuration read again.";
+    let about =
+        "To see, rotate, revoke, retire and export keys, and to have the configuration read again.";
     document("jwksd, admin listener", about, admin::operations())
 }
 

@@ -3,12 +3,13 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, HttpResponseBuilder};
+use jwksd_keystore::export::ExportError as FormError;
 use jwksd_keystore::import::ImportError;
 use jwksd_keystore::lifecycle::Refusal;
 use jwksd_keystore::ring::SignError;
 use jwksd_keystore::store::StoreError;
 
-use crate::administration::AdminError;
+use crate::administration::{AdminError, ExportError};
 use crate::api::{Code, Problem};
 use crate::audit::AuditError;
 use crate::custody::TokenError;
@@ -105,6 +106,7 @@ pub fn of_admin(error: &AdminError) -> Problem {
         AdminError::Store(error) | AdminError::Reload(ReloadError::Store(error)) => {
             return of_store(error);
         }
+        AdminError::Export(error) => return of_export(error),
         AdminError::UnknownKeyset(_) => Code::UnknownKeyset,
         AdminError::ExpectActive(active) => {
             let problem = Problem::new(Code::ExpectActiveRequired, error.to_string());
@@ -119,6 +121,22 @@ pub fn of_admin(error: &AdminError) -> Problem {
         | AdminError::Reload(ReloadError::Refused { .. }) => Code::InvalidConfig,
         AdminError::Reload(ReloadError::Audit(error)) => return unrecorded(error),
         AdminError::Reload(ReloadError::Stopping) => Code::Stopping,
+    };
+    Problem::new(code, error.to_string())
+}
+
+fn of_export(error: &ExportError) -> Problem {
+    let code = match error {
+        ExportError::Subject(_)
+        | ExportError::LongKid
+        | ExportError::Days
+        | ExportError::Form(FormError::NotOfOpenSsh(_)) => Code::InvalidRequest,
+        ExportError::Left(_) | ExportError::NotPublished | ExportError::OnlyVerifies => {
+            Code::WrongState
+        }
+        ExportError::Form(FormError::Encode(_)) | ExportError::Certificate(_) => {
+            return internal(error);
+        }
     };
     Problem::new(code, error.to_string())
 }

@@ -39,6 +39,11 @@ pub enum Command {
         /// The key.
         kid: KeyId,
     },
+    /// Remember that a pending key is given to a verifier that holds it itself.
+    NoteExport {
+        /// The key.
+        kid: KeyId,
+    },
     /// Take a key in that was made elsewhere, to sign with.
     Import {
         /// The key.

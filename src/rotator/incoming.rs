@@ -90,7 +90,8 @@ impl Command {
             Self::Rotate { .. }
             | Self::Revoke { .. }
             | Self::RevokeAll { .. }
-            | Self::Retire { .. } => None,
+            | Self::Retire { .. }
+            | Self::NoteExport { .. } => None,
         }
     }
 }

@@ -98,6 +98,7 @@ impl Rotator {
             }
             Command::Rotate { .. }
             | Command::Retire { .. }
+            | Command::NoteExport { .. }
             | Command::Import { .. }
             | Command::Trust { .. } => None,
         };

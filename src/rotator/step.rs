@@ -210,6 +210,10 @@ impl Rotator {
                 (None, Some(_)) => Ok(Resolved::Already(Answer::Done)),
                 (None, None) => Err(StepError::UnknownKey(kid.clone())),
             },
+            Command::NoteExport { kid } => match living(kid) {
+                Some(number) => Ok(Resolved::Intent(Intent::NoteExport(number))),
+                None => Err(StepError::UnknownKey(kid.clone())),
+            },
             Command::Revoke { kid, reason } => match (living(kid), self.tombstone(keyset, kid)?) {
                 (Some(number), _) => Ok(Resolved::Intent(Intent::Revoke(number))),
                 (None, Some(tombstone)) if tombstone.revoked.is_some() => {
@@ -467,6 +471,7 @@ impl Command {
             Self::Revoke { .. } => "revoke",
             Self::RevokeAll { .. } => "revoke-all",
             Self::Retire { .. } => "retire",
+            Self::NoteExport { .. } => "export",
             Self::Import { .. } => Action::Import.name(),
             Self::Trust { .. } => Action::ImportTrust.name(),
         }
@@ -477,6 +482,7 @@ impl Command {
             Self::Revoke { reason, .. } | Self::RevokeAll { reason, .. } => Some(reason),
             Self::Rotate { .. }
             | Self::Retire { .. }
+            | Self::NoteExport { .. }
             | Self::Import { .. }
             | Self::Trust { .. } => None,
         }

@@ -9,7 +9,7 @@ use crate::token::{parts, verifies, verifies_at};
 
 /// One of each name. The sizes of RSA keys are made and signed with by the same code, so the
 /// larger ones, which take long to make, come once each.
-fn algorithms() -> impl Iterator<Item = Algorithm> {
+pub(crate) fn algorithms() -> impl Iterator<Item = Algorithm> {
     let large = [Algorithm::Rs384(RsaBits::B3072), Algorithm::Ps512(RsaBits::B4096)];
     Algorithm::ALL.into_iter().filter(move |algorithm| match algorithm.family() {
         Family::Rsa(_, bits) => bits == RsaBits::B2048 || large.contains(algorithm),
@@ -17,12 +17,12 @@ fn algorithms() -> impl Iterator<Item = Algorithm> {
     })
 }
 
-fn name(algorithm: Algorithm) -> String {
+pub(crate) fn name(algorithm: Algorithm) -> String {
     algorithm.to_string().to_lowercase()
 }
 
 /// The usual key set, and one for each algorithm.
-fn keysets() -> String {
+pub(crate) fn keysets() -> String {
     let table = |algorithm: Algorithm| {
         let (name, alg) = (name(algorithm), algorithm.jose_name());
         let size = match algorithm.family() {

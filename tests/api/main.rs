@@ -14,6 +14,7 @@ mod audit;
 mod batch;
 mod certificates;
 mod dialer;
+mod export;
 mod faults;
 mod http;
 mod import;

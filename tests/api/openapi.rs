@@ -170,6 +170,9 @@ fn the_documented_limits_are_those_in_force() {
         assert_eq!(schemas[request]["additionalProperties"], false, "{request}");
     }
     assert_eq!(schemas["ImportRequest"]["properties"]["key"]["maxLength"], FILE_LIMIT);
+    for form in schemas["ExportRequest"]["oneOf"].as_array().unwrap() {
+        assert_eq!(form["additionalProperties"], false, "{form}");
+    }
     assert_eq!(schemas["RotateRequest"]["required"], serde_json::json!(["expect_active"]));
 }
 

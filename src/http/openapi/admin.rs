@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::export::{export, export_set};
 use super::operation::Operation;
 use crate::api::schema::KID;
 use crate::api::{
@@ -9,10 +10,22 @@ use crate::api::{
     RevokeAllRequest, RevokeRequest, RevokeResponse, RotateRequest, RotateResponse, Status,
 };
 
-const STANDBY: &str = "cn-I_WNMClehiVp51i_0VpOENW1upEerA8sEam5hn-s";
+pub(super) const STANDBY: &str = "cn-I_WNMClehiVp51i_0VpOENW1upEerA8sEam5hn-s";
 
 pub(super) fn operations() -> Vec<Operation> {
-    vec![list(), show(), rotate(), revoke_all(), revoke(), retire(), import(), reload(), status()]
+    vec![
+        list(),
+        show(),
+        rotate(),
+        revoke_all(),
+        revoke(),
+        retire(),
+        import(),
+        export(),
+        export_set(),
+        reload(),
+        status(),
+    ]
 }
 
 fn list() -> Operation {
@@ -42,6 +55,13 @@ fn show() -> Operation {
             Some(json!({"reason": "host was stolen"})),
         )
         .leads_to("retire", "retireKey", &[of_set, ("kid", "$response.body#/keys/0/kid")], None)
+        .leads_to(
+            "export",
+            "exportKey",
+            &[of_set, ("kid", "$response.body#/standby")],
+            Some(json!({"format": "pem"})),
+        )
+        .leads_to("exportSet", "exportSet", &[of_set], None)
         .refuses(&[
             Code::UnknownCaller,
             Code::NotAllowed,
@@ -248,6 +268,11 @@ fn status() -> Operation {
 
 fn keyset() -> Value {
     let key = |kid, number, state, activates, by| {
+        let signs_next = "2026-12-01T03:00:00Z";
+        let (in_place_by, needed_until) = match state {
+            "pending" => (Some(signs_next), None),
+            _ => (None, Some("2026-12-01T04:01:00Z")),
+        };
         json!({
             "kid": kid,
             "number": number,
@@ -261,6 +286,9 @@ fn keyset() -> Value {
             "retires": null,
             "left": null,
             "reason": null,
+            "exported": null,
+            "in_place_by": in_place_by,
+            "needed_until": needed_until,
         })
     };
     let monthly = "schedule \"0 3 1 * *\" in UTC";
@@ -272,6 +300,7 @@ fn keyset() -> Value {
         "publish_ahead": "1d6m",
         "rotate": "\"0 3 1 * *\" in UTC",
         "active": KID,
+        "standby": STANDBY,
         "keys": [
             key(KID, 1, "active", "2026-11-22T03:00:00Z", "first key"),
             key(STANDBY, 2, "pending", "2026-12-01T03:00:00Z", monthly),
