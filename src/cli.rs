@@ -7,6 +7,7 @@ mod audit;
 mod callers;
 mod check;
 mod connection;
+mod export;
 mod init;
 mod keys;
 mod operate;

@@ -1,4 +1,4 @@
-//! `jwksd keys`: see, rotate, revoke and retire keys.
+//! `jwksd keys`: see, rotate, revoke, retire and export keys.
 
 use std::process::ExitCode;
 
@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::print::table;
-use super::{Out, ask};
+use super::{Out, ask, export};
 
 /// How often an act is tried again when its answer was lost.
 const RETRIES: u32 = 3;
@@ -66,6 +66,8 @@ pub(super) enum Command {
         #[arg(allow_hyphen_values = true)]
         kid: KeyId,
     },
+    /// Print the public half of a key, for a verifier that does not fetch the JWK Set
+    Export(export::Args),
 }
 
 fn instant(text: &str) -> Result<String, String> {
@@ -112,11 +114,12 @@ pub(super) fn run(client: &Client, command: &Command, out: &Out) -> anyhow::Resu
             let answer: RetireResponse = act(client, &path, &serde_json::json!({}))?;
             out.print(&answer, retire_text)?;
         }
+        Command::Export(args) => return export::run(client, args, out),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(client: &Client, keyset: &KeysetName) -> anyhow::Result<Keyset> {
+pub(super) fn show(client: &Client, keyset: &KeysetName) -> anyhow::Result<Keyset> {
     ask(client.get(&format!("/v1/keysets/{keyset}")))
 }
 
@@ -137,7 +140,7 @@ fn act_on_active<R: Serialize, T: DeserializeOwned>(
     }
 }
 
-fn act<T: DeserializeOwned>(
+pub(super) fn act<T: DeserializeOwned>(
     client: &Client,
     path: &str,
     request: &impl Serialize,
@@ -202,7 +205,7 @@ fn show_text(keyset: &Keyset) -> String {
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let mut text = format!(
         "key set {} at revision {}{}\n  algorithm      {}\n  rotates        {}\n  \
-         publish_ahead  {}\n  active         {}\n\n",
+         publish_ahead  {}\n  active         {}\n  standby        {}\n\n",
         keyset.name,
         keyset.revision,
         if keyset.configured {
@@ -214,6 +217,7 @@ fn show_text(keyset: &Keyset) -> String {
         or_dash(&keyset.rotate),
         or_dash(&keyset.publish_ahead),
         keyset.active.as_ref().map_or("none", KeyId::as_str),
+        keyset.standby.as_ref().map_or("none", KeyId::as_str),
     );
     let row = |key: &Key| {
         vec![
@@ -243,7 +247,27 @@ fn show_text(keyset: &Keyset) -> String {
     if keyset.next.is_empty() {
         text += "  nothing until asked\n";
     }
-    text
+    text + &held_text(keyset)
+}
+
+/// What to know of keys where verifiers hold them themselves.
+fn held_text(keyset: &Keyset) -> String {
+    let row = |key: &Key| {
+        let or = |time: &Option<String>, none: &str| {
+            time.as_deref().map_or_else(|| none.to_owned(), seconds)
+        };
+        let is_pending = key.state == KeyState::Pending;
+        vec![
+            key.kid.to_string(),
+            if is_pending { or(&key.in_place_by, "not planned") } else { "now".to_owned() },
+            or(&key.exported, if is_pending { "no" } else { "-" }),
+            or(&key.needed_until, if is_pending { "-" } else { "not planned" }),
+        ]
+    };
+    let living = keyset.keys.iter().filter(|key| key.left.is_none());
+    let rows: Vec<Vec<String>> = living.map(row).collect();
+    let head = ["KID", "IN PLACE BY", "EXPORTED", "NEEDED UNTIL"];
+    format!("\nfor verifiers that hold keys themselves\n{}", table(&head, &rows))
 }
 
 fn rotate_text(answer: &RotateResponse) -> String {
@@ -293,7 +317,7 @@ fn dash() -> String {
 }
 
 /// An instant without its fraction of a second.
-fn seconds(instant: &str) -> String {
+pub(super) fn seconds(instant: &str) -> String {
     match instant.split_once('.') {
         Some((whole, _)) => format!("{whole}Z"),
         None => instant.to_owned(),

@@ -10,6 +10,7 @@ mod certificates;
 mod check;
 mod daemon;
 mod descriptors;
+mod export;
 mod keys;
 mod memory;
 mod notify;

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::daemon::{Daemon, Signal};
 use crate::place::Place;
-use acts::{commands, revoke, revoke_all, rotate, under_load, wait_until_settled};
+use acts::{certify, commands, revoke, revoke_all, rotate, under_load, wait_until_settled};
 use vault::Vault;
 use wire::{To, Wire};
 
@@ -85,6 +85,8 @@ fn no_secret_stays_in_memory_after_its_key_has_ended() {
         std::io::stderr().write_all(words.as_bytes()).unwrap();
         return;
     }
+    each_set(|set| certify(&wire, set, "pending"));
+    check(&["active"], "after the standby certified itself").unwrap();
     // A standby is opened a minute before it activates.
     let soon = (SystemClock.wall() + Duration::from_secs(50)).to_string();
     each_set(|set| rotate(&wire, set, &json!({"at": soon})));

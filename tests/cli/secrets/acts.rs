@@ -89,6 +89,14 @@ pub(super) fn revoke_all(wire: &Wire, set: &str) {
     wire.ask(To::Admin, "POST", &format!("/v1/keysets/{set}/revoke-all"), &body.to_string()).ok();
 }
 
+/// Has the key in a state sign a certificate of itself and a request for one.
+pub(super) fn certify(wire: &Wire, set: &str, state: &str) {
+    let path = format!("/v1/keysets/{set}/keys/{}/export", kid(wire, set, state));
+    for format in ["x509", "csr"] {
+        wire.ask(To::Admin, "POST", &path, &json!({"format": format}).to_string()).ok();
+    }
+}
+
 /// Waits until each set has the keys it shall have: one that signs, if any does, and a standby.
 pub(super) fn wait_until_settled(wire: &Wire) {
     wait_for("the rotator", || {
@@ -113,7 +121,7 @@ pub(super) fn wait_until_settled(wire: &Wire) {
 /// What the command line prints, good answers and bad ones.
 pub(super) fn commands(place: &Place) -> Vec<u8> {
     let set = set_of(ALGORITHMS[0]);
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 16] = [
         &["sign", &set, "--claims", "{}", "--ttl", "15m"],
         &["sign", &set, "--claims", "{", "--ttl", "15m"],
         &["keys", "list"],
@@ -121,6 +129,12 @@ pub(super) fn commands(place: &Place) -> Vec<u8> {
         &["keys", "show", &set],
         &["keys", "show", "unheard-of", "--json"],
         &["keys", "rotate", &set, "--json"],
+        &["keys", "export", &set, "--standby", "--format", "jwk"],
+        &["keys", "export", &set, "--standby", "--format", "pem"],
+        &["keys", "export", &set, "--standby", "--format", "openssh", "--json"],
+        &["keys", "export", &set, "--active", "--format", "x509"],
+        &["keys", "export", &set, "--standby", "--format", "csr", "--json"],
+        &["keys", "export", &set, "--format", "jwks"],
         &["reload", "--json"],
         &["status", "--json"],
         &["check"],
