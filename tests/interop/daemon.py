@@ -225,6 +225,19 @@ class Daemon:
         """Rotate without waiting for verifiers to learn the new key."""
         self._run("keys", "rotate", KEYSET, "--now")
 
+    def export(self, which: str, form: str, keyset: str = KEYSET) -> Path:
+        """A file with the key that signs (`--active`) or that signs next (`--standby`)."""
+        ending = {"pem": "pem", "openssh": "pub", "jwk": "jwk", "x509": "crt"}[form]
+        file = f"{keyset}{which}.{ending}"
+        self._run("keys", "export", keyset, which, "--format", form, "--out", file)
+        return self._folder / file
+
+    def in_place_by(self, kid: str) -> datetime:
+        """By when a verifier that holds keys itself must have this one."""
+        shown = json.loads(self._run("keys", "show", KEYSET, "--json"))
+        key = next(key for key in shown["keys"] if key["kid"] == kid)
+        return datetime.fromisoformat(key["in_place_by"])
+
     def revoke(self, kid: str) -> None:
         self._run("keys", "revoke", KEYSET, kid, "--reason", "interop suite")
 
