@@ -143,6 +143,8 @@ enum Op {
     },
     Remove,
     Restore,
+    /// Another place where the set is served has the pending keys only now.
+    PlacedLate,
     /// What becomes of the next commit.
     NextCommit(Outcome),
 }
@@ -218,6 +220,7 @@ fn ops() -> impl Strategy<Value = Op> {
         8 => (0usize..6, 0usize..6).prop_map(|(field, value)| Op::Reload { field, value }),
         1 => Just(Op::Remove),
         2 => Just(Op::Restore),
+        2 => Just(Op::PlacedLate),
         4 => outcome.prop_map(Op::NextCommit),
     ]
 }
@@ -807,6 +810,13 @@ impl World {
             }
             Op::Remove => self.configure(None),
             Op::Restore => self.configure(facts_checked(self.choice, self.first_key)),
+            Op::PlacedLate => {
+                let keys = self.durable.pending_at(self.lifecycle).map(|life| life.number);
+                let intent = Intent::ServedFrom { keys: keys.collect(), from: self.lifecycle };
+                self.disturb();
+                self.step(&intent);
+                self.settle();
+            }
             Op::NextCommit(outcome) => self.next_outcome = *outcome,
         }
     }
@@ -1161,6 +1171,7 @@ impl World {
             // Of a key that was taken in, the rotator finds the earlier try, and asks no rule.
             Intent::Tick
             | Intent::Unserved { .. }
+            | Intent::ServedFrom { .. }
             | Intent::Import { .. }
             | Intent::Trust { .. } => true,
         };
@@ -1485,6 +1496,30 @@ fn a_lowered_max_age_does_not_shorten_the_wait_for_copies_handed_out() {
     let world = world([0, 2, 0, 0, 0, 0]).after([pass(DAY), reload(1, 0), Op::Revoke(1)]);
     let world = world.after([rotate(When::Waited)]);
     assert_eq!(world.key(2).activates, Some(world.lifecycle + DAY * 4));
+}
+
+#[test]
+fn a_key_that_another_place_did_not_have_waits_from_the_moment_it_has() {
+    // Its wait was over, and an admin's plan would have let it sign within the new one.
+    let world = world([5, 0, 1, 0, 0, 0]).after([pass(DAY * 3), rotate(When::In(HOUR))]);
+    let world = world.after([Op::PlacedLate]);
+    let wait = DAY + Duration::from_mins(5);
+    assert_eq!(world.key(1).activates, Some(START + DAY * 3 + wait));
+    assert!(!world.key(1).may_have_signed);
+}
+
+#[test]
+fn a_key_that_was_kept_from_signing_waits_after_its_activation_has_passed() {
+    let mut world = world(PLAIN).after([pass(HOUR * 2), rotate(When::In(DAY))]);
+    let late = world.lifecycle + DAY * 2;
+    let now = Now { lifecycle: late, wall: late };
+    let kept = Intent::ServedFrom { keys: vec![Number(1)], from: late };
+    let plan = plan(&world.durable, world.config.as_ref(), &kept, now).unwrap();
+    for step in &plan.steps {
+        world.durable.apply(step);
+    }
+    assert_eq!(world.durable.signer_at(late).map(|life| life.number), Some(Number(0)));
+    assert!(world.key(1).activates > Some(late) && world.key(1).may_have_signed);
 }
 
 #[test]

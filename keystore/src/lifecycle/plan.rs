@@ -42,6 +42,14 @@ pub enum Intent {
         /// When it served again.
         to: Time,
     },
+    /// Only to let the waits of these keys count from an instant on: one of the places where the set
+    /// is served did not have them before.
+    ServedFrom {
+        /// Keys that were pending when that place lacked them.
+        keys: Vec<Number>,
+        /// Since when every place has them.
+        from: Time,
+    },
     /// Let the standby sign.
     Rotate {
         /// The key that the asker saw sign, so that a retry does not rotate twice.

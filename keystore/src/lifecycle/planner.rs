@@ -31,6 +31,7 @@ pub fn plan(
         (Intent::Tick, None) => planner.wind_down(),
         (Intent::Tick, Some(facts)) => planner.tick(facts)?,
         (Intent::Unserved { from, to }, facts) => planner.discount(facts, *from, *to),
+        (Intent::ServedFrom { keys, from }, facts) => planner.begin_waits(facts, keys, *from),
         (
             Intent::Rotate { .. }
             | Intent::Import { .. }
@@ -128,6 +129,26 @@ impl Planner {
             });
             let earliest = waited + missing;
             if waits_on && life.activates.is_some_and(|activates| activates < earliest) {
+                self.set_activation(life.number, Some(earliest), life.planned_by);
+            }
+        }
+        Answer::Done
+    }
+
+    /// A key waits as if it had been published at `from`. That its activation has passed does not
+    /// matter: whoever asks did not let it sign meanwhile, or does not know.
+    fn begin_waits(&mut self, facts: Option<&Facts>, keys: &[Number], from: Time) -> Answer {
+        let keys = self.unended().into_iter().filter(|life| keys.contains(&life.number));
+        for mut life in keys.filter(|life| life.served_from < from).collect::<Vec<_>>() {
+            life.served_from = from;
+            self.take(Step::Unserved {
+                number: life.number,
+                served_from: from,
+                may_have_signed: self.may_have_signed(&life),
+            });
+            let earliest = self.waited_under_either(&life, facts);
+            let is_early = life.activates.is_some_and(|activates| activates < earliest);
+            if life.planned_by.waits() && is_early {
                 self.set_activation(life.number, Some(earliest), life.planned_by);
             }
         }
