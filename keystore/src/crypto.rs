@@ -3,6 +3,7 @@
 //!
 //! All randomness comes from the library's own generator, seeded by the operating system.
 
+mod chunks;
 mod derived;
 pub(crate) mod parts;
 pub(crate) mod passphrase;
@@ -17,7 +18,8 @@ use zeroize::Zeroizing;
 
 use crate::jwk::{PublicKey, Thumbprint};
 
-pub(crate) use derived::{DerivedKeys, NONCE_BYTES};
+pub(crate) use chunks::{ChunkKey, Follows, TAG_BYTES};
+pub(crate) use derived::{DerivedKeys, NONCE_BYTES, SALT_BYTES};
 pub use signing::{SigningKey, generate, verify};
 
 /// Cryptography failed. The library gives no reason, so as not to help anyone who probes it.

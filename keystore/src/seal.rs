@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::algorithm::Algorithm;
-use crate::crypto::{self, CryptoError, DerivedKeys, NONCE_BYTES, hex};
+use crate::crypto::{self, ChunkKey, CryptoError, DerivedKeys, NONCE_BYTES, SALT_BYTES, hex};
 use crate::id::{KeyId, KeysetName, Revision};
 use crate::jwk::base64url;
 use crate::key::Secret;
@@ -21,7 +21,7 @@ use crate::lifecycle::Number;
 
 const FORMAT: u8 = 1;
 const AES_256_GCM_SIV: u8 = 1;
-const ID_BYTES: usize = 8;
+pub(crate) const ID_BYTES: usize = 8;
 const HEADER_BYTES: usize = 2 + ID_BYTES + NONCE_BYTES;
 
 /// How a line of a master key file begins.
@@ -137,6 +137,25 @@ impl MasterKeys {
     #[must_use]
     pub fn sealing_id(&self) -> String {
         hex(&self.first.id)
+    }
+
+    /// The ids of all keys in hexadecimal, that of the key that seals first.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        std::iter::once(&self.first).chain(&self.others).map(|key| hex(&key.id)).collect()
+    }
+
+    /// The id of the key that seals, and from it the key of the backup with this salt.
+    pub(crate) fn new_backup(
+        &self,
+        salt: &[u8; SALT_BYTES],
+    ) -> Result<([u8; ID_BYTES], ChunkKey), CryptoError> {
+        Ok((self.first.id, self.first.of_backup(salt)?))
+    }
+
+    /// The key of the backup with this salt, from the master key with this id.
+    pub(crate) fn backup(&self, id: &[u8], salt: &[u8; SALT_BYTES]) -> Result<ChunkKey, SealError> {
+        self.key(id)?.of_backup(salt).map_err(|_| SealError::Damaged)
     }
 
     /// Encrypts a secret for its place.

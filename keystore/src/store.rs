@@ -9,10 +9,15 @@
 //! over rows of bytes, `authenticated`, and pass the same tests, `conformance`.
 
 mod authenticated;
+pub mod backup;
 #[cfg(test)]
 mod conformance;
+mod copied;
+#[cfg(test)]
+mod disasters;
 #[cfg(test)]
 mod earlier;
+mod fresh;
 mod high_water;
 #[cfg(any(test, feature = "faults"))]
 mod memory;
@@ -32,6 +37,7 @@ use crate::seal::{MasterKeys, Place, SealError, Sealed};
 use crate::second_opinion::{self, SecondOpinionError};
 use crate::time::Time;
 
+pub use self::copied::StoreCopy;
 pub use self::sled::SledStore;
 #[cfg(any(test, feature = "faults"))]
 pub use memory::{CommitFault, MemoryStore, Rows as MemoryRows};
@@ -97,6 +103,38 @@ pub trait Store: Send + Sync {
     ///
     /// As [`Store::commit`].
     fn record_seen(&self, now: Time) -> Result<(), StoreError>;
+
+    /// A copy in memory of all that the store holds at one moment, made while commits go on; at
+    /// worst one of them waits until all rows were read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::load`].
+    fn copy(&self) -> Result<StoreCopy, StoreError>;
+}
+
+/// How far a work on a whole store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: Stage,
+    /// How much of it is done.
+    pub done: u64,
+    /// How much there is of it.
+    pub of: u64,
+}
+
+/// What is done to a whole store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Key sets are checked.
+    Checking,
+    /// Key sets are sealed under another master key.
+    Sealing,
+    /// Rows are written.
+    Writing,
+    /// What was written is put on the disk, read back, and given its name.
+    Ending,
 }
 
 /// One key set as stored.
@@ -191,6 +229,9 @@ pub enum StoreError {
     /// Another process has the store open.
     #[error("the store at {} is in use by another process", .0.display())]
     Locked(PathBuf),
+    /// Something is where a store is to be written.
+    #[error("{} is not empty: a store is written only where nothing is; nothing was changed", .0.display())]
+    Occupied(PathBuf),
     /// What is stored is not what the change was made for, mostly because the key set was
     /// committed by someone else in between.
     #[error("the key set changed meanwhile")]

@@ -225,6 +225,7 @@ fn of_store(error: &StoreError) -> Problem {
             )
         }
         StoreError::Used
+        | StoreError::Occupied(_)
         | StoreError::Damaged { .. }
         | StoreError::OtherMasterKey { .. }
         | StoreError::UnknownFormat(_) => internal(error),

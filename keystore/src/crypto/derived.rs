@@ -4,17 +4,22 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, Unbou
 use aws_lc_rs::{hkdf, hmac};
 use zeroize::Zeroizing;
 
+use super::chunks::ChunkKey;
 use super::{CryptoError, random};
 
-/// The keys derived from one master key: to seal with, to authenticate what is stored, and to
-/// authenticate the audit.
+/// The keys derived from one master key: to seal with, to authenticate what is stored, to
+/// authenticate the audit, and to seal backups with.
 pub(crate) struct DerivedKeys {
     seal: LessSafeKey,
     authenticate: hmac::Key,
     audit: hmac::Key,
+    backup: Zeroizing<[u8; 32]>,
     /// What the master key is known by; says nothing about it.
     pub(crate) id: [u8; 8],
 }
+
+/// The length of what tells one backup from all others.
+pub(crate) const SALT_BYTES: usize = 32;
 
 /// The length of a nonce in front of a ciphertext.
 pub(crate) const NONCE_BYTES: usize = NONCE_LEN;
@@ -27,16 +32,19 @@ impl DerivedKeys {
         let mut seal = Zeroizing::new([0; 32]);
         let mut authenticate = Zeroizing::new([0; 32]);
         let mut audit = Zeroizing::new([0; 32]);
+        let mut backup = Zeroizing::new([0; 32]);
         let mut id = [0; 8];
         expand(&prk, b"seal aes-256-gcm-siv", seal.as_mut())?;
         expand(&prk, b"authenticate hmac-sha-256", authenticate.as_mut())?;
         expand(&prk, b"audit hmac-sha-256", audit.as_mut())?;
+        expand(&prk, b"backup hkdf-sha-256", backup.as_mut())?;
         expand(&prk, b"id", &mut id)?;
         let seal = UnboundKey::new(&AES_256_GCM_SIV, seal.as_ref());
         Ok(Self {
             seal: LessSafeKey::new(seal.map_err(|_| CryptoError::Generate)?),
             authenticate: hmac::Key::new(hmac::HMAC_SHA256, authenticate.as_ref()),
             audit: hmac::Key::new(hmac::HMAC_SHA256, audit.as_ref()),
+            backup,
             id,
         })
     }
@@ -76,6 +84,14 @@ impl DerivedKeys {
             .len();
         buffer.truncate(length);
         Ok(buffer)
+    }
+
+    /// The key of one backup, which has this salt for itself alone.
+    pub(crate) fn of_backup(&self, salt: &[u8; SALT_BYTES]) -> Result<ChunkKey, CryptoError> {
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(self.backup.as_ref());
+        let mut key = Zeroizing::new([0; 32]);
+        expand(&prk, b"chunks aes-256-gcm-siv", key.as_mut())?;
+        ChunkKey::new(&key)
     }
 
     /// The HMAC-SHA-256 of `message`.

@@ -11,17 +11,20 @@
 //!
 //! The rows on disk have one more, see the module `sled`.
 
+mod whole;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::copied::{Moment, StoreCopy};
 use super::high_water::{checked_number, tagged_number};
 use super::{Change, Head, Loaded, Record, Store, StoreError, Tombstone};
 use crate::crypto::sha256;
 use crate::facts::Facts;
 use crate::id::{KeyId, KeysetName, Revision};
-use crate::jwk::base64url;
+use crate::jwk::{Thumbprint, base64url};
 use crate::lifecycle::{FormerMaxAge, Number};
 use crate::seal::MasterKeys;
 use crate::time::Time;
@@ -47,6 +50,9 @@ pub(super) trait Rows: Send + Sync {
     /// Writes all of `rows` durably if every row of `expected` still is as it says; else changes
     /// nothing and returns the index of the first that is not.
     fn write(&self, expected: &[Row], rows: &[Row]) -> Result<Result<(), usize>, StoreError>;
+
+    /// All rows of one moment: no write is in them by half. What counts the writes is told apart.
+    fn all(&self) -> Result<Moment, StoreError>;
 }
 
 /// A [`Store`] over rows.
@@ -98,6 +104,11 @@ impl<R: Rows> Authenticated<R> {
         // Also tells a wrong master key at once.
         store.seen()?;
         Ok(store)
+    }
+
+    /// What its rows are tagged under.
+    pub(super) fn master_keys(&self) -> &std::sync::Arc<MasterKeys> {
+        &self.master_keys
     }
 
     fn parse_tagged<T: DeserializeOwned>(
@@ -253,6 +264,11 @@ impl<W: Wraps> Store for W {
             }
         }
     }
+
+    fn copy(&self) -> Result<StoreCopy, StoreError> {
+        let wrapped = self.wrapped();
+        StoreCopy::of(wrapped.rows.all()?, wrapped.master_keys.clone())
+    }
 }
 
 impl<R: Rows> Authenticated<R> {
@@ -309,7 +325,7 @@ impl<R: Rows> Authenticated<R> {
                 if !is_new && !head.records.contains_key(&number) {
                     return Err(StoreError::Used);
                 }
-                for name in names_of(keyset, record) {
+                for name in names_of(keyset, &record.kid, &record.thumbprint) {
                     let used = (name, Some(number.0.to_be_bytes().to_vec()));
                     match (rows.iter().find(|(key, _)| *key == used.0), is_new) {
                         (None, true) => {
@@ -421,11 +437,11 @@ fn tombstone_key(keyset: &KeysetName, kid: &KeyId) -> Vec<u8> {
 }
 
 /// The rows that say that a kid and a thumbprint were used.
-fn names_of(keyset: &KeysetName, record: &Record) -> Vec<Vec<u8>> {
+fn names_of(keyset: &KeysetName, kid: &KeyId, thumbprint: &Thumbprint) -> Vec<Vec<u8>> {
     let row = |name: &str| format!("u/{keyset}/{name}").into_bytes();
-    let mut names = vec![row(record.kid.as_str())];
-    if record.kid.as_str() != record.thumbprint.as_str() {
-        names.push(row(record.thumbprint.as_str()));
+    let mut names = vec![row(kid.as_str())];
+    if kid.as_str() != thumbprint.as_str() {
+        names.push(row(thumbprint.as_str()));
     }
     names
 }

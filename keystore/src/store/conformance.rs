@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::authenticated::{Authenticated, Pairs, Row, Rows};
+use super::copied::Moment;
 use super::sled::tests::copy_files;
 use super::sled::tests::open_when_free;
 use super::*;
@@ -1037,6 +1038,10 @@ impl Rows for Interrupted {
             act();
         }
         self.rows.write(expected, rows)
+    }
+
+    fn all(&self) -> Result<Moment, StoreError> {
+        self.rows.all()
     }
 }
 

@@ -37,7 +37,7 @@ fn rows() -> (Arc<MasterKeys>, BTreeMap<Vec<u8>, Vec<u8>>) {
     (Arc::new(master_keys), written.rows.into_iter().map(decoded).collect())
 }
 
-fn opened() -> (Arc<MasterKeys>, MemoryStore) {
+pub(super) fn opened() -> (Arc<MasterKeys>, MemoryStore) {
     let (master_keys, written) = rows();
     let rows = MemoryRows::default();
     rows.put_back(&written, b"");

@@ -54,6 +54,11 @@ impl HighWater {
 
     /// Durably says that nothing was acknowledged yet by the store at `path`.
     pub(super) fn create(path: &Path, master_keys: &MasterKeys) -> io::Result<()> {
+        Self::create_at(path, 0, master_keys)
+    }
+
+    /// Durably says that `number` is the last acknowledged commit of the store at `path`.
+    pub(super) fn create_at(path: &Path, number: u64, master_keys: &MasterKeys) -> io::Result<()> {
         let unfinished = path.join(UNFINISHED_FILE);
         let file = OpenOptions::new()
             .write(true)
@@ -63,7 +68,7 @@ impl HighWater {
             .open(&unfinished)?;
         // As long as it will ever be, so that later syncs concern no sizes.
         file.write_all_at(&[0; 2 * SLOT_BYTES], 0)?;
-        file.write_all_at(&tagged_number(master_keys, NAME, 0), Slot::First.offset() as u64)?;
+        file.write_all_at(&tagged_number(master_keys, NAME, number), Slot::First.offset() as u64)?;
         file.sync_all()?;
         fs::rename(unfinished, path.join(FILE))?;
         File::open(path)?.sync_all()

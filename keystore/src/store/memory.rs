@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::StoreError;
 use super::authenticated::{self, Authenticated, Pairs, Row, Wraps};
+use super::copied::Moment;
 use crate::seal::MasterKeys;
 
 /// A [`Store`](super::Store) in memory. Clones of its [`Rows`] outlive it, as a disk outlives a process.
@@ -21,6 +22,7 @@ struct Content {
     faults_after: Option<(usize, CommitFault)>,
     tear_next_scan: bool,
     before_last_write: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
+    writes: u64,
     fails: bool,
 }
 
@@ -119,6 +121,7 @@ impl Content {
 
     fn put(&mut self, rows: &[Row]) {
         self.before_last_write = Some(self.rows.clone());
+        self.writes += 1;
         for (key, value) in rows {
             match value {
                 Some(value) => self.rows.insert(key.clone(), value.clone()),
@@ -168,6 +171,12 @@ impl authenticated::Rows for Rows {
                 Ok(Ok(()))
             }
         }
+    }
+
+    fn all(&self) -> Result<Moment, StoreError> {
+        let content = self.content();
+        content.available()?;
+        Ok(Moment { rows: content.rows.clone(), commit: content.writes })
     }
 }
 

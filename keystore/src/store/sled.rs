@@ -31,6 +31,7 @@
 //! parameters, which may be torn then, are written again.
 //! Later an empty store is one that lost all it had, and without the file nothing is opened.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -45,22 +46,29 @@ use sled::transaction::{ConflictableTransactionError, TransactionError};
 
 use super::StoreError;
 use super::authenticated::{Authenticated, FORMAT_ROW, Pairs, Row, Rows, Wraps, known_format};
+use super::copied::Moment;
 use super::high_water::{HighWater, UNFINISHED_FILE, checked_number, tagged_number};
 use crate::seal::MasterKeys;
 
-const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+pub(super) const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What is in the directory of every sled database.
-const LOG_FILE: &str = "db";
+pub(super) const LOG_FILE: &str = "db";
 
 /// What else is there: always the same.
-const PARAMETERS_FILE: &str = "conf";
+pub(super) const PARAMETERS_FILE: &str = "conf";
 
 /// How long an opening waits for the closing before it.
 const CLOSING: Duration = Duration::from_secs(1);
 
+/// How often all rows are read while commits go on, before commits wait for it.
+const TRIES: usize = 3;
+
+/// The one tree.
+pub(super) const TREE: &str = "rows";
+
 /// How many writes the store has had.
-const COMMITS_ROW: &[u8] = b"commits";
+pub(super) const COMMITS_ROW: &[u8] = b"commits";
 
 /// A [`Store`](super::Store) in a directory on disk, which it locks against other processes.
 pub struct SledStore(Authenticated<SledRows>);
@@ -118,6 +126,12 @@ impl SledStore {
         Authenticated::create(rows, master_keys).map(Self)
     }
 
+    /// Waits until the store at `path`, which this process has just closed, can be opened again:
+    /// sled's threads hold the lock for a moment longer.
+    pub(super) fn wait_until_closed(path: &Path) -> io::Result<()> {
+        File::open(path.join(LOG_FILE))?.lock()
+    }
+
     /// Makes an empty store at `path`, where there is none, and opens it.
     ///
     /// # Errors
@@ -169,6 +183,24 @@ impl SledRows {
         }
     }
 
+    /// All rows, of a moment at which nobody else is at work.
+    fn all_while_commits_wait(&self) -> Result<Moment, StoreError> {
+        loop {
+            if let State::Open(opened) =
+                &*self.state.write().unwrap_or_else(PoisonError::into_inner)
+                && opened.failure.get().is_none()
+            {
+                let moment = opened.all()?;
+                match opened.make_seen_durable() {
+                    // Then it is read again, from what the disk has.
+                    Err(StoreError::Unknown(_)) => {}
+                    made => return made.map(|()| moment),
+                }
+            }
+            self.open_again()?;
+        }
+    }
+
     /// Closes what failed and opens what is on disk, unless someone else just did.
     fn open_again(&self) -> Result<(), StoreError> {
         // Held throughout, so that no operation is left and nobody else opens.
@@ -205,7 +237,7 @@ impl Opened {
             .flush_every_ms(None)
             .open()
             .map_err(|error| opening_failed(path, &error))?;
-        let rows = database.open_tree("rows").map_err(|error| opening_failed(path, &error))?;
+        let rows = database.open_tree(TREE).map_err(|error| opening_failed(path, &error))?;
         let format = rows.get(FORMAT_ROW).map_err(|error| failed(&error))?;
         // A newer version may count otherwise.
         format.map_or(Ok(()), |format| known_format(&format))?;
@@ -243,8 +275,7 @@ impl Opened {
     /// Makes durable what was read before this. sled shows a commit to everyone before it is flushed,
     /// and a power cut would take back what someone was told.
     fn make_seen_durable(&self) -> Result<(), StoreError> {
-        let stored = self.rows.get(COMMITS_ROW).map_err(|error| failed(&error))?;
-        let number = commits(stored.as_deref(), &self.master_keys)?;
+        let number = self.commits()?;
         if number > self.latest.lock().unwrap_or_else(PoisonError::into_inner).number() {
             self.rows.flush().map_err(|error| self.distrust(told(&error)))?;
             self.make_durable(number)?;
@@ -268,6 +299,20 @@ impl Opened {
             .sync_data()
             .and_then(|()| latest.raise(number))
             .map_err(|error| self.distrust(error.to_string()))
+    }
+
+    /// How many writes the store has had.
+    fn commits(&self) -> Result<u64, StoreError> {
+        let stored = self.rows.get(COMMITS_ROW).map_err(|error| failed(&error))?;
+        commits(stored.as_deref(), &self.master_keys)
+    }
+
+    /// All rows. The count is read first: one that came later shows.
+    fn all(&self) -> Result<Moment, StoreError> {
+        let commit = self.commits()?;
+        let mut rows: BTreeMap<_, _> = self.scan(b"")?.into_iter().collect();
+        rows.remove(COMMITS_ROW);
+        Ok(Moment { rows, commit })
     }
 
     fn distrust(&self, failure: String) -> StoreError {
@@ -328,6 +373,21 @@ impl Rows for SledRows {
     fn write(&self, expected: &[Row], rows: &[Row]) -> Result<Result<(), usize>, StoreError> {
         self.on_trusted(|opened| opened.write(expected, rows))
     }
+
+    /// Every write counts itself in the same transaction, so where the count stood still while all
+    /// was read, no write came in between. Where it does not stand still, commits wait once.
+    fn all(&self) -> Result<Moment, StoreError> {
+        for _ in 0..TRIES {
+            let moment = self.read(|opened| {
+                let moment = opened.all()?;
+                Ok(Some(moment).filter(|moment| opened.commits() == Ok(moment.commit)))
+            })?;
+            if let Some(moment) = moment {
+                return Ok(moment);
+            }
+        }
+        self.all_while_commits_wait()
+    }
 }
 
 /// Closes what failed in a thread of its own: sled may wait for ever there for a write that it gave
@@ -383,7 +443,7 @@ impl Wraps for SledStore {
 }
 
 /// Removes what sled would take for damage, and finds what it would take for the end of its log.
-fn prepare(path: &Path) -> Result<(), StoreError> {
+pub(super) fn prepare(path: &Path) -> Result<(), StoreError> {
     let log = match File::open(path.join(LOG_FILE)) {
         Ok(log) => log,
         // There is nothing yet.
@@ -433,7 +493,7 @@ fn read_tree(path: &Path) -> io::Result<()> {
 }
 
 /// Syncs every file below `path`, every directory, and the directory that holds `path`.
-fn sync_tree(path: &Path) -> io::Result<()> {
+pub(super) fn sync_tree(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
@@ -447,7 +507,7 @@ fn sync_tree(path: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-fn opening_failed(path: &Path, error: &sled::Error) -> StoreError {
+pub(super) fn opening_failed(path: &Path, error: &sled::Error) -> StoreError {
     // sled wraps what the lock said in a text of its own.
     let in_use = |io: &io::Error| io.to_string().contains("WouldBlock");
     match error {
@@ -470,7 +530,7 @@ fn not_open_again(error: StoreError, cause: &str) -> StoreError {
     }
 }
 
-fn failed(error: &sled::Error) -> StoreError {
+pub(super) fn failed(error: &sled::Error) -> StoreError {
     match error {
         sled::Error::Corruption { .. } => {
             StoreError::Damaged { what: "the file of the store".into() }
@@ -490,7 +550,7 @@ fn told(error: &sled::Error) -> String {
         .map_or(text, |code| io::Error::from_raw_os_error(code).to_string())
 }
 
-fn unavailable(error: &dyn std::error::Error) -> StoreError {
+pub(super) fn unavailable(error: &dyn std::error::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
 
