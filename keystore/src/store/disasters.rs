@@ -16,7 +16,7 @@ use super::*;
 use crate::algorithm::Algorithm;
 use crate::crypto::{self, SigningKey, samples};
 use crate::facts::tests::facts;
-use crate::lifecycle::PlannedBy;
+use crate::lifecycle::{Origin, PlannedBy};
 use crate::seal::tests::master_keys;
 
 const BUILDING: &str = "building";
@@ -48,6 +48,8 @@ fn life(number: u64, algorithm: Algorithm) -> Life {
         may_have_signed: true,
         ended: None,
         retires: None,
+        origin: Origin::Generated,
+        exported: None,
     }
 }
 
