@@ -169,11 +169,10 @@ def test_verifiers_refuse_forged_tokens() -> None:
     with running_daemon(rotate="manual") as daemon, running_verifiers(daemon) as verifiers:
         token = daemon.sign(subject="someone")
         with_other_claims = token.with_claims_of(daemon.sign(subject="someone-else"))
-        unsigned = token.with_header(alg="none").rpartition(".")[0] + "."
         for verifier in verifiers:
             assert verifier.verify(token.text).accepted, verifier.name
             assert not verifier.verify(with_other_claims).accepted, verifier.name
-            assert not verifier.verify(unsigned).accepted, verifier.name
+            assert not verifier.verify(token.unsigned()).accepted, verifier.name
 
 
 def now() -> datetime:
