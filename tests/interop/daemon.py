@@ -1,7 +1,7 @@
 """The real jwksd as a child process: start, stop and kill it, sign with it, turn its keys.
 
-A `Daemon` lives in a folder of its own and uses only what any operator or caller has: the
-command line, the Unix socket for signing and the public listener.
+A `Daemon` lives in a folder of its own, does what the `jwksd.toml` there says, and uses only what any
+operator or caller has: the command line, the Unix socket for signing and the public listener.
 """
 
 import http.client
@@ -10,11 +10,13 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from binary import BINARY, UnixConnection
 from tokens import Token
@@ -104,40 +106,35 @@ class Key:
 
 
 class Daemon:
-    """One jwksd with a fresh store in `folder`; it survives any number of stops and starts."""
+    """The jwksd of `folder`; it survives any number of stops and starts."""
 
-    def __init__(
-        self,
-        folder: Path,
-        rotate: str,
-        algorithms: Iterable[str],
-        tls: tuple[Path, str] | None,
-    ) -> None:
-        self._folder = folder
-        self._port = _free_port()
-        self._scheme = "https" if tls else "http"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._config = tomllib.loads((folder / "jwksd.toml").read_text())
+        self._public = urlsplit(self.base_url)
         self._process: subprocess.Popen | None = None
-        (folder / "data").mkdir(mode=0o700)
-        config = CONFIG.format(port=self._port, keyset=KEYSET)
-        config += self._keyset_config(KEYSET, "RS256", rotate)
-        for algorithm in algorithms:
-            config += self._keyset_config(keyset_of(algorithm), algorithm, "manual")
-        if tls:
-            self.internal_port = _free_port()
-            sockets = f'["unix:data/sign.sock", "127.0.0.1:{self.internal_port}"]'
-            config = config.replace('"unix:data/sign.sock"', sockets)
-            config = config.replace("http://", "https://")
-            config += TLS_CONFIG.format(folder=tls[0], caller=tls[1])
-        (folder / "jwksd.toml").write_text(config)
+
+    @property
+    def keyset(self) -> str:
+        """The key set at the root, which is meant where none is named."""
+        return self._config["public"]["root"]
 
     def issuer_of(self, keyset: str) -> str:
         """The issuer of a key set; its JWK Set is below it."""
-        base = f"{self._scheme}://127.0.0.1:{self._port}"
-        return base if keyset == KEYSET else f"{base}/{keyset}"
+        return self._config["keysets"][keyset]["issuer"]
 
     @property
     def issuer(self) -> str:
-        return self.issuer_of(KEYSET)
+        return self.issuer_of(self.keyset)
+
+    @property
+    def base_url(self) -> str:
+        return self._config["public"]["base_url"]
+
+    @property
+    def internal_port(self) -> int:
+        """Where callers with certificates come; the Unix socket stands before it."""
+        return int(self._config["internal"]["listen"][1].rpartition(":")[2])
 
     # Its process.
 
@@ -145,7 +142,7 @@ class Daemon:
         """Start to serve and wait until it says that it is ready."""
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command("serve", *options), cwd=self._folder, stdout=log, stderr=log
+                self._command("serve", *options), cwd=self.folder, stdout=log, stderr=log
             )
         wait_until(self._is_ready, timeout=30, what="the daemon is ready")
 
@@ -162,15 +159,20 @@ class Daemon:
             self._process.kill()
             self._process.wait()
 
+    def log(self) -> str:
+        return self._log_path.read_text(errors="replace")
+
     def log_tail(self) -> str:
-        return self._log_path.read_text(errors="replace")[-4000:]
+        return self.log()[-4000:]
 
     # What its callers and verifiers see.
 
-    def sign(self, subject: str, keyset: str = KEYSET) -> Token:
-        """Have a token signed over the Unix socket."""
-        request = json.dumps({"claims": {"sub": subject}, "ttl": TOKEN_TTL})
-        connection = UnixConnection(self._folder / "data/sign.sock")
+    def sign(self, subject: str, keyset: str | None = None) -> Token:
+        """Have a token signed over the Unix socket, with the longest life that it may have."""
+        keyset = keyset or self.keyset
+        ttl = self._config["keysets"][keyset]["max_token_ttl"]
+        request = json.dumps({"claims": {"sub": subject}, "ttl": ttl})
+        connection = UnixConnection(self.folder / "data/sign.sock")
         try:
             connection.request(
                 "POST",
@@ -192,7 +194,7 @@ class Daemon:
 
     def sign_by_command_line(self, subject: str) -> Token:
         claims = json.dumps({"sub": subject})
-        printed = self._run("sign", KEYSET, "--claims", claims, "--ttl", TOKEN_TTL)
+        printed = self.run("sign", self.keyset, "--claims", claims, "--ttl", TOKEN_TTL)
         return Token.parse(printed.strip())
 
     def published_kids(self) -> list[str]:
@@ -205,7 +207,7 @@ class Daemon:
     # What its admin does and sees.
 
     def keys(self) -> list[Key]:
-        shown = json.loads(self._run("keys", "show", KEYSET, "--json"))
+        shown = json.loads(self.run("keys", "show", self.keyset, "--json"))
         return [Key.parse(key) for key in shown["keys"]]
 
     def wait_for_standby(self) -> Key:
@@ -219,11 +221,15 @@ class Daemon:
         return wait_until(standby, timeout=20, what="a standby is published")
 
     def rotate(self) -> None:
-        self._run("keys", "rotate", KEYSET)
+        self.run("keys", "rotate", self.keyset)
 
-    def rotate_now(self) -> None:
-        """Rotate without waiting for verifiers to learn the new key."""
-        self._run("keys", "rotate", KEYSET, "--now")
+    def rotate_now(self) -> datetime | None:
+        """Rotate without waiting for verifiers to learn the new key.
+
+        Answers until when they may refuse it, where it has not been published for long enough.
+        """
+        answer = json.loads(self.run("keys", "rotate", self.keyset, "--now", "--json"))
+        return _parse_time(answer["refused_until"])
 
     def export(self, which: str, form: str, keyset: str = KEYSET) -> Path:
         """A file with the key that signs (`--active`) or that signs next (`--standby`)."""
@@ -239,39 +245,27 @@ class Daemon:
         return datetime.fromisoformat(key["in_place_by"])
 
     def revoke(self, kid: str) -> None:
-        self._run("keys", "revoke", KEYSET, kid, "--reason", "interop suite")
+        self.run("keys", "revoke", self.keyset, kid, "--reason", "interop suite")
 
-    # How.
-
-    def _keyset_config(self, keyset: str, algorithm: str, rotate: str) -> str:
-        return KEYSET_CONFIG.format(
-            keyset=keyset,
-            algorithm=algorithm,
-            rotate=rotate,
-            issuer=self.issuer_of(keyset),
-            audience=AUDIENCE,
-            ttl=TOKEN_TTL,
-            max_age=JWKS_MAX_AGE.seconds,
-            verifier_cache=VERIFIER_CACHE.seconds,
-            clock_skew=CLOCK_SKEW.seconds,
-        )
-
-    @property
-    def _log_path(self) -> Path:
-        return self._folder / "daemon.log"
-
-    def _command(self, *arguments: str) -> list[str]:
-        return [str(BINARY), "--config", "jwksd.toml", *arguments]
-
-    def _run(self, *arguments: str) -> str:
+    def run(self, *arguments: str) -> str:
+        """What the command line prints, all of it."""
         done = subprocess.run(
-            self._command(*arguments), cwd=self._folder, capture_output=True, text=True, timeout=60
+            self._command(*arguments), cwd=self.folder, capture_output=True, text=True, timeout=60
         )
         if done.returncode != 0:
             raise DaemonError(
                 f"jwksd {' '.join(arguments)}: exit code {done.returncode}: {done.stderr}"
             )
         return done.stdout
+
+    # How.
+
+    @property
+    def _log_path(self) -> Path:
+        return self.folder / "daemon.log"
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [str(BINARY), "--config", "jwksd.toml", *arguments]
 
     def _is_ready(self) -> bool:
         if self._process.poll() is not None:
@@ -282,14 +276,13 @@ class Daemon:
             return False
 
     def _get(self, path: str) -> tuple[int, str]:
-        if self._scheme == "https":
+        host, port = self._public.hostname, self._public.port
+        if self._public.scheme == "https":
             # Whether it is ready, no more: the test itself checks certificates.
             context = ssl._create_unverified_context()
-            connection = http.client.HTTPSConnection(
-                "127.0.0.1", self._port, timeout=10, context=context
-            )
+            connection = http.client.HTTPSConnection(host, port, timeout=10, context=context)
         else:
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+            connection = http.client.HTTPConnection(host, port, timeout=10)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -312,21 +305,64 @@ def running_daemon(
     Besides its usual key set it has one for each of `algorithms`, rotated by hand. With `tls`, a
     folder with certificates and the name of a caller, its TCP places speak TLS.
     """
-    # A short path: the path of a Unix socket has at most 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="jwksd-", dir="/tmp") as folder:
-        daemon = Daemon(Path(folder), rotate, algorithms, tls)
-        try:
-            daemon.start("--init")
+    with short_folder() as folder:
+        (folder / "jwksd.toml").write_text(_config(rotate, algorithms, tls))
+        with serving(Daemon(folder)) as daemon:
             yield daemon
-        finally:
-            daemon.kill()
-            print(f"--- end of the daemon's log ---\n{daemon.log_tail()}")
 
 
-def _free_port() -> int:
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder for a daemon. Its path is short: that of a Unix socket has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="jwksd-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def serving(daemon: Daemon) -> Iterator[Daemon]:
+    """Makes the daemon's store, and ends it at last."""
+    try:
+        daemon.start("--init")
+        yield daemon
+    finally:
+        daemon.kill()
+        print(f"--- end of the daemon's log ---\n{daemon.log_tail()}")
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def _config(rotate: str, algorithms: Iterable[str], tls: tuple[Path, str] | None) -> str:
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    config = CONFIG.format(port=port, keyset=KEYSET)
+    config += _keyset_config(KEYSET, "RS256", rotate, base)
+    for algorithm in algorithms:
+        keyset = keyset_of(algorithm)
+        config += _keyset_config(keyset, algorithm, "manual", f"{base}/{keyset}")
+    if tls:
+        sockets = f'["unix:data/sign.sock", "127.0.0.1:{free_port()}"]'
+        config = config.replace('"unix:data/sign.sock"', sockets)
+        config = config.replace("http://", "https://")
+        config += TLS_CONFIG.format(folder=tls[0], caller=tls[1])
+    return config
+
+
+def _keyset_config(keyset: str, algorithm: str, rotate: str, issuer: str) -> str:
+    return KEYSET_CONFIG.format(
+        keyset=keyset,
+        algorithm=algorithm,
+        rotate=rotate,
+        issuer=issuer,
+        audience=AUDIENCE,
+        ttl=TOKEN_TTL,
+        max_age=JWKS_MAX_AGE.seconds,
+        verifier_cache=VERIFIER_CACHE.seconds,
+        clock_skew=CLOCK_SKEW.seconds,
+    )
 
 
 def _parse_time(text: str | None) -> datetime | None:

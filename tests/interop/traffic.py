@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
-from daemon import Daemon, DaemonError
+from daemon import DaemonError
 from tokens import Token
 from verifiers import Verifier
 from waiting import wait_until
@@ -24,6 +25,12 @@ from waiting import wait_until
 PERIOD = 0.25
 # A token this close to its end is not shown any more: it could expire on its way.
 EXPIRY_MARGIN = timedelta(seconds=10)
+
+
+class Issuer(Protocol):
+    """Whoever signs: a daemon, or what it takes the place of."""
+
+    def sign(self, subject: str) -> Token: ...
 
 
 @dataclass(frozen=True)
@@ -37,15 +44,18 @@ class Refusal:
 class Traffic:
     """Signs and verifies in the background while it is entered as a context."""
 
-    def __init__(self, daemon: Daemon, verifiers: list[Verifier]) -> None:
+    def __init__(
+        self, issuer: Issuer, verifiers: list[Verifier], margin: timedelta = EXPIRY_MARGIN
+    ) -> None:
         self.signing_kid: str | None = None
         self.fresh = 0
         self.rounds = 0
         self.accepted: Counter[tuple[str, str]] = Counter()
         self.refusals: list[Refusal] = []
         self.signing_errors: list[str] = []
-        self._daemon = daemon
+        self._issuer = issuer
         self._verifiers = verifiers
+        self._margin = margin
         self._tokens: dict[str, list[Token]] = defaultdict(list)
         self._revoked: set[str] = set()
         self._daemon_is_down = False
@@ -100,7 +110,7 @@ class Traffic:
         It makes PyJWT and jose fetch the set now and then not again for 30 s, so an activation
         in that time goes well only with a key that is published already.
         """
-        stray = self._daemon.sign(subject="stray").with_header(kid="unknown")
+        stray = self._issuer.sign(subject="stray").with_header(kid="unknown")
         for verifier in self._verifiers:
             assert not verifier.verify(stray).accepted, verifier.name
 
@@ -160,7 +170,7 @@ class Traffic:
         """Sign one token and show it at once."""
         expected_to_fail = self._daemon_is_down
         try:
-            token = self._daemon.sign(subject=f"user-{self.fresh}")
+            token = self._issuer.sign(subject=f"user-{self.fresh}")
         except (OSError, http.client.HTTPException, DaemonError) as error:
             if not (expected_to_fail or self._daemon_is_down):
                 self.signing_errors.append(f"{self._elapsed():.1f} s: {error!r}")
@@ -172,7 +182,7 @@ class Traffic:
 
     def _sample(self) -> Iterator[Token]:
         """One older token of every key whose tokens are still good."""
-        horizon = datetime.now(UTC) + EXPIRY_MARGIN
+        horizon = datetime.now(UTC) + self._margin
         for kid in self._tokens.keys() - self._revoked:
             alive = [token for token in self._tokens[kid] if token.expires > horizon]
             if alive:

@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 @dataclass(frozen=True)
 class Token:
     text: str
+    # Empty where its header has none.
     kid: str
     expires: datetime
 
     @staticmethod
     def parse(text: str) -> "Token":
         header, claims = (_decode(part) for part in text.split(".")[:2])
-        return Token(text, header["kid"], datetime.fromtimestamp(claims["exp"], UTC))
+        return Token(text, header.get("kid", ""), datetime.fromtimestamp(claims["exp"], UTC))
 
     @property
     def header(self) -> dict:
