@@ -8,8 +8,10 @@
 
 pub mod chain;
 mod checkpoint;
+pub mod events;
 mod file;
 pub mod files;
+pub mod handover;
 mod line;
 mod recovery;
 mod refusals;
@@ -31,9 +33,11 @@ use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::time::Time;
 use serde::{Deserialize, Serialize};
 
+pub use self::chain::Link;
 use self::checkpoint::{Checkpoint, Held};
 use self::file::{AuditFile, Kind};
 pub use self::line::{Decision, Line};
+use self::recovery::OnDisk;
 use self::refusals::{Fate, Refusals};
 use self::scribe::Scribe;
 use crate::clock::Clock;
@@ -157,8 +161,8 @@ impl Audit {
         master_keys: Arc<MasterKeys>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, AuditError> {
-        let (checkpoint, held) = open_checkpoint(&settings.path, &master_keys)?;
-        let file = AuditFile::open(&settings.path, master_keys.clone(), held)?;
+        let (checkpoint, on_disk) = open_checkpoint(&settings.path, &master_keys)?;
+        let file = AuditFile::open(&settings.path, master_keys.clone(), &on_disk)?;
         let state = State {
             file,
             distrusted: 0,
@@ -209,13 +213,31 @@ impl Audit {
     ///
     /// The line is not known to be on the disk, so what it says must not happen.
     pub fn record_durably(&self, line: &Line<'_>) -> Result<Recorded, AuditError> {
+        self.record_durably_at(line).map(|(recorded, _)| recorded)
+    }
+
+    /// The same, and tells which line it became; nothing where it was not recorded, or where the
+    /// audit is no file that could be read again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Audit::record_durably`].
+    pub fn record_durably_at(
+        &self,
+        line: &Line<'_>,
+    ) -> Result<(Recorded, Option<Link>), AuditError> {
         let entry = Entry::of(line)?;
         let written = {
             let mut state = self.shared.lock();
             self.shared.write(&mut state, &entry).map(|()| state.written())
         };
-        let synced = written.and_then(|written| self.shared.sync(&written));
-        self.shared.settle(self.shared.lock(), synced)
+        let synced = written.and_then(|written| {
+            self.shared.sync(&written)?;
+            Ok(written.last.filter(|_| written.to_sync.is_some()))
+        });
+        let at = synced.as_ref().ok().copied().flatten().map(|last| last.link);
+        let recorded = self.shared.settle(self.shared.lock(), synced.map(|_| ()))?;
+        Ok((recorded, at))
     }
 
     /// Counts a request of a caller that nobody knows.
@@ -450,8 +472,8 @@ impl State {
     }
 }
 
-/// The checkpoint beside a file, and what it held; none beside a stream.
-fn open_checkpoint(audit: &Path, keys: &MasterKeys) -> io::Result<(Option<Checkpoint>, Held)> {
+/// The checkpoint beside a file, and what is known to be on the disk; none beside a stream.
+fn open_checkpoint(audit: &Path, keys: &MasterKeys) -> io::Result<(Option<Checkpoint>, OnDisk)> {
     let path = checkpoint::path_of(audit);
     let was_there = path.try_exists()?;
     if file::kind_of(audit)? == Kind::Stream {
@@ -459,22 +481,45 @@ fn open_checkpoint(audit: &Path, keys: &MasterKeys) -> io::Result<(Option<Checkp
             let message = "it is not a file, and the checkpoint beside it says that it was one";
             return Err(io::Error::other(message));
         }
-        return Ok((None, Held::Nothing));
+        return Ok((None, OnDisk { held: Held::Nothing, handover: None }));
     }
     if !was_there && files::are_empty(audit)? {
         Checkpoint::create(&path, keys)?;
     }
-    let (checkpoint, held) = Checkpoint::open(&path, keys)?;
-    recovery::name_files(audit, held, keys)?;
+    let (mut checkpoint, held) = Checkpoint::open(&path, keys)?;
+    let on_disk = with_handover(audit, &mut checkpoint, held, keys)?;
+    recovery::name_files(audit, on_disk.held, keys)?;
     folder::sync_of(&path)?;
-    if held == Held::Nothing {
+    if on_disk.held == Held::Nothing {
         let path = path.display();
         tracing::error!("{path} was missing, damaged, or not written under this master key");
     }
-    Ok((Some(checkpoint), held))
+    Ok((Some(checkpoint), on_disk))
+}
+
+/// Takes over what was handed over to these keys, if none of their lines is on the disk yet.
+fn with_handover(
+    audit: &Path,
+    checkpoint: &mut Checkpoint,
+    held: Held,
+    keys: &MasterKeys,
+) -> io::Result<OnDisk> {
+    let Some(handover) = handover::read(audit, keys)? else {
+        return Ok(OnDisk { held, handover: None });
+    };
+    let position = handover.position;
+    if held.position().is_some_and(|held| held.link.number > position.link.number) {
+        handover::remove(audit)?;
+        return Ok(OnDisk { held, handover: None });
+    }
+    recovery::check_handover(audit, &handover, keys)?;
+    checkpoint.take_over(position, keys)?;
+    Ok(OnDisk { held: Held::Position(position), handover: Some(handover) })
 }
 
 #[cfg(test)]
 mod histories;
+#[cfg(test)]
+mod rekeyed;
 #[cfg(test)]
 mod tests;

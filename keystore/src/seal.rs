@@ -249,6 +249,13 @@ impl MasterKeys {
         if self.key(id)?.audit_tag_matches(text, tag) { Ok(()) } else { Err(SealError::Damaged) }
     }
 
+    /// The id of the master key that a tag of the audit says it was made under, in hexadecimal.
+    #[must_use]
+    pub fn id_of_audit_tag(tag: &str) -> Option<String> {
+        let tag = BASE64_URL_SAFE_NO_PAD.decode(tag).ok()?;
+        tag.get(..ID_BYTES).map(hex)
+    }
+
     fn key(&self, id: &[u8]) -> Result<&DerivedKeys, SealError> {
         std::iter::once(&self.first)
             .chain(&self.others)

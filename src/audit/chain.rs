@@ -64,6 +64,9 @@ pub enum Mark {
     /// of a file.
     #[serde(rename = "audit-breaks")]
     Break,
+    /// The first line under a new master key; it names the keys that all before was written under.
+    #[serde(rename = "audit-rekeyed")]
+    Rekey,
 }
 
 /// A line that was read.
@@ -80,13 +83,15 @@ pub(super) struct Parsed<'a> {
     pub(super) format: Option<u8>,
     /// Why it is there, where it is a mark.
     pub(super) reason: Option<String>,
+    /// The ids of the master keys before, where it is a mark about that.
+    pub(super) formerly: Vec<String>,
 }
 
 impl Mark {
     /// Whether it can be the first line of a file.
     pub(super) const fn may_begin_a_file(self) -> bool {
         match self {
-            Self::Begin | Self::Break | Self::Resume => true,
+            Self::Begin | Self::Break | Self::Resume | Self::Rekey => true,
             Self::End | Self::Checkpoint | Self::Start | Self::Stop => false,
         }
     }
@@ -111,6 +116,18 @@ impl Link {
         now: Time,
         master_keys: &MasterKeys,
     ) -> (Vec<u8>, Self) {
+        self.mark_after(mark, reason, &[], now, master_keys)
+    }
+
+    /// A mark after this line that names the master keys before, by their ids.
+    pub(super) fn mark_after(
+        &self,
+        mark: Mark,
+        reason: &str,
+        formerly: &[String],
+        now: Time,
+        master_keys: &MasterKeys,
+    ) -> (Vec<u8>, Self) {
         #[derive(Serialize)]
         struct Object<'a> {
             #[serde(serialize_with = "as_text")]
@@ -121,10 +138,12 @@ impl Link {
             #[serde(skip_serializing_if = "Option::is_none")]
             format: Option<u8>,
             reason: &'a str,
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            formerly: &'a [String],
         }
         let format = mark.may_begin_a_file().then_some(FORMAT);
-        let object =
-            Object { time: now, caller: "jwksd", action: mark, decision: "done", format, reason };
+        let (caller, decision) = ("jwksd", "done");
+        let object = Object { time: now, caller, action: mark, decision, format, reason, formerly };
         // An object of texts and numbers is always JSON.
         let object = serde_json::to_vec(&object).unwrap_or_default();
         let mut text = self.begin(object.len());
@@ -165,6 +184,8 @@ impl<'a> Parsed<'a> {
             action: serde_json::Value,
             format: Option<u8>,
             reason: Option<String>,
+            #[serde(default)]
+            formerly: Vec<String>,
         }
         let members: Members = serde_json::from_slice(text).ok()?;
         if !(1..=HIGHEST).contains(&members.line) {
@@ -178,6 +199,7 @@ impl<'a> Parsed<'a> {
             mark,
             format: members.format,
             reason: members.reason.filter(|_| mark.is_some()),
+            formerly: if mark == Some(Mark::Rekey) { members.formerly } else { Vec::new() },
         })
     }
 
@@ -189,6 +211,12 @@ impl<'a> Parsed<'a> {
     /// Whether it is the line after `link`.
     pub(super) fn follows(&self, link: &Link) -> bool {
         self.number == link.number + 1 && self.previous == link.hash
+    }
+
+    /// The id of the master key that a mark says it was made under.
+    pub(super) fn tag_id(&self) -> Option<String> {
+        let (_, tag) = split_tag(self.text).ok()?;
+        MasterKeys::id_of_audit_tag(tag)
     }
 
     /// Whether a mark is one of ours.
@@ -208,11 +236,16 @@ pub(super) fn tagged(mut text: Vec<u8>, master_keys: &MasterKeys) -> Vec<u8> {
 
 /// Checks the tag of what [`tagged`] made.
 pub(super) fn check_tag(text: &[u8], master_keys: &MasterKeys) -> Result<(), SealError> {
+    let (body, tag) = split_tag(text)?;
+    master_keys.check_audit(body, tag)
+}
+
+/// What was tagged, and the tag.
+fn split_tag(text: &[u8]) -> Result<(&[u8], &str), SealError> {
     let place = text.windows(TAG.len()).rposition(|window| window == TAG);
     let (body, tag) = text.split_at(place.ok_or(SealError::Damaged)?);
     let tag = tag[TAG.len()..].strip_suffix(br#""}"#).ok_or(SealError::Damaged)?;
-    let tag = std::str::from_utf8(tag).map_err(|_| SealError::Damaged)?;
-    master_keys.check_audit(body, tag)
+    Ok((body, std::str::from_utf8(tag).map_err(|_| SealError::Damaged)?))
 }
 
 impl fmt::Display for Hash {

@@ -130,6 +130,15 @@ impl Checkpoint {
         Ok((Self { file, latest: held.position(), next: 1 - slot, is_synced: false }, held))
     }
 
+    /// Takes over what was handed over to these keys: nothing in the file is written under them yet.
+    pub(super) fn take_over(&mut self, position: Position, keys: &MasterKeys) -> io::Result<()> {
+        let slots = [position.slot(keys)?, Position::START.slot(keys)?].concat();
+        self.file.write_all_at(&slots, 0)?;
+        self.file.sync_all()?;
+        (self.latest, self.next) = (Some(position), 1);
+        Ok(())
+    }
+
     /// Says that `position` is on the disk; an earlier one changes nothing. The first is synced: after
     /// a power cut no start may find what was written before the last one.
     pub(super) fn raise(&mut self, position: Position, keys: &MasterKeys) -> io::Result<()> {

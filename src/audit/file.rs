@@ -10,9 +10,9 @@ use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::time::Time;
 
 use super::chain::{Link, Mark};
-use super::checkpoint::{Held, Position};
+use super::checkpoint::Position;
 use super::files;
-use super::recovery::{self, Found};
+use super::recovery::{self, Found, OnDisk};
 use crate::folder;
 
 /// What ends a row that was cut off: so it is no line, even if only its end was missing.
@@ -33,6 +33,8 @@ pub(super) struct AuditFile {
     end: End,
     /// The first line of the full file before, until both have their names.
     full_first: Option<u64>,
+    /// The ids of the master keys before, for the mark about that, where it is due.
+    formerly: Vec<String>,
 }
 
 /// What is written to.
@@ -59,14 +61,18 @@ enum End {
 impl AuditFile {
     /// Opens the file to append, makes it with mode 0600 if it is not there, and finds the line
     /// after which to go on. Writes nothing; [`AuditFile::mend`] does.
-    pub(super) fn open(path: &Path, master_keys: Arc<MasterKeys>, held: Held) -> io::Result<Self> {
+    pub(super) fn open(
+        path: &Path,
+        master_keys: Arc<MasterKeys>,
+        held: &OnDisk,
+    ) -> io::Result<Self> {
         let kind = kind_of(path)?;
         let file = open_to_append(path)?;
         let found = match kind {
             Kind::Regular => recovery::look(path, held, &master_keys)?,
             Kind::Stream => Found::nothing(),
         };
-        let Found { link, first, last, mark, reason } = found;
+        let Found { link, first, last, mark, reason, formerly } = found;
         Ok(Self {
             path: path.to_owned(),
             master_keys,
@@ -78,6 +84,7 @@ impl AuditFile {
             last,
             end: End::Owes { mark, reason },
             full_first: None,
+            formerly,
         })
     }
 
@@ -102,7 +109,9 @@ impl AuditFile {
             End::Owes { mark, reason } => (*mark, reason.clone()),
             End::Distrusted => return Err(io::Error::other("a sync failed")),
         };
-        let (mut text, link) = self.link.mark(mark, &reason, now, &self.master_keys);
+        let formerly = if mark == Mark::Rekey { self.formerly.as_slice() } else { &[] };
+        let keys = &self.master_keys;
+        let (mut text, link) = self.link.mark_after(mark, &reason, formerly, now, keys);
         let before = match self.kind {
             Kind::Regular => self.end_the_last_row()?,
             Kind::Stream => &[],

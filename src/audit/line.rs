@@ -2,14 +2,19 @@
 
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::time::Time;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::events::KeyEvent;
 
 /// What callers send is cut, so that nobody fills the disk with a few requests.
 const LONGEST_TEXT: usize = 1000;
 const LONGEST_LIST: usize = 16;
 
+/// More keys than any set has at once; a line of so many is still one that is read back.
+const MOST_KEYS: usize = 4000;
+
 /// What was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decision {
     /// Allowed: it is about to happen.
@@ -60,6 +65,12 @@ pub struct Line<'a> {
     /// The request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<&'a str>,
+    /// What becomes of which keys.
+    #[serde(skip_serializing_if = "<[KeyEvent]>::is_empty")]
+    pub keys: &'a [KeyEvent],
+    /// How many more there would be in `keys`. The audit says so itself.
+    #[serde(skip_serializing_if = "is_none")]
+    pub keys_left_out: usize,
 }
 
 impl<'a> Line<'a> {
@@ -79,12 +90,17 @@ impl<'a> Line<'a> {
             exp: None,
             reason: None,
             request_id: None,
+            keys: &[],
+            keys_left_out: 0,
         }
     }
 
-    /// The line as a JSON object, long texts cut.
+    /// The line as a JSON object, long texts and lists cut.
     pub(super) fn object(&self) -> serde_json::Result<Vec<u8>> {
+        let keys = &self.keys[..self.keys.len().min(MOST_KEYS)];
         serde_json::to_vec(&Line {
+            keys,
+            keys_left_out: self.keys.len() - keys.len(),
             caller: cut(self.caller),
             sub: self.sub.map(cut),
             reason: self.reason.map(cut),
@@ -98,6 +114,11 @@ pub(super) fn as_text<S: Serializer>(time: &Time, out: S) -> Result<S::Ok, S::Er
     out.collect_str(time)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_none(count: &usize) -> bool {
+    *count == 0
+}
+
 fn cut(text: &str) -> &str {
     text.char_indices().nth(LONGEST_TEXT).map_or(text, |(end, _)| &text[..end])
 }
@@ -109,6 +130,7 @@ fn short_list<S: Serializer>(list: &[String], out: S) -> Result<S::Ok, S::Error>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::events::Event;
 
     #[test]
     fn what_callers_send_is_cut() {
@@ -120,5 +142,17 @@ mod tests {
             ..Line::new(Time::EPOCH, &long, "sign-token", Decision::Allowed)
         };
         assert!(line.object().unwrap().len() < 25_000);
+    }
+
+    #[test]
+    fn a_list_of_keys_that_is_too_long_for_a_line_is_cut_and_says_so() {
+        let kid: KeyId = "k".repeat(128).parse().unwrap();
+        let keys = |count| vec![KeyEvent { kid: kid.clone(), event: Event::RetiredEarly }; count];
+        let line = Line::new(Time::EPOCH, "jwksd", "schedule", Decision::Done);
+        let whole = Line { keys: &keys(MOST_KEYS), ..line.clone() }.object().unwrap();
+        assert!(!String::from_utf8(whole).unwrap().contains("keys_left_out"));
+        let cut = Line { keys: &keys(MOST_KEYS + 5), ..line }.object().unwrap();
+        assert!((cut.len() as u64) < super::super::rows::LONGEST - 1000);
+        assert!(String::from_utf8(cut).unwrap().ends_with(r#"],"keys_left_out":5}"#));
     }
 }

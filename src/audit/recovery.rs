@@ -13,11 +13,20 @@ use jwksd_keystore::seal::MasterKeys;
 use super::chain::{Link, Mark, Parsed};
 use super::checkpoint::{Held, Position};
 use super::files;
+use super::handover::{self, Handover};
 use super::rows::{self, Row};
 
 /// Of lines that nothing vouches for, none with such a number is gone on after: there must always
 /// be numbers left.
 const HIGHEST: u64 = 1 << 52;
+
+/// What is known to be on the disk.
+pub(super) struct OnDisk {
+    /// What the checkpoint holds.
+    pub(super) held: Held,
+    /// What was handed over to these keys, where none of their lines is known to be on the disk yet.
+    pub(super) handover: Option<Handover>,
+}
 
 /// Where to go on.
 pub(super) struct Found {
@@ -31,6 +40,8 @@ pub(super) struct Found {
     pub(super) mark: Mark,
     /// Why.
     pub(super) reason: String,
+    /// The ids of the master keys before, where the mark is about that.
+    pub(super) formerly: Vec<String>,
 }
 
 /// What reading the end of a file found.
@@ -59,7 +70,8 @@ impl Found {
     }
 
     fn beginning(link: Link, mark: Mark, reason: impl Into<String>) -> Self {
-        Self { link, first: link.number + 1, last: None, mark, reason: reason.into() }
+        let formerly = Vec::new();
+        Self { link, first: link.number + 1, last: None, mark, reason: reason.into(), formerly }
     }
 }
 
@@ -74,6 +86,21 @@ pub(super) fn name_files(path: &Path, held: Held, master_keys: &MasterKeys) -> i
     }
     let first = if path.try_exists()? { first_number(path)? } else { None };
     files::name(path, first.unwrap_or(1))
+}
+
+/// Refuses an audit that was written on under keys that had handed it over.
+pub(super) fn check_handover(
+    path: &Path,
+    handover: &Handover,
+    master_keys: &MasterKeys,
+) -> io::Result<()> {
+    for path in files::all(path)? {
+        let file = File::open(path)?;
+        if let At::Here(_) = mark_at(&file, &handover.position)? {
+            return handover::check_not_gone_on(file, handover, master_keys);
+        }
+    }
+    Ok(())
 }
 
 /// Whether a line of a new file may have been on the disk: then all before it was.
@@ -91,7 +118,20 @@ fn is_begun(new: &Path, old: &Path, held: Held, master_keys: &MasterKeys) -> io:
 }
 
 /// Looks at the files of the audit at `path`. The file at `path` is there; it may be empty.
-pub(super) fn look(path: &Path, held: Held, master_keys: &MasterKeys) -> io::Result<Found> {
+///
+/// # Errors
+///
+/// When they cannot be read, or were written on under keys that had handed them over.
+pub(super) fn look(path: &Path, on_disk: &OnDisk, master_keys: &MasterKeys) -> io::Result<Found> {
+    let found = look_from(path, on_disk.held, master_keys)?;
+    let is_last = |handover: &&Handover| found.link == handover.position.link;
+    let Some(handover) = on_disk.handover.as_ref().filter(is_last) else { return Ok(found) };
+    let formerly = handover.formerly.clone();
+    let reason = format!("before, the master key was {}; {}", formerly.join(", "), found.reason);
+    Ok(Found { mark: Mark::Rekey, reason, formerly, ..found })
+}
+
+fn look_from(path: &Path, held: Held, master_keys: &MasterKeys) -> io::Result<Found> {
     let is_empty = path.metadata()?.len() == 0;
     let full = files::all_full(path)?;
     let newest = if is_empty { full.last().map(PathBuf::as_path) } else { Some(path) };
@@ -108,7 +148,7 @@ pub(super) fn look(path: &Path, held: Held, master_keys: &MasterKeys) -> io::Res
         return Ok(Found::beginning(link, mark, reason));
     }
     let first = first_number(newest)?.unwrap_or(link.number + 1);
-    Ok(Found { link, first, last: tail.last, mark, reason })
+    Ok(Found { link, first, last: tail.last, mark, reason, formerly: Vec::new() })
 }
 
 fn without_files(held: Held) -> Found {

@@ -23,6 +23,9 @@ pub struct Report {
     pub damage: Vec<Finding<Damage>>,
     /// What is worth knowing, and no damage.
     pub notes: Vec<Finding<Note>>,
+    /// Whether the line that was asked for is there.
+    #[serde(skip)]
+    pub has_sought: bool,
 }
 
 /// Something at a place.
@@ -121,6 +124,18 @@ pub enum Note {
     },
     /// The last row of a file has no end: it is being written, or a crash cut it off.
     Unfinished,
+    /// Marks under a master key that is not the one given; the mark of a change of the master key, or
+    /// the handover to it, vouches for all lines before it.
+    FormerKey {
+        /// The id of that key.
+        id: String,
+        /// The line of the first such mark.
+        from: u64,
+        /// The line of the last.
+        to: u64,
+        /// The line that vouches for them, or the last before the handover.
+        by: u64,
+    },
     /// One half of the checkpoint is not ours: a power cut tore it, or something changed it, and the
     /// line that it named may be missing.
     TornCheckpoint,
@@ -175,6 +190,12 @@ impl fmt::Display for Note {
             Self::Remnant { rows } => write!(f, "a crash left {rows} rows up to here"),
             Self::Resumed { line, reason } => write!(f, "jwksd resumed with line {line}: {reason}"),
             Self::Unfinished => write!(f, "this row has no end"),
+            Self::FormerKey { id, from, to, by } => write!(
+                f,
+                "the marks in {} made under the master key {id}, which was replaced: that nothing was \
+                 changed up to line {by} rests on the change of the key there",
+                lines(*from, *to)
+            ),
             Self::TornCheckpoint => write!(
                 f,
                 "one half of the checkpoint was torn by a power cut, or changed: the line that it \

@@ -12,7 +12,7 @@ use super::report::{Damage, Note, Report};
 use super::*;
 use crate::clock::ManualClock;
 
-const NOW: Time = Time::from_millis(1_795_000_000_000);
+pub(super) const NOW: Time = Time::from_millis(1_795_000_000_000);
 
 /// An audit in a folder of its own.
 pub(super) struct Place {
@@ -37,13 +37,21 @@ impl Place {
     }
 
     fn open_at(&self, path: &Path) -> Audit {
+        self.try_open_at(path).unwrap()
+    }
+
+    pub(super) fn try_open(&self) -> Result<Audit, AuditError> {
+        self.try_open_at(&self.path())
+    }
+
+    fn try_open_at(&self, path: &Path) -> Result<Audit, AuditError> {
         let (path, full_size, on_failure) = (path.to_owned(), self.full_size, self.on_failure);
         let settings = Settings { path, on_failure, full_size };
-        Audit::open(settings, self.keys.clone(), Arc::new(ManualClock::new(NOW))).unwrap()
+        Audit::open(settings, self.keys.clone(), Arc::new(ManualClock::new(NOW)))
     }
 
     /// Writes lines as a daemon that is stopped in order.
-    fn write(&self, callers: &[&str]) {
+    pub(super) fn write(&self, callers: &[&str]) {
         drop(self.open_and_write(callers));
     }
 
@@ -56,7 +64,7 @@ impl Place {
     }
 
     /// Writes lines as a daemon that is killed after the last.
-    fn write_and_die(&self, callers: &[&str]) {
+    pub(super) fn write_and_die(&self, callers: &[&str]) {
         let audit = self.open_and_write(callers);
         let copy = tempfile::tempdir().unwrap();
         copy_all(self.dir.path(), copy.path());
@@ -64,11 +72,11 @@ impl Place {
         copy_all(copy.path(), self.dir.path());
     }
 
-    fn rows(&self) -> Vec<String> {
+    pub(super) fn rows(&self) -> Vec<String> {
         fs::read_to_string(self.path()).unwrap().lines().map(str::to_owned).collect()
     }
 
-    fn put(&self, rows: &[String]) {
+    pub(super) fn put(&self, rows: &[String]) {
         fs::write(self.path(), rows.join("\n") + "\n").unwrap();
     }
 
@@ -76,7 +84,7 @@ impl Place {
         verify::verify(&self.path(), Some(&self.keys)).unwrap()
     }
 
-    fn damage(&self) -> Vec<Damage> {
+    pub(super) fn damage(&self) -> Vec<Damage> {
         self.verify().damage.into_iter().map(|finding| finding.what).collect()
     }
 

@@ -13,8 +13,11 @@ use jwksd_keystore::seal::{MasterKeys, SealError};
 use super::chain::{FORMAT, Link, Mark, Parsed};
 use super::checkpoint::{self, Held, Position};
 use super::files;
+use super::handover::{self, Handover};
 use super::report::{Damage, Finding, Note, Report};
 use super::rows::{self, Row};
+
+const NOT_OURS: &str = "it was not written by jwksd, or was changed";
 
 /// How many findings are named one by one.
 const NAMED: usize = 1000;
@@ -25,13 +28,39 @@ const NAMED: usize = 1000;
 ///
 /// When a file cannot be read.
 pub fn verify(path: &Path, master_keys: Option<&MasterKeys>) -> io::Result<Report> {
+    verify_against(path, Against { master_keys, ..Against::default() })
+}
+
+/// What lines are held against.
+#[derive(Clone, Copy, Default)]
+pub struct Against<'k> {
+    /// The master keys; without them only the chain is checked.
+    pub master_keys: Option<&'k MasterKeys>,
+    /// The keys before the master key was changed. What they made is believed by the change alone; with
+    /// them it is checked as well.
+    pub former: Option<&'k MasterKeys>,
+    /// A line that is looked for.
+    pub sought: Option<Link>,
+}
+
+/// The same, held against more.
+///
+/// # Errors
+///
+/// When a file cannot be read.
+pub fn verify_against(path: &Path, against: Against<'_>) -> io::Result<Report> {
     // Before the files: they may grow meanwhile, and must hold at least this.
-    let held = match master_keys {
-        Some(master_keys) => Some(checkpoint::read(&checkpoint::path_of(path), master_keys)?),
-        None => None,
-    };
+    let (mut held, mut handover) = (None, None);
+    if let Some(keys) = against.master_keys {
+        held = Some(checkpoint::read(&checkpoint::path_of(path), keys)?);
+        handover = handover::read(path, keys)?;
+    }
+    let handover = handover.filter(|_| held == Some(Held::Nothing));
+    if let Some(handover) = &handover {
+        held = Some(Held::Position(handover.position));
+    }
     let opened = open_all(path)?;
-    read_all(opened, held, master_keys)
+    read_all(opened, held, handover, against)
 }
 
 /// Reads these files, which are given in the order of their lines. Whether their end is missing is
@@ -41,7 +70,16 @@ pub fn verify(path: &Path, master_keys: Option<&MasterKeys>) -> io::Result<Repor
 ///
 /// When a file cannot be read.
 pub fn verify_files(paths: &[PathBuf], master_keys: Option<&MasterKeys>) -> io::Result<Report> {
-    read_all(open_each(paths)?, None, master_keys)
+    verify_files_against(paths, Against { master_keys, ..Against::default() })
+}
+
+/// The same, held against more.
+///
+/// # Errors
+///
+/// When a file cannot be read.
+pub fn verify_files_against(paths: &[PathBuf], against: Against<'_>) -> io::Result<Report> {
+    read_all(open_each(paths)?, None, None, against)
 }
 
 fn open_each(paths: &[PathBuf]) -> io::Result<Vec<(PathBuf, File)>> {
@@ -67,9 +105,10 @@ fn open_all(path: &Path) -> io::Result<Vec<(PathBuf, File)>> {
 fn read_all(
     files: Vec<(PathBuf, File)>,
     held: Option<Held>,
-    master_keys: Option<&MasterKeys>,
+    handover: Option<Handover>,
+    against: Against<'_>,
 ) -> io::Result<Report> {
-    let mut reader = Reader::new(master_keys, held.and_then(Held::position));
+    let mut reader = Reader::new(against, held.and_then(Held::position), handover);
     for (path, file) in files {
         let read = reader.file(path.clone(), BufReader::new(file));
         read.map_err(with_path(&path))?;
@@ -84,8 +123,14 @@ fn read_all(
 
 /// What is known after the rows that were read.
 struct Reader<'k> {
-    master_keys: Option<&'k MasterKeys>,
+    against: Against<'k>,
     position: Option<Position>,
+    /// What was handed over to the master keys, where they have no line yet.
+    handover: Option<Handover>,
+    /// Marks under keys that were not given, and that nothing vouches for yet.
+    former: Vec<Finding<Former>>,
+    /// The ids of keys that were replaced: nothing is made under them any more.
+    replaced: BTreeSet<String>,
     report: Report,
     /// The last line of the chain.
     link: Option<Link>,
@@ -107,6 +152,18 @@ struct Gap {
     to: u64,
 }
 
+/// Marks under a master key that was not given. They are taken for ours if a mark that is says so later:
+/// it hangs on all lines before it.
+#[derive(Clone, Debug)]
+struct Former {
+    id: String,
+    from: u64,
+    to: u64,
+}
+
+/// How many keys there can have been that were not given.
+const MOST_FORMER: usize = 64;
+
 /// What was found from here on is a crash's remnant, if jwksd resumed after `link`.
 struct Doubt {
     link: Option<Link>,
@@ -117,10 +174,13 @@ struct Doubt {
 }
 
 impl<'k> Reader<'k> {
-    fn new(master_keys: Option<&'k MasterKeys>, position: Option<Position>) -> Self {
+    fn new(against: Against<'k>, position: Option<Position>, handover: Option<Handover>) -> Self {
         Self {
-            master_keys,
+            against,
             position,
+            handover,
+            former: Vec::new(),
+            replaced: BTreeSet::new(),
             report: Report::default(),
             link: None,
             is_stopped: false,
@@ -165,7 +225,8 @@ impl<'k> Reader<'k> {
         let Some(link) = self.link else {
             return self.first_of_all(parsed, is_ours);
         };
-        let resumes = is_ours && matches!(parsed.mark, Some(Mark::Begin | Mark::Resume));
+        let can_resume = |mark| matches!(mark, Mark::Begin | Mark::Resume | Mark::Rekey);
+        let resumes = is_ours && parsed.mark.is_some_and(can_resume);
         if resumes && self.settles_a_doubt(parsed) || parsed.follows(&link) {
             self.advance(parsed, is_ours);
         } else if parsed.number <= link.number {
@@ -181,27 +242,62 @@ impl<'k> Reader<'k> {
         }
     }
 
-    /// Whether a line is a mark of ours. Without a master key it is taken for one.
+    /// Whether a line is a mark of ours. Without a master key it is taken for one, and so it is under a
+    /// key that was not given, until the end shows whether anything vouches for it.
     fn check_mark(&mut self, parsed: &Parsed<'_>) -> bool {
         if parsed.mark.is_none() {
             return false;
         }
-        let Some(master_keys) = self.master_keys else { return true };
-        match parsed.check_tag(master_keys) {
+        let Some(master_keys) = self.against.master_keys else { return true };
+        let id = parsed.tag_id();
+        let is_replaced = id.as_ref().is_some_and(|id| self.replaced.contains(id));
+        let checked = match parsed.check_tag(master_keys) {
+            _ if is_replaced => Err("its master key was replaced before it".to_owned()),
+            Ok(()) => Ok(()),
+            Err(SealError::OtherMasterKey { id }) => self.check_former(parsed, id),
+            Err(SealError::Damaged | SealError::UnknownFormat(_)) => Err(NOT_OURS.to_owned()),
+        };
+        match checked {
             Ok(()) => {
                 self.tell(parsed);
                 true
             }
-            Err(error) => {
-                let why = match error {
-                    SealError::OtherMasterKey { .. } => error.to_string(),
-                    SealError::Damaged | SealError::UnknownFormat(_) => {
-                        "it was not written by jwksd, or was changed".to_owned()
-                    }
-                };
+            Err(why) => {
                 self.damage(Damage::Forged { line: parsed.number, why });
                 false
             }
+        }
+    }
+
+    /// Notes a mark under a key that is not the one given.
+    fn check_former(&mut self, parsed: &Parsed<'_>, id: String) -> Result<(), String> {
+        let checked = self.against.former.map(|former| parsed.check_tag(former));
+        if let Some(Err(SealError::Damaged | SealError::UnknownFormat(_))) = checked {
+            return Err(NOT_OURS.to_owned());
+        }
+        let line = parsed.number;
+        if let Some(former) = self.former.iter_mut().find(|former| former.what.id == id) {
+            former.what.to = line;
+        } else if self.former.len() < MOST_FORMER {
+            let former = self.finding(Former { id, from: line, to: line });
+            self.former.push(former);
+        } else {
+            return Err(SealError::OtherMasterKey { id }.to_string());
+        }
+        Ok(())
+    }
+
+    /// A mark, or the handover, says that what was written under these keys ends with `line`. Where the
+    /// mark is itself under a key that was not given, that key has to be vouched for all the same.
+    fn replace(&mut self, ids: &[String], line: u64) {
+        let (ended, rest) = std::mem::take(&mut self.former)
+            .into_iter()
+            .partition::<Vec<_>, _>(|former| ids.contains(&former.what.id));
+        self.former = rest;
+        self.replaced.extend(ids.iter().cloned());
+        for Finding { file, row, what: Former { id, from, to } } in ended {
+            let note = Note::FormerKey { id, from, to, by: line };
+            push(&mut self.report.notes, Finding { file, row, what: note });
         }
     }
 
@@ -211,7 +307,10 @@ impl<'k> Reader<'k> {
         match parsed.mark {
             Some(Mark::Resume) => self.note(Note::Resumed { line, reason }),
             Some(Mark::Break) => self.damage(Damage::Broken { line, reason }),
-            Some(Mark::Begin | Mark::End | Mark::Checkpoint | Mark::Start | Mark::Stop) | None => {}
+            Some(
+                Mark::Begin | Mark::End | Mark::Checkpoint | Mark::Start | Mark::Stop | Mark::Rekey,
+            )
+            | None => {}
         }
     }
 
@@ -264,8 +363,16 @@ impl<'k> Reader<'k> {
         if synced.is_some_and(|position| position.link != link) {
             self.damage(Damage::Changed { line: link.number });
         }
+        self.report.has_sought |= self.against.sought == Some(link);
+        if is_ours {
+            self.replace(&parsed.formerly, link.number);
+        }
+        let handed_over = self.handover.take_if(|handover| handover.position.link == link);
+        if let Some(handover) = handed_over {
+            self.replace(&handover.formerly, link.number);
+        }
         let is_whole = self.report.damage.is_empty() && self.gaps.is_empty();
-        if is_whole && (synced.is_some() || is_ours && self.master_keys.is_some()) {
+        if is_whole && (synced.is_some() || is_ours && self.against.master_keys.is_some()) {
             self.report.authentic_to = link.number;
         }
         self.link = Some(link);
@@ -338,8 +445,20 @@ impl<'k> Reader<'k> {
         Finding { file, row: self.row, what }
     }
 
+    /// Marks that nothing vouched for were not made by who has the master key.
+    fn refuse_former(&mut self) {
+        for Finding { file, row, what: Former { id, from, .. } } in std::mem::take(&mut self.former)
+        {
+            let why = SealError::OtherMasterKey { id }.to_string();
+            let finding = Finding { file, row, what: Damage::Forged { line: from, why } };
+            push(&mut self.report.damage, finding);
+            self.report.authentic_to = self.report.authentic_to.min(from.saturating_sub(1));
+        }
+    }
+
     fn finish(mut self) -> Report {
         self.forgive_what_was_not_synced();
+        self.refuse_former();
         let reordered: BTreeSet<u64> = self.reordered().collect();
         for gap in std::mem::take(&mut self.gaps) {
             let Gap { mut from, to } = gap.what;

@@ -16,6 +16,7 @@ use super::command::kids_of;
 use super::incoming::Named;
 use super::publication::LATE;
 use super::{Actor, Command, Gone, Outcome, Rotator, SEEN_EVERY, StepError};
+use crate::audit::events::{self, KeyEvent};
 use crate::audit::{AuditError, Decision, Line, Recorded};
 use crate::policy::Action;
 
@@ -308,7 +309,8 @@ impl Rotator {
         summary: &str,
         now: Now,
     ) -> Result<(), StepError> {
-        let recorded = self.record(keyset, asked, Decision::Intent, summary, now);
+        let keys = events::of_changes(loaded, changes);
+        let recorded = self.record(keyset, asked, Decision::Intent, (summary, &keys), now);
         let is_revocation = asked.action == "revoke" || asked.action == "revoke-all";
         if recorded.is_err() {
             if !is_revocation {
@@ -325,7 +327,12 @@ impl Rotator {
             Ok(_) => (Decision::Done, summary.to_owned()),
             Err(error) => (Decision::Failed, format!("{summary}: {error}")),
         };
-        if self.record(keyset, asked, decision, &detail, now).is_err() {
+        let keys = match &committed {
+            Ok(_) | Err(StoreError::Unknown(_)) => keys,
+            // A revocation holds whatever the store says.
+            Err(_) => keys.into_iter().filter(|key| key.event.is_revocation()).collect(),
+        };
+        if self.record(keyset, asked, decision, (&detail, &keys), now).is_err() {
             tracing::error!(%keyset, "the outcome of a commit is not in the audit: {detail}");
         }
         match committed {
@@ -353,12 +360,13 @@ impl Rotator {
         keyset: &KeysetName,
         asked: &Asked<'_>,
         decision: Decision,
-        detail: &str,
+        (detail, keys): (&str, &[KeyEvent]),
         now: Now,
     ) -> Result<Recorded, AuditError> {
         self.parts.audit.record_durably(&Line {
             keyset: Some(keyset),
             reason: Some(detail),
+            keys,
             request_id: asked.request_id,
             ..Line::new(now.wall, asked.caller, asked.action, decision)
         })

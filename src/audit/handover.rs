@@ -1,0 +1,107 @@
+//! When the master key changes: how the audit goes on under the new one.
+//!
+//! Marks and checkpoint are tagged under the master key, and who has stolen the old one could make
+//! them. So `store rekey` ends the audit under the old key, and leaves beside it a **handover**, tagged
+//! under the new key: the last line, and the ids of the keys it was written under. The first start with
+//! the new key takes that line for the last on the disk, and goes on with the mark `audit-rekeyed`,
+//! which names those ids. That mark hangs on all lines before, and nobody who has only the old key can
+//! make it: so marks under those keys need no key to be believed before it, and are believed no more
+//! after it.
+//!
+//! A line after the handover that the new key did not make says that the daemon ran on with the old
+//! one, and that the new store lacks what it did since: then the audit does not open.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use jwksd_keystore::seal::MasterKeys;
+use serde::{Deserialize, Serialize};
+
+use super::chain::{self, Parsed};
+use super::checkpoint::{self, Position};
+use super::rows::{self, Row};
+use crate::folder;
+
+/// No handover is longer.
+const LONGEST: u64 = 64 * 1024;
+
+/// What is known to have been written under keys that are no longer given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Handover {
+    /// The last line under them.
+    pub(super) position: Position,
+    /// Their ids.
+    pub(super) formerly: Vec<String>,
+}
+
+/// Hands the audit at `audit` over from the keys that it was closed under to new ones. Where there is
+/// none, or it is no file, there is nothing to hand over.
+///
+/// # Errors
+///
+/// When the checkpoint cannot be read, or the handover not be written.
+pub fn leave(audit: &Path, old: &MasterKeys, new: &MasterKeys) -> io::Result<()> {
+    let held = checkpoint::read(&checkpoint::path_of(audit), old)?;
+    let Some(position) = held.position() else { return Ok(()) };
+    let mut object = serde_json::to_vec(&Handover { position, formerly: old.ids() })?;
+    object.pop();
+    let path = path_of(audit);
+    let unfinished = path.with_added_extension("new");
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all(&chain::tagged(object, new))?;
+    file.sync_all()?;
+    std::fs::rename(unfinished, &path)?;
+    folder::sync_of(&path)
+}
+
+/// What was handed over to these keys.
+pub(super) fn read(audit: &Path, keys: &MasterKeys) -> io::Result<Option<Handover>> {
+    let file = match File::open(path_of(audit)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let mut text = Vec::new();
+    file.take(LONGEST).read_to_end(&mut text)?;
+    if chain::check_tag(&text, keys).is_err() {
+        return Ok(None);
+    }
+    Ok(serde_json::from_slice(&text).ok())
+}
+
+/// Removes a handover that served its purpose.
+pub(super) fn remove(audit: &Path) -> io::Result<()> {
+    std::fs::remove_file(path_of(audit))
+}
+
+/// Refuses lines that follow the handover and are not a mark under the new keys: all that was added
+/// under the old ones begins with such a line.
+pub(super) fn check_not_gone_on(
+    mut file: File,
+    handover: &Handover,
+    keys: &MasterKeys,
+) -> io::Result<()> {
+    file.seek(SeekFrom::Start(handover.position.ends))?;
+    let (mut reader, mut text) = (BufReader::new(file), Vec::new());
+    let next = rows::next(&mut reader, &mut text)?;
+    let is_whole = matches!(next, Some((Row::Whole, _)));
+    let parsed = if is_whole { Parsed::of(&text) } else { None };
+    let follows = parsed.filter(|parsed| parsed.follows(&handover.position.link));
+    match follows {
+        Some(parsed) if parsed.mark.is_none() || parsed.check_tag(keys).is_err() => {
+            let number = handover.position.link.number;
+            Err(io::Error::other(format!(
+                "the daemon went on with the old master key after the store was sealed under the new \
+                 one (line {number}): the new store lacks what it did since. Stop it and run jwksd \
+                 store rekey again"
+            )))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn path_of(audit: &Path) -> PathBuf {
+    audit.with_added_extension("rekeyed")
+}
