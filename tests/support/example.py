@@ -169,6 +169,9 @@ class Jwksd:
         return [key["kid"] for key in answer.json["keys"]]
 
     def pem(self, keyset: str, which: str) -> str:
+        """The PEM of `--active` or `--standby`, for which it waits where a rotation took the last."""
+        if which == "--standby":
+            self.standby(keyset)
         return self("keys", "export", keyset, which, "--format", "pem")
 
     def _shown(self, keyset: str) -> dict:
