@@ -8,6 +8,7 @@ mod callers;
 mod check;
 mod connection;
 mod export;
+mod import;
 mod init;
 mod keys;
 mod operate;

@@ -8,9 +8,11 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{TcpStream, UnixStream};
+use zeroize::Zeroizing;
 
 use crate::api::Problem;
 use crate::config::Listen;
+use crate::http::IMPORT_BODY_LIMIT;
 use crate::tls::{self, ClientTls};
 
 /// A client of one listener.
@@ -124,8 +126,10 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let body = serde_json::to_vec(body).map_err(|error| self.strange(&error))?;
-        self.ask(Method::POST, path, body.into()).await
+        // There may be a key in it: large enough from the start, and wiped on drop.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(IMPORT_BODY_LIMIT));
+        serde_json::to_writer(&mut *bytes, body).map_err(|error| self.strange(&error))?;
+        self.ask(Method::POST, path, Bytes::from_owner(bytes)).await
     }
 
     async fn ask<T: DeserializeOwned>(

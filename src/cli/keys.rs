@@ -1,11 +1,11 @@
-//! `jwksd keys`: see, rotate, revoke, retire and export keys.
+//! `jwksd keys`: see, rotate, revoke, retire, import and export keys.
 
 use std::process::ExitCode;
 
 use anyhow::Context;
 use jwksd::api::{
-    Code, EventKind, Key, KeyState, Keyset, KeysetList, RetireResponse, RevokeAllRequest,
-    RevokeRequest, RevokeResponse, RotateRequest, RotateResponse,
+    Code, EventKind, Key, KeyOrigin, KeyState, Keyset, KeysetList, RetireResponse,
+    RevokeAllRequest, RevokeRequest, RevokeResponse, RotateRequest, RotateResponse,
 };
 use jwksd::client::{Client, ClientError};
 use jwksd_keystore::id::{KeyId, KeysetName};
@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::print::table;
-use super::{Out, ask, export};
+use super::{Out, ask, export, import};
 
 /// How often an act is tried again when its answer was lost.
 const RETRIES: u32 = 3;
@@ -68,9 +68,12 @@ pub(super) enum Command {
     },
     /// Print the public half of a key, for a verifier that does not fetch the JWK Set
     Export(export::Args),
+    /// Take in a key that was made elsewhere: as the standby, or as the first key of a set that waits
+    /// for one
+    Import(import::Args),
 }
 
-fn instant(text: &str) -> Result<String, String> {
+pub(super) fn instant(text: &str) -> Result<String, String> {
     match text.parse::<jiff::Timestamp>() {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err("write it like 2026-11-22T03:00:00Z".to_owned()),
@@ -115,6 +118,7 @@ pub(super) fn run(client: &Client, command: &Command, out: &Out) -> anyhow::Resu
             out.print(&answer, retire_text)?;
         }
         Command::Export(args) => return export::run(client, args, out),
+        Command::Import(args) => return import::run(client, args, out),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -175,7 +179,7 @@ fn list_text(list: &KeysetList) -> String {
             keyset.name.to_string(),
             key.number.to_string(),
             key.kid.to_string(),
-            state(key.state).to_owned(),
+            state(key),
             key.algorithm.clone(),
             until.unwrap_or_else(|| "activates when asked".to_owned()),
         ]
@@ -223,7 +227,7 @@ fn show_text(keyset: &Keyset) -> String {
         vec![
             key.number.to_string(),
             key.kid.to_string(),
-            state(key.state).to_owned(),
+            state(key),
             seconds(&key.published),
             key.activates.as_deref().map_or_else(dash, seconds),
             key.ended.as_deref().map_or_else(dash, seconds),
@@ -324,12 +328,18 @@ pub(super) fn seconds(instant: &str) -> String {
     }
 }
 
-const fn state(state: KeyState) -> &'static str {
-    match state {
+/// The state of a key, and where it came from if it was not made here.
+fn state(key: &Key) -> String {
+    let state = match key.state {
         KeyState::Pending => "pending",
         KeyState::Active => "active",
         KeyState::VerifyOnly => "verify-only",
         KeyState::Retired => "retired",
         KeyState::Revoked => "revoked",
+    };
+    match key.origin {
+        KeyOrigin::Generated => state.to_owned(),
+        KeyOrigin::Imported => format!("{state}, imported"),
+        KeyOrigin::Trusted => format!("{state}, trusted"),
     }
 }
