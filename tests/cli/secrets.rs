@@ -5,6 +5,7 @@
 mod acts;
 mod bytes;
 mod errors;
+mod imports;
 mod memory;
 mod vault;
 mod wire;
@@ -57,7 +58,7 @@ listen = ["unix:data/admin.sock", "127.0.0.1:0"]
 [[callers]]
 name = "local"
 uid = "self"
-grants = [{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", "operate"] }]
+grants = [{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", "import", "import-trust", "operate"] }]
 
 [keysets.second]    # it waits for a key for ever
 algorithm = "ES256"
@@ -97,6 +98,12 @@ fn no_secret_stays_in_memory_after_its_key_has_ended() {
     check(&["active"], "after a rotation").unwrap();
     under_load(&wire, || each_set(|set| revoke(&wire, set, "active")));
     check(&["active"], "after a revocation").unwrap();
+    under_load(&wire, || imports::each(&wire));
+    check(&["active"], "after an import").unwrap();
+    under_load(&wire, || imports::each_set(|set| rotate(&wire, set, &json!({"now": true}))));
+    check(&["active"], "with imported keys that sign").unwrap();
+    under_load(&wire, || imports::each_set(|set| revoke(&wire, set, "active")));
+    check(&["active"], "after imported keys were revoked").unwrap();
     end(&place, daemon);
 
     // Another start, which opens what is stored.
@@ -136,6 +143,9 @@ fn no_secret_is_ever_shown() {
     vault.take(&place);
     under_load(&wire, || each_set(|set| revoke_all(&wire, set)));
     vault.take(&place);
+    imports::each(&wire);
+    vault.take(&place);
+    imports::provoke(&wire);
     shown.extend(commands(&place));
     let log = end(&place, daemon);
     assert!(log.contains("TRACE"), "the log does not tell all");

@@ -17,9 +17,9 @@ use crate::place::{Place, wait_for};
 
 const POST: &str = "POST";
 
-/// All codes but `internal` and `stopping`: the first takes a fault of the daemon, the other a
-/// request in the very moment of its end.
-const CODES: [&str; 27] = [
+/// All codes but `internal`, `stopping` and `standby_exported`: the first takes a fault of the
+/// daemon, the second a request in the very moment of its end, the third an export.
+const CODES: [&str; 32] = [
     "not_found",
     "method_not_allowed",
     "invalid_request",
@@ -28,6 +28,9 @@ const CODES: [&str; 27] = [
     "invalid_claims",
     "invalid_ttl",
     "invalid_typ",
+    "invalid_key",
+    "passphrase_required",
+    "wrong_passphrase",
     "unknown_caller",
     "not_allowed",
     "unknown_keyset",
@@ -38,6 +41,8 @@ const CODES: [&str; 27] = [
     "active_changed",
     "too_early",
     "wrong_state",
+    "key_used",
+    "jwk_set_full",
     "not_durable",
     "not_recorded",
     "revocation_pending",
