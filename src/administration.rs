@@ -7,6 +7,7 @@ pub(crate) mod import;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jwksd_keystore::facts::Facts;
 use jwksd_keystore::id::{KeyId, KeysetName, Revision};
@@ -26,6 +27,7 @@ use crate::gate::{Denied, Permit};
 use crate::health::Health;
 use crate::policy::Action;
 use crate::rotator::{Actor, Command, Handle, Outcome, ReloadError, StepError};
+use crate::sink::{Standing, Standings};
 use crate::tls::{OfListeners, TlsError};
 use crate::view;
 
@@ -33,6 +35,9 @@ pub use export::ExportError;
 
 /// The longest reason of a revocation, in characters.
 const LONGEST_REASON: usize = 500;
+
+/// For how long an answer waits for what the file of a key set has to say.
+const FILE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What admins may ask for.
 pub struct Administration {
@@ -52,6 +57,8 @@ pub struct Administration {
     pub started_with: Config,
     /// The TLS of the listeners.
     pub tls: Arc<OfListeners>,
+    /// How the files of JWK Sets stand.
+    pub standings: Arc<Standings>,
     /// One reload at a time, so that configuration and TLS are of the same.
     pub reloading: Mutex<()>,
     /// Room for key files that are being read.
@@ -160,7 +167,9 @@ impl Administration {
         let expect = expect.cloned().ok_or_else(|| self.expect_active(keyset))?;
         let command = Command::Rotate { expect: expect.clone(), when };
         let outcome = self.rotator.command(permit, keyset, command, actor(asker))?;
-        Ok(rotated(keyset, expect, &outcome))
+        let mut answer = rotated(keyset, expect, &outcome);
+        answer.waits_for = self.file_without(keyset, &answer.to);
+        Ok(answer)
     }
 
     /// Takes a key out at once.
@@ -260,6 +269,8 @@ impl Administration {
         self.tls.look(&self.health);
         let after = self.custody.config();
         let is_gone = |name: &&KeysetName| !after.keysets.contains_key(*name);
+        // So that whoever acts on the answer does not act on a file that was not looked at yet.
+        self.standings.wait(&changed, FILE_PATIENCE, |standing| standing.asked.is_none());
         let removed = before.keysets.keys().filter(is_gone).cloned().collect();
         // Not before a key set that came with it can sign.
         self.rotator.settle();
@@ -317,7 +328,23 @@ impl Administration {
             already: outcome.already,
             active: outcome.active,
             trusted_until: trusted_until(outcome.set.facts.as_ref(), outcome.at).to_string(),
+            still_in: self.file_still_with_left(keyset),
         })
+    }
+
+    /// The file of a key set that this key waits for.
+    fn file_without(&self, keyset: &KeysetName, kid: &KeyId) -> Option<String> {
+        let standing = self.standings.of(keyset)?;
+        let is_held = standing.held.values().any(|held| held.kid == *kid);
+        is_held.then(|| standing.file.display().to_string())
+    }
+
+    /// The file of a key set that may have keys which left the set, after a moment.
+    fn file_still_with_left(&self, keyset: &KeysetName) -> Option<String> {
+        let is_clean = |standing: &Standing| standing.stale.is_empty();
+        self.standings.wait(std::slice::from_ref(keyset), FILE_PATIENCE, is_clean);
+        let standing = self.standings.of(keyset)?;
+        (!is_clean(&standing)).then(|| standing.file.display().to_string())
     }
 
     /// Why nothing is done without `expect_active`: it must be given so that a retry does nothing
@@ -348,7 +375,8 @@ impl Administration {
         }
         let tombstones = self.store.tombstones(keyset)?;
         let now = self.clock.now().lifecycle;
-        Ok(view::of_keyset(keyset, configured, &loaded, &tombstones, now))
+        let standing = self.standings.of(keyset);
+        Ok(view::of_keyset(keyset, configured, standing.as_ref(), &loaded, &tombstones, now))
     }
 }
 
@@ -397,6 +425,7 @@ fn rotated(keyset: &KeysetName, expect: KeyId, outcome: &Outcome) -> api::Rotate
         from: expect,
         activates: activates.map(|time| time.to_string()),
         refused_until: refused_until.map(|time| time.to_string()),
+        waits_for: None,
     }
 }
 

@@ -131,6 +131,24 @@ pub struct Keyset {
     pub keys: Vec<Key>,
     /// What will happen next, the soonest first.
     pub next: Vec<Event>,
+    /// The file that the JWK Set is written to besides, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_file: Option<JwksFile>,
+}
+
+/// A file that a JWK Set is written to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JwksFile {
+    /// Where it is.
+    pub path: String,
+    /// Whether it is known to hold what is served.
+    pub confirmed: bool,
+    /// What is not well about it, and what follows from that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// The keys that do not start to sign before the file has them.
+    #[schema(value_type = Vec<schema::KeyId>)]
+    pub waiting: Vec<KeyId>,
 }
 
 /// A key that is or was in a set.
@@ -272,6 +290,9 @@ pub struct RotateResponse {
     /// Until when verifiers may refuse tokens of the new key, where it did not wait.
     #[schema(value_type = Option<schema::Instant>)]
     pub refused_until: Option<String>,
+    /// The `jwks_file` that is not confirmed to have the key: it waits from when it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
 }
 
 /// `POST /v1/keysets/{keyset}/keys/{kid}/revoke`
@@ -314,6 +335,10 @@ pub struct RevokeResponse {
     /// Until when verifiers that honour `max-age` and the stated cache may trust the keys.
     #[schema(value_type = schema::Instant)]
     pub trusted_until: String,
+    /// The `jwks_file` that may publish the keys still, a second later: `trusted_until` counts from
+    /// when it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub still_in: Option<String>,
 }
 
 /// The answer to an early retirement.
@@ -335,7 +360,7 @@ pub struct RetireResponse {
 /// The answer to a reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReloadResponse {
-    /// The key sets whose facts changed, or that came or went.
+    /// The key sets whose facts or `jwks_file` changed, or that came or went.
     #[schema(value_type = Vec<schema::KeysetName>)]
     pub changed: Vec<KeysetName>,
     /// Those of them that are no longer in the configuration: they stopped to sign.

@@ -3,6 +3,7 @@
 //! `raw` is the file as written, with unknown keys refused. [`Config`] cannot be wrong: every
 //! contradiction is found while it is made, with a message that names the place.
 
+mod files;
 mod limits;
 mod raw;
 
@@ -100,6 +101,8 @@ pub struct Keyset {
     pub tokens: TokenSettings,
     /// Whether discovery may be served for its issuer.
     pub discovery: Discovery,
+    /// The file that its JWK Set is written to besides.
+    pub jwks_file: Option<PathBuf>,
 }
 
 /// What the tokens of a key set have.
@@ -268,6 +271,17 @@ pub enum ValueError {
         /// The largest.
         most: u32,
     },
+    /// Not the path of a file.
+    #[error("must be the path of a file")]
+    NotAFile,
+    /// Something else is, or is made, at the path of a JWK Set's file.
+    #[error("must be a file of its own: {} is {owner}", path.display())]
+    NotItsOwn {
+        /// Where.
+        path: PathBuf,
+        /// Whose it is.
+        owner: String,
+    },
     /// A text that must not be empty.
     #[error("must not be empty")]
     Empty,
@@ -315,7 +329,8 @@ impl Config {
     /// As [`Config::load`].
     pub fn parse(text: &str, path: &Path, now: Time) -> Result<Self, ConfigError> {
         let raw: raw::Raw = parse_toml(text, path)?;
-        raw.check(now).map_err(|wrong| wrong.in_file(path))
+        let checked = raw.check(now).and_then(|config| files::checked(config, path));
+        checked.map_err(|wrong| wrong.in_file(path))
     }
 
     /// What is allowed but worth a second look.

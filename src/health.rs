@@ -7,20 +7,22 @@ use jwksd_keystore::facts::Span;
 
 use crate::audit::{Audit, OnFailure};
 use crate::clock::LifecycleClock;
+use crate::sink::Standings;
 
 /// What is not well.
 pub struct Health {
     audit: Arc<Audit>,
     clock: Arc<LifecycleClock>,
+    standings: Arc<Standings>,
     problems: Mutex<BTreeMap<String, String>>,
     warnings: Mutex<BTreeMap<String, String>>,
 }
 
 impl Health {
-    /// All well, as far as audit and clock are.
+    /// All well, as far as audit, clock and the files of JWK Sets are.
     #[must_use]
-    pub fn new(audit: Arc<Audit>, clock: Arc<LifecycleClock>) -> Self {
-        Self { audit, clock, problems: Mutex::default(), warnings: Mutex::default() }
+    pub fn new(audit: Arc<Audit>, clock: Arc<LifecycleClock>, standings: Arc<Standings>) -> Self {
+        Self { audit, clock, standings, problems: Mutex::default(), warnings: Mutex::default() }
     }
 
     /// Says that `what` is not well, and why.
@@ -55,6 +57,7 @@ impl Health {
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut problems = lines(&lock(&self.problems));
+        problems.extend(self.standings.troubles(self.clock.now().lifecycle));
         if self.audit.is_failing() {
             let meanwhile = match self.audit.on_failure() {
                 OnFailure::Refuse => "nothing is signed or done, but revocations",

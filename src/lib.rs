@@ -31,6 +31,7 @@ pub mod rotator;
 pub mod san;
 pub mod secret_file;
 pub mod server;
+pub mod sink;
 pub mod supervise;
 pub mod threads;
 pub mod tls;

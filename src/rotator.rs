@@ -7,6 +7,7 @@
 mod changes;
 mod command;
 mod due;
+mod files;
 mod incoming;
 mod keygen;
 mod publication;
@@ -35,9 +36,11 @@ use crate::custody::Custody;
 use crate::gate::Permit;
 use crate::health::Health;
 use crate::rings::Rings;
+use crate::sink::{self, Report, Standings};
 
 pub use command::{Command, Gone, Outcome, StepError};
 use due::Due;
+use files::{Files, files_of};
 pub use incoming::{Incoming, Used};
 use keygen::{Keygen, Made};
 use publication::LATE;
@@ -68,6 +71,10 @@ pub struct Parts {
     pub custody: Arc<Custody>,
     /// Where failures are reported.
     pub health: Arc<Health>,
+    /// What the files of JWK Sets are kept with.
+    pub sink: sink::Means,
+    /// Where it is told how they stand.
+    pub standings: Arc<Standings>,
 }
 
 /// Who asks.
@@ -129,6 +136,7 @@ enum Message {
     Command(Request),
     Reload(Box<Config>, Actor, Sender<Result<Vec<KeysetName>, ReloadError>>),
     Made(Made),
+    File(Report),
     Settle(Sender<()>),
     Serving,
     NotServing,
@@ -164,7 +172,7 @@ impl Handle {
         answer.recv().map_err(|_| StepError::Stopping)?
     }
 
-    /// Puts a configuration in force; returns the key sets whose facts changed.
+    /// Puts a configuration in force; returns the key sets whose facts or files changed.
     ///
     /// # Errors
     ///
@@ -222,7 +230,16 @@ pub fn start(
         // An error means that the rotator has stopped.
         let _ = deliver.send(Message::Made(made));
     })?;
-    let mut rotator = Rotator::new(parts, keygen, received);
+    let deliver = messages.clone();
+    let files = Files::new(
+        parts.sink.clone(),
+        parts.standings.clone(),
+        Arc::new(move |report| {
+            // An error means that the rotator has stopped.
+            let _ = deliver.send(Message::File(report));
+        }),
+    );
+    let mut rotator = Rotator::new(parts, keygen, files, received);
     rotator.begin(down_since)?;
     let thread = thread::Builder::new().name("rotator".into()).spawn(move || rotator.run())?;
     Ok((Handle { messages }, thread))
@@ -232,6 +249,7 @@ struct Rotator {
     parts: Parts,
     messages: Receiver<Message>,
     keygen: Keygen,
+    files: Files,
     /// The facts of the configuration.
     facts: BTreeMap<KeysetName, Facts>,
     /// What each ring was made of.
@@ -262,13 +280,14 @@ struct Rotator {
 }
 
 impl Rotator {
-    fn new(parts: Parts, keygen: Keygen, messages: Receiver<Message>) -> Self {
+    fn new(parts: Parts, keygen: Keygen, files: Files, messages: Receiver<Message>) -> Self {
         let config = parts.custody.config();
         let facts = facts_of(&config);
         Self {
             parts,
             messages,
             keygen,
+            files,
             facts,
             published: HashMap::new(),
             due: Due::default(),
@@ -296,6 +315,7 @@ impl Rotator {
         for keyset in &names {
             self.admit(keyset).map_err(|error| failed(keyset, error))?;
         }
+        self.files.assign(&files_of(&self.parts.custody.config()));
         let now = self.now();
         self.down_since = Some(down_since);
         let intent = Intent::Unserved { from: down_since, to: now };
@@ -366,6 +386,7 @@ impl Rotator {
                 let _ = reply.send(self.recorded_reload(&config, &actor));
             }
             Message::Made(made) => self.take_delivery(made),
+            Message::File(report) => self.take_report(report),
             // Dropped, and with it answered, when nothing is due.
             Message::Settle(reply) => self.settling.push(reply),
             Message::Serving => self.begin_to_serve(),
@@ -375,6 +396,7 @@ impl Rotator {
             }
             Message::Stop => {
                 self.finish_all_revocations();
+                self.files.finish();
                 return std::ops::ControlFlow::Break(());
             }
         }
@@ -400,6 +422,7 @@ impl Rotator {
     }
 
     fn record_seen(&mut self) {
+        self.put_off_held();
         let now = self.now();
         match self.parts.store.record_seen(self.served_until(now)) {
             Ok(()) => {
@@ -415,7 +438,8 @@ impl Rotator {
     }
 
     /// Until when all that is stored was served for certain: not while a start makes up for the time
-    /// before it, and not while it is not known what is stored of a set.
+    /// before it, not while it is not known what is stored of a set, and not while a file lacks a
+    /// key.
     fn served_until(&self, now: Time) -> Time {
         let unserved = self.intents.values().filter_map(|intent| match intent {
             Intent::Unserved { from, .. } => Some(*from),
@@ -423,7 +447,8 @@ impl Rotator {
         });
         let doubtful = self.in_doubt.values().copied();
         let silent = self.down_since.into_iter().chain(self.silent_since);
-        unserved.chain(doubtful).chain(silent).chain([now]).min().unwrap_or(now)
+        let lacking = self.files.unserved_since();
+        unserved.chain(doubtful).chain(silent).chain(lacking).chain([now]).min().unwrap_or(now)
     }
 
     /// What time or the configuration asks of one key set.
@@ -431,9 +456,14 @@ impl Rotator {
         if !self.finish_revocations(keyset) {
             return;
         }
-        let intent = self.intents.remove(keyset).unwrap_or(Intent::Tick);
+        let kept = self.intents.remove(keyset);
+        let intent = kept.or_else(|| self.files.confirmed(keyset)).unwrap_or(Intent::Tick);
         match self.step_of_time(keyset, &intent) {
             Ok(next) => {
+                if let Intent::ServedFrom { keys, .. } = &intent {
+                    self.files.release(keyset, keys);
+                    self.republish(keyset);
+                }
                 self.failures.remove(keyset);
                 self.parts.health.clear(&format!("key set {keyset}"));
                 self.due.set(keyset, next);
@@ -449,7 +479,8 @@ impl Rotator {
     }
 
     fn keep_intent(&mut self, keyset: &KeysetName, intent: Intent) {
-        if intent != Intent::Tick {
+        // What a file was confirmed to have, is still noted there.
+        if !matches!(intent, Intent::Tick | Intent::ServedFrom { .. }) {
             self.intents.entry(keyset.clone()).or_insert(intent);
         }
     }
@@ -665,16 +696,19 @@ impl Rotator {
         }
         let old = std::mem::replace(&mut self.facts, facts);
         let names: BTreeSet<&KeysetName> = old.keys().chain(self.facts.keys()).collect();
+        let moved = self.files.assign(&files_of(config));
         let changed: Vec<KeysetName> = names
             .into_iter()
-            .filter(|name| old.get(name) != self.facts.get(name))
+            .filter(|name| old.get(name) != self.facts.get(name) || moved.contains(name))
             .cloned()
             .collect();
         self.parts.clock.tolerate(config.smallest_skew());
         self.parts.custody.put_in_force(config.clone());
         for keyset in &changed {
-            if old.contains_key(keyset) != self.facts.contains_key(keyset) {
-                // It stops to sign before its keys end, or may sign again.
+            let is_in = self.facts.contains_key(keyset);
+            if old.contains_key(keyset) != is_in || moved.contains(keyset) {
+                // It stops to sign before its keys end, or may sign again; or another file holds
+                // back its keys.
                 self.republish(keyset);
             }
             self.tick(keyset);

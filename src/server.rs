@@ -29,6 +29,7 @@ use crate::listeners::{Access, BindError, Bound, Passed, PassedError, SocketFile
 use crate::pool::{self, Pool};
 use crate::rings::Rings;
 use crate::rotator;
+use crate::sink::{self, Standings};
 use crate::tls::{Files, OfListeners, TlsError};
 
 /// For how many seconds requests that are under way may go on after a stop was asked.
@@ -61,6 +62,8 @@ pub struct Foundation {
     pub sockets: Sockets,
     /// How long peers may take.
     pub timeouts: Timeouts,
+    /// What the files of JWK Sets are kept with.
+    pub sink: sink::Means,
 }
 
 /// A daemon that serves.
@@ -201,10 +204,11 @@ fn check_loopback(sockets: &[Bound], tls: Option<&Files>) -> Result<(), SocketsE
 ///
 /// [`StartError`]; nothing was served.
 pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
-    let Foundation { config, config_path, clock, store, master_keys, sockets, timeouts } =
+    let Foundation { config, config_path, clock, store, master_keys, sockets, timeouts, sink } =
         foundation;
     let connections = config.connections;
-    let (administration, rotator, audit) = open(config, config_path, clock, store, master_keys)?;
+    let (administration, rotator, audit) =
+        open(config, config_path, clock, store, master_keys, sink)?;
     let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let (pool, pool_ends) = Pool::start(cores)?;
     let places = sockets.places();
@@ -234,6 +238,7 @@ fn open(
     clock: Arc<dyn Clock>,
     store: Arc<dyn Store>,
     master_keys: Arc<MasterKeys>,
+    sink: sink::Means,
 ) -> Result<Opened, StartError> {
     let seen = store.seen()?;
     let (wall, since_boot) = (clock.clone(), clock.clone());
@@ -243,7 +248,8 @@ fn open(
     let audit = Audit::open(config.audit.clone(), master_keys.clone(), wall)
         .map_err(|error| StartError::Audit { path: config.audit.path.clone(), error })?;
     let audit = Arc::new(audit);
-    let health = Arc::new(Health::new(audit.clone(), clock.clone()));
+    let standings = Arc::new(Standings::default());
+    let health = Arc::new(Health::new(audit.clone(), clock.clone(), standings.clone()));
     tls.look(&health);
     let rings = Arc::new(Rings::default());
     let limits = Limits::new(since_boot, &config.callers);
@@ -257,6 +263,8 @@ fn open(
         rings,
         custody: custody.clone(),
         health: health.clone(),
+        sink,
+        standings: standings.clone(),
     };
     let (rotator, thread) = rotator::start(parts, seen)?;
     rotator.settle();
@@ -270,6 +278,7 @@ fn open(
         config_path,
         started_with,
         tls,
+        standings,
         reloading: Mutex::default(),
         reading: import::room(),
     };

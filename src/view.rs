@@ -7,18 +7,21 @@ use jwksd_keystore::schedule::Rotation;
 use jwksd_keystore::store::{Loaded, Record, Tombstone};
 use jwksd_keystore::time::Time;
 
-use crate::api::{Event, EventKind, Key, KeyOrigin, KeyState, Keyset};
+use crate::api::{Event, EventKind, JwksFile, Key, KeyOrigin, KeyState, Keyset};
 use crate::config;
+use crate::sink::Standing;
 
 /// The key set at `now`.
 #[must_use]
 pub fn of_keyset(
     name: &KeysetName,
     configured: Option<&config::Keyset>,
+    standing: Option<&Standing>,
     loaded: &Loaded,
     tombstones: &[Tombstone],
     now: Time,
 ) -> Keyset {
+    let loaded = &held_back(loaded, standing, now);
     let facts = configured.map(|set| &set.facts).or(loaded.head.facts.as_ref());
     let set = loaded.keyset();
     let signer = set.signer_at(now).map(|life| life.number);
@@ -45,6 +48,27 @@ pub fn of_keyset(
         standby: facts.and_then(|facts| set.standby_at(facts, now)).and_then(kid),
         keys,
         next: coming(loaded, now),
+        jwks_file: standing.map(|standing| file(standing, now)),
+    }
+}
+
+/// The set as it counts while a file lacks keys.
+fn held_back(loaded: &Loaded, standing: Option<&Standing>, now: Time) -> Loaded {
+    let mut loaded = loaded.clone();
+    if let Some(standing) = standing {
+        for record in &mut loaded.records {
+            standing.hold(&mut record.life, now);
+        }
+    }
+    loaded
+}
+
+fn file(standing: &Standing, now: Time) -> JwksFile {
+    JwksFile {
+        path: standing.file.display().to_string(),
+        confirmed: standing.is_confirmed(),
+        problem: standing.trouble(now),
+        waiting: standing.held.values().map(|held| held.kid.clone()).collect(),
     }
 }
 

@@ -165,6 +165,7 @@ impl Daemon {
                 master_keys,
                 sockets,
                 timeouts: Timeouts::default(),
+                sink: jwksd::sink::Means::default(),
             })
         });
         let daemon = started.unwrap();

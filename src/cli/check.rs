@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use jwksd::clock::{Clock, SystemClock};
 use jwksd::config::{Config, Keyset};
+use jwksd::folder;
+use jwksd::sink;
 use jwksd_keystore::facts::{Span, Waits};
 use jwksd_keystore::id::KeysetName;
 use jwksd_keystore::jwk::{JWK_SET_LIMIT, JwkSet, PublicJwk};
@@ -37,6 +39,7 @@ struct KeysetReport {
     live_kids: u32,
     jwk_set: Size,
     discovery: Option<String>,
+    jwks_file: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -62,6 +65,7 @@ pub(super) fn run(path: &Path, out: &Out) -> anyhow::Result<ExitCode> {
     let now = SystemClock.wall();
     let mut report = report(&config, now);
     report.warnings.extend(config.tls.check(now)?);
+    report.warnings.extend(file_warnings(&config));
     out.print(&report, text)?;
     if !out.json {
         print(&format!("{} is good\n", path.display()))?;
@@ -88,9 +92,29 @@ fn report(config: &Config, now: Time) -> Report {
             discovery: config.discovery_path(name).map(|path| {
                 format!("{}{path}/.well-known/openid-configuration", config.public.base_url)
             }),
+            jwks_file: keyset.jwks_file.as_ref().map(|file| file.display().to_string()),
         }
     };
     Report { keysets: config.keysets.iter().map(keyset).collect(), warnings: config.warnings() }
+}
+
+/// What is wrong with the places of files. It keeps no daemon from its start, so it is no error.
+fn file_warnings(config: &Config) -> Vec<String> {
+    let files =
+        || config.keysets.iter().filter_map(|(name, set)| Some((name, set.jwks_file.as_ref()?)));
+    let cannot = files().filter_map(|(name, file)| {
+        let error = sink::check(file).err()?;
+        Some(format!("keysets.{name}.jwks_file: {error}; until then its standby does not sign"))
+    });
+    let real = |file: &Path| Some(folder::of(file).canonicalize().ok()?.join(file.file_name()?));
+    let twice = files().enumerate().filter_map(|(index, (name, file))| {
+        let file = real(file)?;
+        let (other, _) =
+            files().take(index).find(|(_, other)| real(other).as_ref() == Some(&file))?;
+        let file = file.display();
+        Some(format!("keysets.{name}.jwks_file: is {file}, and so is that of keysets.{other}"))
+    });
+    cannot.chain(twice).collect()
 }
 
 fn publish_ahead(waits: Waits) -> Wait {
@@ -158,6 +182,9 @@ fn text(report: &Report) -> String {
         }
         let discovery = keyset.discovery.as_deref().unwrap_or("not served");
         let _ = writeln!(text, "  discovery  {discovery}");
+        if let Some(file) = &keyset.jwks_file {
+            let _ = writeln!(text, "  the JWK Set is also written to  {file}");
+        }
     }
     for warning in &report.warnings {
         let _ = writeln!(text, "warning: {warning}");

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use jwksd::api::{
-    Code, EventKind, Key, KeyOrigin, KeyState, Keyset, KeysetList, RetireResponse,
+    Code, EventKind, JwksFile, Key, KeyOrigin, KeyState, Keyset, KeysetList, RetireResponse,
     RevokeAllRequest, RevokeRequest, RevokeResponse, RotateRequest, RotateResponse,
 };
 use jwksd::client::{Client, ClientError};
@@ -165,6 +165,9 @@ fn is_lost(error: &anyhow::Error) -> bool {
 fn list_text(list: &KeysetList) -> String {
     let row = |keyset: &Keyset, key: &Key| {
         let until = match key.state {
+            KeyState::Pending if waits_for_file(keyset, key) => {
+                Some("waits for its jwks_file".to_owned())
+            }
             KeyState::Pending => {
                 key.activates.as_deref().map(|at| format!("activates {}", seconds(at)))
             }
@@ -198,6 +201,10 @@ fn list_text(list: &KeysetList) -> String {
         return "no key sets that you may read\n".to_owned();
     }
     table(&["KEY SET", "NO", "KID", "STATE", "ALGORITHM", "NEXT"], &rows)
+}
+
+fn waits_for_file(keyset: &Keyset, key: &Key) -> bool {
+    keyset.jwks_file.as_ref().is_some_and(|file| file.waiting.contains(&key.kid))
 }
 
 fn next_rotation(keyset: &Keyset) -> String {
@@ -251,7 +258,11 @@ fn show_text(keyset: &Keyset) -> String {
     if keyset.next.is_empty() {
         text += "  nothing until asked\n";
     }
-    text + &held_text(keyset)
+    text += &held_text(keyset);
+    if let Some(file) = &keyset.jwks_file {
+        text += &file_text(file);
+    }
+    text
 }
 
 /// What to know of keys where verifiers hold them themselves.
@@ -274,6 +285,18 @@ fn held_text(keyset: &Keyset) -> String {
     format!("\nfor verifiers that hold keys themselves\n{}", table(&head, &rows))
 }
 
+fn file_text(file: &JwksFile) -> String {
+    let stands = if file.confirmed { "holds what is served" } else { "is not confirmed" };
+    let mut text = format!("\njwks_file\n  {} {stands}\n", file.path);
+    if let Some(problem) = &file.problem {
+        text += &format!("  {problem}\n");
+    }
+    for kid in &file.waiting {
+        text += &format!("  {kid} does not start to sign before the file has it\n");
+    }
+    text
+}
+
 fn rotate_text(answer: &RotateResponse) -> String {
     let when = answer.activates.as_deref().unwrap_or("now");
     if answer.already {
@@ -291,6 +314,12 @@ fn rotate_text(answer: &RotateResponse) -> String {
             "verifiers that have not fetched the JWK Set again may refuse its tokens until {until}\n"
         );
     }
+    if let Some(file) = &answer.waits_for {
+        text += &format!(
+            "{file} is not confirmed to have it: it waits from when it is (`jwksd keys show {}`)\n",
+            answer.keyset
+        );
+    }
     text
 }
 
@@ -298,13 +327,20 @@ fn revoke_text(answer: &RevokeResponse) -> String {
     let kids: Vec<&str> = answer.revoked.iter().map(KeyId::as_str).collect();
     let already = if answer.already { " (was so before)" } else { "" };
     let active = answer.active.as_ref().map_or("no key signs", KeyId::as_str);
-    format!(
+    let mut text = format!(
         "{}: revoked {}{already}\nactive now: {active}\nverifiers that cached the JWK Set may trust \
          revoked keys until {}, some of them longer\n",
         answer.keyset,
         kids.join(", "),
         answer.trusted_until,
-    )
+    );
+    if let Some(file) = &answer.still_in {
+        text += &format!(
+            "warning: {file} may publish revoked keys still: take it away by hand, or see to what \
+             `jwksd status` says of it\n"
+        );
+    }
+    text
 }
 
 fn retire_text(answer: &RetireResponse) -> String {

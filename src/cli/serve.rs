@@ -15,6 +15,7 @@ use jwksd::http::connection::Timeouts;
 use jwksd::listeners::Passed;
 use jwksd::memory::{self, Swap};
 use jwksd::server::{self, Daemon, Foundation, Places, Sockets};
+use jwksd::sink;
 use jwksd::supervise::{self, Signals};
 use jwksd::view;
 use listenfd::ListenFd;
@@ -70,6 +71,7 @@ pub(super) fn run(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
         master_keys,
         sockets,
         timeouts: Timeouts::default(),
+        sink: sink::Means::default(),
     };
     actix_web::rt::System::new().block_on(async {
         let signals = Signals::receive()?;
@@ -127,7 +129,9 @@ fn summary(daemon: &Daemon) -> anyhow::Result<String> {
     let store = &daemon.administration.store;
     let now = SystemClock.wall();
     for (name, keyset) in &config.keysets {
-        let seen = view::of_keyset(name, Some(keyset), &store.load(name)?, &[], now);
+        let standing = daemon.administration.standings.of(name);
+        let (standing, loaded) = (standing.as_ref(), store.load(name)?);
+        let seen = view::of_keyset(name, Some(keyset), standing, &loaded, &[], now);
         text.push_str(&keyset_line(&seen));
     }
     Ok(text)

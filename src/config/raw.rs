@@ -151,6 +151,7 @@ struct RawKeyset {
     mixed_kty: bool,
     token_types: Option<Vec<String>>,
     discovery: Option<bool>,
+    jwks_file: Option<PathBuf>,
 }
 
 /// An algorithm by its JOSE name, for keys of 2048 bits where it is one of RSA.
@@ -355,6 +356,7 @@ impl RawKeyset {
                 None | Some(true) => Discovery::On,
                 Some(false) => Discovery::Off,
             },
+            jwks_file: self.jwks_file,
         })
     }
 

@@ -14,6 +14,7 @@ use jwksd_keystore::time::Time;
 
 use super::changes::after;
 use super::{Command, Request, Rotator, WARM_AHEAD};
+use crate::sink::Report;
 
 /// From which delay between commit and publication on a key's wait is counted anew.
 pub(super) const LATE: Duration = Duration::from_secs(1);
@@ -21,12 +22,14 @@ pub(super) const LATE: Duration = Duration::from_secs(1);
 impl Rotator {
     /// Publishes the ring of `loaded`, with the revocations that are in effect.
     pub(super) fn publish(&mut self, keyset: &KeysetName, loaded: Loaded) {
+        let now = self.now();
+        self.files.note(keyset, &loaded, self.down_since.unwrap_or(now), now);
         let loaded = self.with_pending_revocations(keyset, loaded);
         let signing = if self.facts.contains_key(keyset) { Signing::On } else { Signing::Off };
         let previous = self.parts.rings.ring(keyset);
         let ring = Ring::new(
             keyset,
-            &loaded.records,
+            &self.files.hold_records(keyset, &loaded, now),
             loaded.head.facts.as_ref(),
             signing,
             &self.parts.master_keys,
@@ -43,9 +46,12 @@ impl Rotator {
                  rotate again when keys have retired"
             );
         }
-        self.parts.rings.publish(keyset, Arc::new(ring));
+        let ring = Arc::new(ring);
+        self.parts.rings.publish(keyset, ring.clone());
+        let body = ring.served().map(|served| &served.body[..]);
+        self.files.order(keyset, body, &loaded, now);
+        self.note_revoked(keyset);
         self.published.insert(keyset.clone(), loaded);
-        let now = self.now();
         self.warm(keyset, now);
     }
 
@@ -67,6 +73,60 @@ impl Rotator {
             Err(error) => {
                 tracing::error!(%keyset, %error, "a secret does not open");
                 self.parts.health.report(what, error.to_string());
+            }
+        }
+    }
+
+    /// Takes what the thread of a file has to say.
+    pub(super) fn take_report(&mut self, report: Report) {
+        let (keyset, now) = (report.ticket.keyset.clone(), self.now());
+        if self.files.take(report, now) {
+            self.republish(&keyset);
+            self.due.set(&keyset, Some(now));
+        }
+        self.note_revoked(&keyset);
+    }
+
+    /// Of keys that left the set and may be in its file still, it is told which were revoked.
+    fn note_revoked(&mut self, keyset: &KeysetName) {
+        let is_revoked = |kid: &KeyId| {
+            let tombstone = self.parts.store.tombstone(keyset, kid);
+            self.is_revoked_in_memory(keyset, kid)
+                || tombstone.is_ok_and(|found| found.is_some_and(|it| it.revoked.is_some()))
+        };
+        let revoked: Vec<KeyId> = self.files.stale(keyset).into_iter().filter(is_revoked).collect();
+        if !revoked.is_empty() {
+            self.files.note_revoked(keyset, revoked);
+        }
+    }
+
+    fn is_revoked_in_memory(&self, keyset: &KeysetName, kid: &KeyId) -> bool {
+        let mut pending = self.revoking.get(keyset).into_iter().flatten();
+        pending.any(|request| match &request.command {
+            Command::Revoke { kid: revoked, .. } => revoked == kid,
+            Command::RevokeAll { .. } => true,
+            Command::Rotate { .. }
+            | Command::Retire { .. }
+            | Command::NoteExport { .. }
+            | Command::Import { .. }
+            | Command::Trust { .. } => false,
+        })
+    }
+
+    /// Stores that keys which a file lacks were not served until now, so that a restart does not
+    /// count that time, and the time of the other sets counts on.
+    pub(super) fn put_off_held(&mut self) {
+        let now = self.now();
+        for (keyset, keys) in self.files.held_for_long(now) {
+            if self.revoking.contains_key(&keyset) {
+                continue;
+            }
+            let intent = Intent::ServedFrom { keys: keys.clone(), from: now };
+            match self.step_of_time(&keyset, &intent) {
+                Ok(_) => self.files.made_up_for(&keyset, &keys, now),
+                Err(error) => {
+                    tracing::error!(%keyset, %error, "cannot record that a file lacks keys");
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use jwksd_keystore::id::{KeyId, KeysetName, Revision};
 use jwksd_keystore::jwk::{JWK_SET_LIMIT, JwkSet};
 use jwksd_keystore::lifecycle::{
-    self, Answer, Intent, Life, Now, Number, Origin, Plan, Refusal, Replaceable, Step,
+    self, Answer, Intent, Keyset, Life, Now, Number, Origin, Plan, Refusal, Replaceable, Step,
 };
 use jwksd_keystore::store::{Change, Loaded, Record, StoreError, Tombstone};
 use jwksd_keystore::time::Time;
@@ -79,7 +79,8 @@ impl Rotator {
                 // A pair that a changed plan left over: no secret stays without a purpose.
                 rotator.stock.remove(keyset);
                 rotator.warm(keyset, now.lifecycle);
-                return Ok(next_due(&loaded.keyset(), now.lifecycle));
+                let set = rotator.files.hold_set(keyset, loaded.keyset(), now.lifecycle);
+                return Ok(next_due(&set, now.lifecycle));
             }
             rotator.carry_out(keyset, &loaded, &plan, &Asked::BY_TIME, now)?;
             Ok(Some(now.lifecycle))
@@ -105,7 +106,9 @@ impl Rotator {
             let now = rotator.parts.clock.now();
             match rotator.resolve(keyset, &loaded, command, now.lifecycle)? {
                 Resolved::Already(answer) => {
-                    Ok(outcome(&loaded, &loaded, answer, Vec::new(), now.lifecycle, true))
+                    let set = rotator.files.hold_set(keyset, loaded.keyset(), now.lifecycle);
+                    let gone = Vec::new();
+                    Ok(outcome(&loaded, &loaded, set, answer, gone, now.lifecycle, true))
                 }
                 Resolved::Mark(tombstone) => rotator.mark(keyset, &loaded, *tombstone, &asked, now),
                 Resolved::Intent(intent) => {
@@ -117,7 +120,8 @@ impl Rotator {
                         rotator.carry_out(keyset, &loaded, &plan, &asked, now)?
                     };
                     let gone = gone(&loaded, &plan.steps);
-                    Ok(outcome(&loaded, &after, plan.answer, gone, now.lifecycle, already))
+                    let set = rotator.files.hold_set(keyset, after.keyset(), now.lifecycle);
+                    Ok(outcome(&loaded, &after, set, plan.answer, gone, now.lifecycle, already))
                 }
             }
         })
@@ -178,7 +182,12 @@ impl Rotator {
         intent: &Intent,
         now: Now,
     ) -> Result<Plan, StepError> {
-        lifecycle::plan(&loaded.keyset(), self.facts.get(keyset), intent, now)
+        let set = match intent {
+            // These reckon with activations as they are stored.
+            Intent::Unserved { .. } | Intent::ServedFrom { .. } => loaded.keyset(),
+            _ => self.files.hold_set(keyset, loaded.keyset(), now.lifecycle),
+        };
+        lifecycle::plan(&set, self.facts.get(keyset), intent, now)
             .map_err(|refusal| refused(loaded, refusal))
     }
 
@@ -388,7 +397,8 @@ impl Rotator {
         let after = Loaded { revision: loaded.revision.next(), ..loaded.clone() };
         self.publish(keyset, after.clone());
         let gone = vec![Gone { kid, retires }];
-        Ok(outcome(loaded, &after, Answer::Done, gone, now.lifecycle, false))
+        let set = self.files.hold_set(keyset, after.keyset(), now.lifecycle);
+        Ok(outcome(loaded, &after, set, Answer::Done, gone, now.lifecycle, false))
     }
 
     /// The records of the keys that a plan creates.
@@ -521,6 +531,7 @@ fn was_asked_before(plan: &Plan) -> bool {
 fn outcome(
     before: &Loaded,
     after: &Loaded,
+    set: Keyset,
     answer: Answer,
     gone: Vec<Gone>,
     now: Time,
@@ -528,7 +539,6 @@ fn outcome(
 ) -> Outcome {
     let mut kids = kids_of(before);
     kids.extend(kids_of(after));
-    let set = after.keyset();
     let active = set.signer_at(now).map(|life| life.number);
     Outcome {
         already,

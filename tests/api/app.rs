@@ -17,6 +17,7 @@ use jwksd::http::connection::Timeouts;
 use jwksd::listeners::Passed;
 use jwksd::pool::{self, Pool};
 use jwksd::server::{self, Daemon, Foundation, Sockets};
+use jwksd::sink;
 use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{MemoryRows, MemoryStore};
 use jwksd_keystore::time::Time;
@@ -69,6 +70,7 @@ pub(crate) struct TestApp {
     dir: tempfile::TempDir,
     pub(crate) master_keys: Arc<MasterKeys>,
     timeouts: Timeouts,
+    sink: sink::Means,
 }
 
 /// The daemon, with its listeners driven.
@@ -115,14 +117,35 @@ impl TestApp {
     /// The daemon with these key sets and callers, and this patience with its peers.
     pub(crate) async fn with_timeouts(keysets: &str, callers: &str, timeouts: Timeouts) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        Self::with_all(dir, keysets, callers, timeouts, sink::Means::default()).await
+    }
+
+    /// The daemon with these key sets, with the usual caller, in this folder, which keeps its files
+    /// by these means.
+    pub(crate) async fn with_files(
+        dir: tempfile::TempDir,
+        keysets: &str,
+        sink: sink::Means,
+    ) -> Self {
+        Self::with_all(dir, keysets, CALLERS, Timeouts::default(), sink).await
+    }
+
+    async fn with_all(
+        dir: tempfile::TempDir,
+        keysets: &str,
+        callers: &str,
+        timeouts: Timeouts,
+        sink: sink::Means,
+    ) -> Self {
         let clock = Arc::new(ManualClock::new(START));
         let rows = MemoryRows::default();
         let master_keys =
             Arc::new(MasterKeys::parse(&MasterKeys::generate_file().unwrap()).unwrap());
         write_config(dir.path(), keysets, callers);
-        let daemon = daemon(dir.path(), &clock, &rows, &master_keys, timeouts).unwrap();
+        let daemon =
+            daemon(dir.path(), &clock, &rows, &master_keys, timeouts, sink.clone()).unwrap();
         let daemon = Running::drive(daemon).await;
-        Self { clock, rows, daemon, dir, master_keys, timeouts }
+        Self { clock, rows, daemon, dir, master_keys, timeouts, sink }
     }
 
     /// A second daemon on the same folder, store and clock, for whoever drives it.
@@ -153,7 +176,8 @@ impl TestApp {
 
     /// Starts a daemon on the same folder, store and clock, whose listeners nobody drives yet.
     fn another_daemon(&self) -> Result<Daemon, String> {
-        daemon(self.dir.path(), &self.clock, &self.rows, &self.master_keys, self.timeouts)
+        let sink = self.sink.clone();
+        daemon(self.dir.path(), &self.clock, &self.rows, &self.master_keys, self.timeouts, sink)
     }
 
     /// Kills the daemon: it records nothing more. Then lets `down` pass and starts it on the same
@@ -421,6 +445,7 @@ fn daemon(
     rows: &MemoryRows,
     master_keys: &Arc<MasterKeys>,
     timeouts: Timeouts,
+    sink: sink::Means,
 ) -> Result<Daemon, String> {
     let config_path = dir.join("config.toml");
     let config = Config::load(&config_path, clock.wall()).map_err(|error| error.to_string())?;
@@ -435,6 +460,7 @@ fn daemon(
         master_keys: master_keys.clone(),
         sockets,
         timeouts,
+        sink,
     };
     server::start(foundation).map_err(|error| error.to_string())
 }

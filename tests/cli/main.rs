@@ -22,5 +22,6 @@ mod refusals;
 mod reload;
 mod secrets;
 mod signals;
+mod sink;
 mod start;
 mod tls;
