@@ -3,15 +3,50 @@
 import atexit
 import json
 import os
+import random
+import subprocess
 from collections import Counter
+from datetime import datetime, timedelta, timezone
 
 import schemathesis
 
 # What a request can be refused for that is as the document says: what JSON Schema cannot say (names
 # that stand twice), and what the configuration decides.
-BEYOND_THE_SCHEMA = {"invalid_claims", "invalid_ttl", "invalid_typ", "expect_active_required"}
+BEYOND_THE_SCHEMA = {
+    "invalid_claims",
+    "invalid_ttl",
+    "invalid_typ",
+    "invalid_key",
+    "expect_active_required",
+}
+
+# The curve of each key set whose keys are on one.
+CURVES = {"default": "P-256", "third": "P-384"}
 
 _tally: Counter[tuple[str, str]] = Counter()
+_chance = random.Random(2)
+
+
+@schemathesis.hook
+def before_call(context, case, **kwargs):
+    """A random text is no key, so half of the valid imports get one: to be trusted for a minute."""
+    if not case.path.endswith("/import") or not case.meta or not case.meta.generation.mode.is_positive:
+        return
+    if _chance.random() < 0.5:
+        keyset = _chance.choice(list(CURVES))
+        case.path_parameters["keyset"] = keyset
+        until = datetime.now(timezone.utc) + timedelta(minutes=1)
+        # The kids that are tried are the same again and again, and each is taken once.
+        kid = {"kid": case.body["kid"]} if case.body.get("kid") and _chance.random() < 0.5 else {}
+        body = {"key": _public_key(CURVES[keyset]), "verify_only_until": until.isoformat()}
+        case.body = {**body, **kid}
+
+
+def _public_key(curve):
+    openssl = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", f"ec_paramgen_curve:{curve}"]
+    private = subprocess.run(openssl, capture_output=True, check=True).stdout
+    openssl = ["openssl", "pkey", "-pubout"]
+    return subprocess.run(openssl, input=private, capture_output=True, check=True).stdout.decode()
 
 
 @schemathesis.check
@@ -43,8 +78,12 @@ def what_is_valid_is_not_called_invalid(ctx, response, case):
 
 
 def _is_a_wrong_time(body):
-    """A rotation both now and later, or at the end of time."""
-    if not isinstance(body, dict) or not isinstance(body.get("at"), str):
+    """A rotation both now and later, or at the end of time; and a random end of a trusted key."""
+    if not isinstance(body, dict):
+        return False
+    if body.get("verify_only_until"):
+        return True
+    if not isinstance(body.get("at"), str):
         return False
     return body.get("now") is True or body["at"] >= "9999-12-30"
 
