@@ -2,6 +2,7 @@
 //!
 //! It knows no HTTP. Every method waits for the disk, so none is for a thread that serves requests.
 
+mod backup;
 mod export;
 pub(crate) mod import;
 
@@ -13,6 +14,7 @@ use jwksd_keystore::facts::Facts;
 use jwksd_keystore::id::{KeyId, KeysetName, Revision};
 use jwksd_keystore::import::ImportError;
 use jwksd_keystore::lifecycle::{Answer, Keyset, Number, Refusal, RotateAt};
+use jwksd_keystore::store::backup::BackupError;
 use jwksd_keystore::store::{Store, StoreError};
 use jwksd_keystore::time::Time;
 
@@ -31,6 +33,7 @@ use crate::sink::{Standing, Standings};
 use crate::tls::{OfListeners, TlsError};
 use crate::view;
 
+pub use self::backup::{Backups, Made};
 pub use export::ExportError;
 
 /// The longest reason of a revocation, in characters.
@@ -59,6 +62,8 @@ pub struct Administration {
     pub tls: Arc<OfListeners>,
     /// How the files of JWK Sets stand.
     pub standings: Arc<Standings>,
+    /// What backups are made with.
+    pub backups: Backups,
     /// One reload at a time, so that configuration and TLS are of the same.
     pub reloading: Mutex<()>,
     /// Room for key files that are being read.
@@ -101,6 +106,9 @@ pub enum AdminError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// No backup could be made.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// The configuration on disk is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),

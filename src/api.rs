@@ -2,6 +2,7 @@
 //!
 //! Instants are RFC 3339 text in UTC, durations text such as `1h30m`.
 
+pub mod backup;
 pub mod export;
 pub mod import;
 pub mod problem;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+pub use backup::{BACKUP_HEADER, BackupHolds};
 pub use export::{ExportRequest, ExportResponse};
 pub use import::{ImportRequest, ImportResponse};
 pub use problem::{Code, Problem};

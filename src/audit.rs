@@ -18,6 +18,7 @@ mod refusals;
 pub mod report;
 mod rows;
 mod scribe;
+pub mod since;
 mod syncer;
 pub mod verify;
 
@@ -470,6 +471,15 @@ impl State {
         self.unrecorded = 0;
         Ok(())
     }
+}
+
+/// Whether a process has the audit at `path` open.
+///
+/// # Errors
+///
+/// When that cannot be told.
+pub fn is_in_use(path: &Path) -> io::Result<bool> {
+    checkpoint::is_locked(&checkpoint::path_of(path))
 }
 
 /// The checkpoint beside a file, and what is known to be on the disk; none beside a stream.

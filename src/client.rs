@@ -3,6 +3,7 @@
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::http::response::Parts;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -132,12 +133,39 @@ impl Client {
         self.ask(Method::POST, path, Bytes::from_owner(bytes)).await
     }
 
+    /// Asks for something that is no JSON: the value of a header of its answer, and its body.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn post_for_bytes(
+        &self,
+        path: &str,
+        header: &str,
+    ) -> Result<(String, Bytes), ClientError> {
+        let (head, body) = self.answer(Method::POST, path, Bytes::from_static(b"{}")).await?;
+        let value = head.headers.get(header).and_then(|value| value.to_str().ok());
+        let missing = || self.strange(&format!("its answer has no {header}"));
+        Ok((value.ok_or_else(missing)?.to_owned(), body))
+    }
+
     async fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Bytes,
     ) -> Result<T, ClientError> {
+        let (_, answer) = self.answer(method, path, body).await?;
+        serde_json::from_slice(&answer).map_err(|error| self.strange(&error))
+    }
+
+    /// An answer that is no problem.
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(Parts, Bytes), ClientError> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -147,21 +175,17 @@ impl Client {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let request = request.body(Full::new(body)).map_err(|error| self.strange(&error))?;
-        let (status, answer) = self.send(request).await?;
-        if status.is_success() {
-            serde_json::from_slice(&answer).map_err(|error| self.strange(&error))
-        } else {
-            match serde_json::from_slice::<Problem>(&answer) {
-                Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
-                Err(_) => Err(self.strange(&format!("status {status}"))),
-            }
+        let (head, answer) = self.send(request).await?;
+        if head.status.is_success() {
+            return Ok((head, answer));
+        }
+        match serde_json::from_slice::<Problem>(&answer) {
+            Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
+            Err(_) => Err(self.strange(&format!("status {}", head.status))),
         }
     }
 
-    async fn send(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<(hyper::StatusCode, Bytes), ClientError> {
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<(Parts, Bytes), ClientError> {
         let unreachable = |error| ClientError::Unreachable { place: self.place.clone(), error };
         match &self.place {
             Listen::Unix(path) => {
@@ -186,7 +210,7 @@ impl Client {
         &self,
         stream: S,
         request: Request<Full<Bytes>>,
-    ) -> Result<(hyper::StatusCode, Bytes), ClientError>
+    ) -> Result<(Parts, Bytes), ClientError>
     where
         S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
@@ -195,9 +219,8 @@ impl Client {
             hyper::client::conn::http1::handshake(stream).await.map_err(lost)?;
         tokio::spawn(connection);
         let response = sender.send_request(request).await.map_err(lost)?;
-        let status = response.status();
-        let body = response.into_body().collect().await.map_err(lost)?.to_bytes();
-        Ok((status, body))
+        let (head, body) = response.into_parts();
+        Ok((head, body.collect().await.map_err(lost)?.to_bytes()))
     }
 
     fn no_tls(&self, error: std::io::Error) -> ClientError {

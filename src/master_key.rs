@@ -1,11 +1,10 @@
 //! The master key file: made once, read at start, refused where others could read it.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::folder;
+use crate::new_file::{Existing, NewFile};
 use crate::secret_file::{self, Reader, SecretFileError};
 use jwksd_keystore::crypto::CryptoError;
 use jwksd_keystore::seal::{MasterKeyError, MasterKeys};
@@ -60,7 +59,7 @@ pub fn read(path: &Path) -> Result<MasterKeys, FileError> {
 }
 
 /// Makes a master key file of mode 0600 where there is none, and syncs it and its folder, so that
-/// nothing is ever sealed under a key that a power cut takes away.
+/// nothing is ever sealed under a key that a power cut takes away. It is there whole or not at all.
 ///
 /// # Errors
 ///
@@ -69,10 +68,8 @@ pub fn create(path: &Path) -> Result<(), FileError> {
     let failed = |error| FileError::Io { path: path.to_owned(), error };
     let text = MasterKeys::generate_file()?;
     folder::make(folder::of(path)).map_err(failed)?;
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    folder::sync_of(path).map_err(failed)
+    let file = NewFile::begin(path, Existing::Stays).map_err(failed)?;
+    file.finish(text.as_bytes()).map_err(failed)
 }
 
 #[cfg(test)]

@@ -24,11 +24,12 @@ use jwksd_keystore::algorithm::Algorithm;
 use jwksd_keystore::facts::Facts;
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::key::KeyPair;
-use jwksd_keystore::lifecycle::{Intent, Number, Refusal};
+use jwksd_keystore::lifecycle::{Intent, Now, Number, Refusal};
 use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{Loaded, Store, StoreError};
 use jwksd_keystore::time::Time;
 
+use crate::audit::events::{Event, KeyEvent};
 use crate::audit::{Audit, AuditError, Decision, Line};
 use crate::clock::LifecycleClock;
 use crate::config::Config;
@@ -151,6 +152,8 @@ struct Request {
     reply: Sender<Result<Outcome, StepError>>,
     /// Of a revocation in effect: all keys below this number were there when it took effect.
     covers: Option<Number>,
+    /// Of a revocation in effect: the keys that it took out, until the audit has a line of them.
+    gone: Vec<KeyEvent>,
 }
 
 impl Handle {
@@ -167,7 +170,8 @@ impl Handle {
         actor: Actor,
     ) -> Result<Outcome, StepError> {
         let (reply, answer) = mpsc::channel();
-        let request = Request { keyset: keyset.clone(), command, actor, reply, covers: None };
+        let (covers, gone) = (None, Vec::new());
+        let request = Request { keyset: keyset.clone(), command, actor, reply, covers, gone };
         self.messages.send(Message::Command(request)).map_err(|_| StepError::Stopping)?;
         answer.recv().map_err(|_| StepError::Stopping)?
     }
@@ -531,6 +535,9 @@ impl Rotator {
             && let Some(request) = self.revoking.get_mut(&keyset).and_then(VecDeque::back_mut)
         {
             request.covers = Some(before.head.next_number);
+            let gone = before.records.iter().filter(|old| after.record_of(&old.kid).is_none());
+            let revoked = |kid: &KeyId| KeyEvent { kid: kid.clone(), event: Event::Revoked };
+            request.gone = gone.map(|record| revoked(&record.kid)).collect();
         }
         self.finish_revocations(&keyset);
     }
@@ -594,7 +601,11 @@ impl Rotator {
     fn revocations_stay(&mut self, keyset: &KeysetName, error: &StepError) {
         let reason = error.to_string();
         self.retry_later(keyset, &StepError::NotDurable(reason.clone()));
-        for waiting in self.revoking.get(keyset).into_iter().flatten() {
+        let now = self.parts.clock.now();
+        for waiting in self.revoking.get_mut(keyset).into_iter().flatten() {
+            if record_in_effect(&self.parts.audit, waiting, &reason, now) {
+                waiting.gone.clear();
+            }
             answer(waiting, Err(StepError::NotDurable(reason.clone())));
         }
     }
@@ -719,6 +730,28 @@ impl Rotator {
 
 fn facts_of(config: &Config) -> BTreeMap<KeysetName, Facts> {
     config.keysets.iter().map(|(name, keyset)| (name.clone(), keyset.facts.clone())).collect()
+}
+
+/// Says in the audit which keys a revocation took out that is in effect and not durable: should the
+/// store be lost before it is, whoever restores it learns of it. Returns whether the audit has it.
+fn record_in_effect(audit: &Audit, request: &Request, reason: &str, now: Now) -> bool {
+    let Request { keyset, actor, gone, command, .. } = request;
+    if gone.is_empty() {
+        return true;
+    }
+    let reason = format!("in effect, and not durable yet: {reason}");
+    let line = Line {
+        keyset: Some(keyset),
+        reason: Some(&reason),
+        request_id: actor.request_id.as_deref(),
+        keys: gone,
+        ..Line::new(now.wall, &actor.name, command.name(), Decision::Failed)
+    };
+    let recorded = audit.record_durably(&line);
+    if let Err(error) = &recorded {
+        tracing::error!(%keyset, %error, "a revocation in effect is not in the audit");
+    }
+    recorded.is_ok()
 }
 
 fn answer(request: &Request, outcome: Result<Outcome, StepError>) {

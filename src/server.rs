@@ -17,7 +17,7 @@ use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{Store, StoreError};
 
 use self::listener::{Rules, listen_all};
-use crate::administration::{Administration, import};
+use crate::administration::{Administration, Backups, import};
 use crate::audit::{Audit, AuditError};
 use crate::clock::{Clock, LifecycleClock};
 use crate::config::{Config, Listen};
@@ -257,7 +257,7 @@ fn open(
     let custody = Arc::new(custody);
     let parts = rotator::Parts {
         store: store.clone(),
-        master_keys,
+        master_keys: master_keys.clone(),
         clock: clock.clone(),
         audit: audit.clone(),
         rings,
@@ -279,6 +279,7 @@ fn open(
         started_with,
         tls,
         standings,
+        backups: Backups { master_keys, audit: audit.clone(), one_at_a_time: Mutex::default() },
         reloading: Mutex::default(),
         reading: import::room(),
     };

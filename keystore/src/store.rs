@@ -38,6 +38,7 @@ use crate::second_opinion::{self, SecondOpinionError};
 use crate::time::Time;
 
 pub use self::copied::StoreCopy;
+pub use self::fresh::check_free;
 pub use self::sled::SledStore;
 #[cfg(any(test, feature = "faults"))]
 pub use memory::{CommitFault, MemoryStore, Rows as MemoryRows};

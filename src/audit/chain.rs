@@ -172,6 +172,13 @@ impl Hash {
     fn of(text: &[u8]) -> Self {
         Self(crypto::sha256(text))
     }
+
+    /// Reads a hash as it is written.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        let length = BASE64_URL_SAFE_NO_PAD.decode_slice(text.as_bytes(), &mut bytes).ok()?;
+        (length == bytes.len()).then_some(Self(bytes))
+    }
 }
 
 impl<'a> Parsed<'a> {
@@ -273,11 +280,7 @@ impl<'de> Deserialize<'de> for Hash {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         use serde::de::Error;
         let text = std::borrow::Cow::<str>::deserialize(input)?;
-        let mut bytes = [0; 32];
-        match BASE64_URL_SAFE_NO_PAD.decode_slice(text.as_bytes(), &mut bytes) {
-            Ok(32) => Ok(Self(bytes)),
-            _ => Err(D::Error::custom("not a hash")),
-        }
+        Self::parse(&text).ok_or_else(|| D::Error::custom("not a hash"))
     }
 }
 

@@ -82,6 +82,19 @@ pub(super) fn read(path: &Path, master_keys: &MasterKeys) -> io::Result<Held> {
     }
 }
 
+/// Whether a process has the file open to write.
+pub(super) fn is_locked(path: &Path) -> io::Result<bool> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        Err(other) => Err(other.into()),
+    }
+}
+
 impl Position {
     /// Before the first line of all.
     const START: Self = Self { link: Link::START, file: 1, begins: 0, ends: 0 };

@@ -1,4 +1,4 @@
-//! The admin listener: see, rotate, revoke, retire, export, reload.
+//! The admin listener: see, rotate, revoke, retire, import, export, reload, back up.
 //!
 //! Every act waits for the disk, so it runs on the blocking pool.
 
@@ -18,8 +18,11 @@ use super::internal::parsed;
 use super::openapi;
 use super::problem;
 use super::routes::Routes;
-use crate::administration::{AdminError, Administration};
-use crate::api::{Code, ExportRequest, Problem, RevokeAllRequest, RevokeRequest, RotateRequest};
+use crate::administration::{AdminError, Administration, Made};
+use crate::api::{
+    BACKUP_HEADER, BackupHolds, Code, ExportRequest, Problem, RevokeAllRequest, RevokeRequest,
+    RotateRequest,
+};
 use crate::custody::Asker;
 
 pub(super) type Admin = Data<Arc<Administration>>;
@@ -41,6 +44,7 @@ pub(super) fn routes(service: &mut ServiceConfig) -> Vec<(Method, &'static str)>
         .post("/v1/keysets/{keyset}/export", export_set)
         .post("/v1/keysets/{keyset}/import", super::import::import)
         .post("/v1/reload", reload)
+        .post("/v1/store/backup", back_up)
         .get("/v1/status", status)
         .get(openapi::PATH, openapi::serve(&openapi::admin()))
         .served()
@@ -56,6 +60,20 @@ async fn status(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> Ht
 
 async fn reload(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> HttpResponse {
     act(&request, admin, &ids, Ok(()), |admin, asker, ()| admin.reload(asker)).await
+}
+
+/// Answers with the bytes, and what they hold in a header.
+async fn back_up(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> HttpResponse {
+    let act = |admin: &Administration, asker: &Asker, ()| admin.back_up(asker);
+    answer(&request, admin, &ids, Ok(()), act, |made: Made| {
+        let holds = serde_json::to_string(&BackupHolds::from(&made.header)).unwrap_or_default();
+        HttpResponse::Ok()
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .insert_header((BACKUP_HEADER, holds))
+            .content_type("application/octet-stream")
+            .body(made.bytes)
+    })
+    .await
 }
 
 async fn show(
@@ -157,32 +175,47 @@ async fn act<W: Send + 'static, T: Serialize + Send + 'static>(
     wanted: Result<W, Problem>,
     act: impl FnOnce(&Administration, &Asker, W) -> Result<T, AdminError> + Send + 'static,
 ) -> HttpResponse {
+    answer(request, admin, ids, wanted, act, json).await
+}
+
+/// The same, with an answer of any form.
+async fn answer<W: Send + 'static, T: Send + 'static>(
+    request: &HttpRequest,
+    admin: Admin,
+    ids: &RequestIds,
+    wanted: Result<W, Problem>,
+    act: impl FnOnce(&Administration, &Asker, W) -> Result<T, AdminError> + Send + 'static,
+    respond: impl FnOnce(T) -> HttpResponse,
+) -> HttpResponse {
     let asker = match identify(request, &admin.custody, ids) {
         Ok(asker) => asker,
         Err(problem) => return problem::respond(&problem),
     };
-    acted(admin, asker, wanted, act).await
+    acted(admin, asker, wanted, act, respond).await
 }
 
 /// Carries the act of a caller that was recognised out where it may wait.
-pub(super) async fn acted<W: Send + 'static, T: Serialize + Send + 'static>(
+pub(super) async fn acted<W: Send + 'static, T: Send + 'static>(
     admin: Admin,
     asker: Asker,
     wanted: Result<W, Problem>,
     act: impl FnOnce(&Administration, &Asker, W) -> Result<T, AdminError> + Send + 'static,
+    respond: impl FnOnce(T) -> HttpResponse,
 ) -> HttpResponse {
     let request_id = Some(asker.request_id.clone());
     let problem = match wanted {
         Err(problem) => problem,
         Ok(wanted) => match web::block(move || carried_out(&admin, asker, wanted, act)).await {
-            Ok(Ok(answer)) => {
-                return HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(answer);
-            }
+            Ok(Ok(answer)) => return respond(answer),
             Ok(Err(problem)) => problem,
             Err(_) => Problem::new(Code::Stopping, "the daemon is stopping"),
         },
     };
     problem::respond(&Problem { request_id, ..problem })
+}
+
+pub(super) fn json<T: Serialize>(answer: T) -> HttpResponse {
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(answer)
 }
 
 /// It may have waited: whoever was taken away meanwhile gets nothing.

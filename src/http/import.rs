@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::admin::{Admin, acted, keyset_name};
+use super::admin::{Admin, acted, json, keyset_name};
 use super::body::{check_type, passed_over, received_secret};
 use super::identity::{RequestIds, identify};
 use super::{IMPORT_BODY_LIMIT, problem};
@@ -48,8 +48,10 @@ pub(super) async fn import(
         Err(problem) => return problem::respond(&problem),
     };
     let wanted = wanted(&request, &admin, &asker, keyset.into_inner(), body).await;
-    acted(admin, asker, wanted, |admin, asker, (keyset, order)| admin.import(asker, &keyset, order))
-        .await
+    let act = |admin: &Administration, asker: &Asker, (keyset, order): (KeysetName, _)| {
+        admin.import(asker, &keyset, order)
+    };
+    acted(admin, asker, wanted, act, json).await
 }
 
 /// A key file is received only from someone who may bring keys.

@@ -57,8 +57,8 @@ pub fn internal() -> OpenApi {
 /// The admin listener.
 #[must_use]
 pub fn admin() -> OpenApi {
-    let about =
-        "To see, rotate, revoke, retire and export keys, and to have the configuration read again.";
+    let about = "To see, rotate, revoke, retire, import and export keys, to have the configuration read \
+                 again, and to back up the store.";
     document("jwksd, admin listener", about, admin::operations())
 }
 

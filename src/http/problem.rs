@@ -8,6 +8,7 @@ use jwksd_keystore::import::ImportError;
 use jwksd_keystore::lifecycle::Refusal;
 use jwksd_keystore::ring::SignError;
 use jwksd_keystore::store::StoreError;
+use jwksd_keystore::store::backup::BackupError;
 
 use crate::administration::{AdminError, ExportError};
 use crate::api::{Code, Problem};
@@ -107,6 +108,8 @@ pub fn of_admin(error: &AdminError) -> Problem {
             return of_store(error);
         }
         AdminError::Export(error) => return of_export(error),
+        AdminError::Backup(BackupError::Store(error)) => return of_store(error),
+        AdminError::Backup(error) => return internal(error),
         AdminError::UnknownKeyset(_) => Code::UnknownKeyset,
         AdminError::ExpectActive(active) => {
             let problem = Problem::new(Code::ExpectActiveRequired, error.to_string());

@@ -483,7 +483,7 @@ impl Rotator {
 
 impl Command {
     /// Its name in the audit.
-    const fn name(&self) -> &'static str {
+    pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Rotate { .. } => "rotate",
             Self::Revoke { .. } => "revoke",

@@ -26,6 +26,7 @@ mod matrix;
 mod openapi;
 mod patience;
 mod public;
+mod restore;
 mod sink;
 mod supervision;
 mod tls;

@@ -144,12 +144,12 @@ fn read_back(folder: &Path, moment: &Moment, keys: &Arc<MasterKeys>) -> Result<(
     }
 }
 
-/// Whether a store can be written to `path`.
+/// Refuses a place where a store cannot be written: nothing but perhaps an empty folder may be there.
 ///
 /// # Errors
 ///
-/// [`StoreError::Occupied`] where something is there, and be it an empty file.
-pub(super) fn check_free(path: &Path) -> Result<(), StoreError> {
+/// [`StoreError::Occupied`], and [`StoreError::Unavailable`] where that cannot be told.
+pub fn check_free(path: &Path) -> Result<(), StoreError> {
     let occupied = || StoreError::Occupied(path.to_owned());
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

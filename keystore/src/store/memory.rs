@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::StoreError;
 use super::authenticated::{self, Authenticated, Pairs, Row, Wraps};
-use super::copied::Moment;
+use super::copied::{Moment, StoreCopy};
 use crate::seal::MasterKeys;
 
 /// A [`Store`](super::Store) in memory. Clones of its [`Rows`] outlive it, as a disk outlives a process.
@@ -89,6 +89,13 @@ impl Rows {
         content.rows.retain(|key, _| !key.starts_with(prefix));
         let old = snapshot.iter().filter(|(key, _)| key.starts_with(prefix));
         content.rows.extend(old.map(|(key, value)| (key.clone(), value.clone())));
+    }
+
+    /// Replaces all rows by those of a copy, as a restore does.
+    pub fn replace_by(&self, copy: &StoreCopy) {
+        let mut content = self.content();
+        content.rows.clone_from(&copy.moment().rows);
+        content.before_last_write = None;
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {

@@ -126,6 +126,23 @@ impl SledStore {
         Authenticated::create(rows, master_keys).map(Self)
     }
 
+    /// Whether a process has the store at `path` open.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be told.
+    pub fn is_in_use(path: &Path) -> io::Result<bool> {
+        let log = match File::open(path.join(LOG_FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened?,
+        };
+        match log.try_lock() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     /// Waits until the store at `path`, which this process has just closed, can be opened again:
     /// sled's threads hold the lock for a moment longer.
     pub(super) fn wait_until_closed(path: &Path) -> io::Result<()> {

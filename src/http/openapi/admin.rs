@@ -6,8 +6,9 @@ use super::export::{export, export_set};
 use super::operation::Operation;
 use crate::api::schema::KID;
 use crate::api::{
-    Code, ImportRequest, ImportResponse, Keyset, KeysetList, ReloadResponse, RetireResponse,
-    RevokeAllRequest, RevokeRequest, RevokeResponse, RotateRequest, RotateResponse, Status,
+    BACKUP_HEADER, BackupHolds, Code, ImportRequest, ImportResponse, Keyset, KeysetList,
+    ReloadResponse, RetireResponse, RevokeAllRequest, RevokeRequest, RevokeResponse, RotateRequest,
+    RotateResponse, Status,
 };
 
 pub(super) const STANDBY: &str = "cn-I_WNMClehiVp51i_0VpOENW1upEerA8sEam5hn-s";
@@ -24,6 +25,7 @@ pub(super) fn operations() -> Vec<Operation> {
         export(),
         export_set(),
         reload(),
+        back_up(),
         status(),
     ]
 }
@@ -250,6 +252,28 @@ fn reload() -> Operation {
             Code::UnknownCaller,
             Code::NotAllowed,
             Code::InvalidConfig,
+            Code::Internal,
+            Code::StoreUnavailable,
+            Code::AuditUnavailable,
+            Code::Stopping,
+        ])
+}
+
+fn back_up() -> Operation {
+    Operation::post("/v1/store/backup", "backUp", "All key sets at one moment, sealed, in one file")
+        .says(
+            "Only with the master key can anything be read from it or changed in it; the master key is \
+             not in it. `jwksd store verify` and `jwksd store restore` take it. A body is not looked at.",
+        )
+        .gives_bytes("The backup.")
+        .tells::<BackupHolds>(
+            BACKUP_HEADER,
+            "What it holds.",
+            &json!({"taken": "2026-11-22T03:00:00Z", "commit": 17, "keysets": 2, "keys": 5}),
+        )
+        .refuses(&[
+            Code::UnknownCaller,
+            Code::NotAllowed,
             Code::Internal,
             Code::StoreUnavailable,
             Code::AuditUnavailable,

@@ -83,6 +83,35 @@ impl Operation {
         self
     }
 
+    /// The body of its 200 where that is no JSON.
+    pub(super) fn gives_bytes(mut self, description: &str) -> Self {
+        // In OpenAPI 3.1 bytes have no schema.
+        let content = ContentBuilder::new().build();
+        let answer = self.answer.description(description);
+        self.answer = answer.content("application/octet-stream", content);
+        self
+    }
+
+    /// A header of its 200 that holds JSON.
+    pub(super) fn tells<T: ToSchema>(
+        mut self,
+        name: &str,
+        description: &str,
+        example: &Value,
+    ) -> Self {
+        let text = ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::String))
+            .content_media_type("application/json")
+            .examples([Value::from(example.to_string())]);
+        let header = HeaderBuilder::new()
+            .schema(Some(Schema::from(text.build())))
+            .description(Some(format!("{description} A `{}` as JSON.", T::name())));
+        self.answer = self.answer.header(name, header.build());
+        // The schema itself is listed all the same.
+        drop(self.reference::<T>());
+        self
+    }
+
     /// What of its 200 another operation takes. `parameters` and the members of `body` are runtime
     /// expressions.
     pub(super) fn leads_to(

@@ -1,0 +1,195 @@
+//! What became of keys since a line of the audit: what a restore has to know, and the backup does not.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::Path;
+
+use jwksd_keystore::id::{KeyId, KeysetName};
+use jwksd_keystore::lifecycle::Departure;
+use jwksd_keystore::store::backup::AuditLine;
+use jwksd_keystore::time::Time;
+use serde::Deserialize;
+
+use super::chain::{Hash, Link, Parsed};
+use super::events::{Event, KeyEvent};
+use super::rows::{self, Row};
+use super::verify::{Against, verify_against};
+use super::{Decision, files};
+
+/// What the audit tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Since {
+    /// Why nothing is known of the time since; what is told of keys all the same may lack some, and
+    /// may be forged.
+    pub unknown: Option<String>,
+    /// What became of which keys.
+    pub keys: BTreeMap<(KeysetName, KeyId), Fate>,
+    /// Why something may be missing although the audit is whole.
+    pub gaps: Vec<&'static str>,
+}
+
+/// What became of one key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fate {
+    /// When it was made.
+    pub created: Option<Time>,
+    /// When it stopped to sign, and its secret was erased.
+    pub ended: Option<Time>,
+    /// Why and when it left.
+    pub left: Option<(Departure, Time)>,
+    /// When it was revoked, and what the admin gave as the reason.
+    pub revoked: Option<(Time, Option<String>)>,
+}
+
+/// What the gate and the rotator say in a line.
+#[derive(Deserialize)]
+struct Said {
+    line: u64,
+    time: String,
+    action: String,
+    decision: Decision,
+    keyset: Option<KeysetName>,
+    reason: Option<String>,
+    request_id: Option<String>,
+    #[serde(default)]
+    keys: Vec<KeyEvent>,
+    #[serde(default)]
+    keys_left_out: u64,
+}
+
+const LEFT_OUT: &str = "a line of the audit names more keys than it has room for";
+const UNRECORDED: &str = "the audit says that decisions took effect without being recorded";
+
+/// Reads the audit at `path`, and tells what became of keys after a line of it.
+///
+/// # Errors
+///
+/// When a file cannot be read.
+pub fn read(path: &Path, line: Option<&AuditLine>, against: Against<'_>) -> io::Result<Since> {
+    let sought =
+        line.and_then(|line| Some(Link { number: line.line, hash: Hash::parse(&line.hash)? }));
+    let report = verify_against(path, Against { sought, ..against })?;
+    let unknown = if report.files.is_empty() {
+        Some(format!("there is no audit at {}", path.display()))
+    } else if let Some(damage) = report.damage.first() {
+        Some(format!("the audit was changed: {} (jwksd audit verify names all)", damage.what))
+    } else if report.has_sought {
+        None
+    } else {
+        Some(match line {
+            Some(line) => {
+                format!("the audit does not hold line {}, the last before the backup", line.line)
+            }
+            None => "the backup names no line of the audit".to_owned(),
+        })
+    };
+    let from = if unknown.is_none() { sought.map_or(0, |link| link.number) } else { 0 };
+    let mut reader = Reader::default();
+    for path in files::all(path)? {
+        reader.file(File::open(path)?, from)?;
+    }
+    Ok(Since { unknown, ..reader.finish() })
+}
+
+/// What is known after the lines that were read.
+#[derive(Default)]
+struct Reader {
+    since: Since,
+    /// What was about to be committed, by key set, where no outcome was read yet.
+    open: BTreeMap<KeysetName, (Vec<KeyEvent>, Time)>,
+    /// What admins gave as the reason, by request.
+    reasons: BTreeMap<String, String>,
+}
+
+impl Reader {
+    fn file(&mut self, file: File, from: u64) -> io::Result<()> {
+        let (mut reader, mut text) = (BufReader::new(file), Vec::new());
+        while let Some((row, _)) = rows::next(&mut reader, &mut text)? {
+            if row != Row::Whole || Parsed::of(&text).is_none_or(|parsed| parsed.mark.is_some()) {
+                continue;
+            }
+            // What is not a line of this form says nothing of keys.
+            if let Ok(said) = serde_json::from_slice::<Said>(&text)
+                && said.line > from
+            {
+                self.line(said);
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, said: Said) {
+        let Ok(time) = said.time.parse::<jiff::Timestamp>() else { return };
+        let time = Time::from_millis(u64::try_from(time.as_millisecond()).unwrap_or(0));
+        if said.keys_left_out > 0 {
+            self.gap(LEFT_OUT);
+        }
+        if said.action == "audit" && said.decision == Decision::Failed {
+            self.gap(UNRECORDED);
+        }
+        let is_revocation = said.action.starts_with("revoke");
+        let request = said.request_id.unwrap_or_default();
+        if let Some(reason) = said.reason.filter(|_| is_revocation)
+            && said.decision == Decision::Allowed
+        {
+            self.reasons.insert(request.clone(), reason);
+        }
+        let Some(keyset) = said.keyset else { return };
+        let asked = self.reasons.get(&request).cloned();
+        match said.decision {
+            Decision::Intent => {
+                // A revocation holds from the moment that it was asked for.
+                let revoked = said.keys.iter().filter(|key| key.event.is_revocation());
+                self.happened(&keyset, &revoked.cloned().collect::<Vec<_>>(), time, asked.as_ref());
+                let before = self.open.insert(keyset.clone(), (said.keys, time));
+                // Without an outcome it may have been committed.
+                if let Some((keys, time)) = before {
+                    self.happened(&keyset, &keys, time, None);
+                }
+            }
+            Decision::Done | Decision::Failed => {
+                self.open.remove(&keyset);
+                self.happened(&keyset, &said.keys, time, asked.as_ref());
+            }
+            Decision::Allowed | Decision::Refused => {}
+        }
+    }
+
+    fn happened(
+        &mut self,
+        keyset: &KeysetName,
+        keys: &[KeyEvent],
+        time: Time,
+        reason: Option<&String>,
+    ) {
+        for KeyEvent { kid, event } in keys {
+            let fate = self.since.keys.entry((keyset.clone(), kid.clone())).or_default();
+            match event {
+                Event::Created => fate.created = Some(time),
+                Event::Ended => fate.ended = Some(time),
+                Event::Retired | Event::RetiredEarly | Event::Replaced | Event::Revoked => {
+                    let departure = event.departure().map(|departure| (departure, time));
+                    fate.left = fate.left.or(departure);
+                }
+                Event::Marked => {}
+            }
+            if event.is_revocation() && fate.revoked.is_none() {
+                fate.revoked = Some((time, reason.cloned()));
+            }
+        }
+    }
+
+    fn gap(&mut self, gap: &'static str) {
+        if !self.since.gaps.contains(&gap) {
+            self.since.gaps.push(gap);
+        }
+    }
+
+    fn finish(mut self) -> Since {
+        for (keyset, (keys, time)) in std::mem::take(&mut self.open) {
+            self.happened(&keyset, &keys, time, None);
+        }
+        self.since
+    }
+}

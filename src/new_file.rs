@@ -1,0 +1,121 @@
+//! A file that gets its name when all of it is on the disk.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+
+use crate::folder;
+
+/// What becomes of a file that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and nothing is written.
+    Stays,
+    /// It is replaced.
+    IsReplaced,
+}
+
+/// A file without its name yet. It goes away where it does not get it.
+pub struct NewFile {
+    path: PathBuf,
+    unfinished: PathBuf,
+    file: File,
+    existing: Existing,
+}
+
+impl NewFile {
+    /// Begins a file of mode 0600, for the place at `path`. It is written beside it, under a name that
+    /// ends with `.new`; what an earlier try left there is thrown away.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`] where something is there that is not to be replaced.
+    pub fn begin(path: &Path, existing: Existing) -> io::Result<Self> {
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+            Ok(metadata) if existing == Existing::IsReplaced && metadata.is_file() => {}
+            Ok(_) => return Err(ErrorKind::AlreadyExists.into()),
+        }
+        let unfinished = path.with_added_extension("new");
+        match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600).open(&unfinished)?;
+        Ok(Self { path: path.to_owned(), unfinished, file, existing })
+    }
+
+    /// Writes all of it, syncs it, and gives it its name.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be done; then the place is as it was.
+    pub fn finish(mut self, content: &[u8]) -> io::Result<()> {
+        self.file.write_all(content)?;
+        self.file.sync_all()?;
+        match self.existing {
+            Existing::IsReplaced => fs::rename(&self.unfinished, &self.path)?,
+            Existing::Stays => rename_to_nothing(&self.unfinished, &self.path)?,
+        }
+        folder::sync_of(&self.path)
+    }
+}
+
+/// Renames, but over nothing, where the file system can tell.
+fn rename_to_nothing(from: &Path, to: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to),
+        renamed => Ok(renamed?),
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // It has its name, or is of no use.
+        let _ = fs::remove_file(&self.unfinished);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_file_gets_its_name_when_it_is_whole_and_is_for_its_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("backup");
+        let unfinished = dir.path().join("backup.new");
+        fs::write(&unfinished, "left by an earlier try").unwrap();
+        let file = NewFile::begin(&path, Existing::Stays).unwrap();
+        assert!(unfinished.exists() && !path.exists());
+        file.finish(b"all").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"all");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(NewFile::begin(&dir.path().join("other"), Existing::Stays).unwrap());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_there_is_replaced_only_where_that_is_said_and_if_it_is_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("backup");
+        let early = NewFile::begin(&path, Existing::Stays).unwrap();
+        fs::write(&path, "old").unwrap();
+        assert_eq!(early.finish(b"new").unwrap_err().kind(), ErrorKind::AlreadyExists);
+        let refused = NewFile::begin(&path, Existing::Stays).err().unwrap();
+        assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        NewFile::begin(&path, Existing::IsReplaced).unwrap().finish(b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        let folder = NewFile::begin(dir.path(), Existing::IsReplaced).err().unwrap();
+        assert_eq!(folder.kind(), ErrorKind::AlreadyExists);
+    }
+}
