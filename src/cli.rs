@@ -1,7 +1,7 @@
 //! The command line: what can be asked, and how answers and failures are shown.
 //!
-//! Every command but `init`, `serve`, `check`, `callers token`, `audit verify` and `pki` is a client of
-//! the running daemon: the store is open in one process only.
+//! Every command but `init`, `serve`, `check`, `callers token`, `audit verify`, `pki`, and all of `store`
+//! but `store backup`, is a client of the running daemon: the store is open in one process only.
 
 mod audit;
 mod callers;
@@ -16,6 +16,7 @@ mod pki;
 mod print;
 mod serve;
 mod sign;
+mod store;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,8 @@ Exit codes:
   4  no such key set or key
   5  the state of the keys does not allow it
   6  the daemon or its store is not available
-  7  the audit was changed since it was written";
+  7  the audit was changed since it was written, or a backup is damaged
+  8  nothing was restored yet: store restore wants --accept";
 
 /// Makes signing keys on a schedule, publishes them as a JWK Set, and signs for internal callers
 #[derive(Parser)]
@@ -81,6 +83,9 @@ enum Command {
     /// Check the audit
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Back up the store, go back to a backup, change the master key
+    #[command(subcommand)]
+    Store(store::Command),
     /// Make a CA, and certificates of it, for development
     Pki(pki::Args),
 }
@@ -116,6 +121,7 @@ fn run(cli: &Cli, out: &Out) -> anyhow::Result<ExitCode> {
         Command::Sign(args) => sign::run(&cli.connection.internal(&cli.config)?, args, out),
         Command::Callers(command) => callers::run(command, out),
         Command::Audit(command) => audit::run(&cli.config, command, out),
+        Command::Store(command) => store::run(&cli.config, &cli.connection, command, out),
         Command::Pki(args) => pki::run(args, out),
     }
 }
@@ -160,6 +166,9 @@ fn ask<T>(request: impl Future<Output = Result<T, ClientError>>) -> anyhow::Resu
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     if error.is::<NoToken>() {
         return ExitCode::from(3);
+    }
+    if error.downcast_ref().is_some_and(store::Unusable::is_damaged) {
+        return ExitCode::from(7);
     }
     let code = match error.downcast_ref::<ClientError>() {
         Some(ClientError::Problem(problem)) => exit_code_of(problem.code),

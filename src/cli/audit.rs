@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use jwksd::audit::report::{Finding, Report};
-use jwksd::audit::verify;
+use jwksd::audit::verify::{self, Against};
 use jwksd::{master_key, memory};
 use jwksd_keystore::seal::MasterKeys;
 
@@ -30,6 +30,10 @@ pub(super) struct Args {
     /// while it runs
     #[arg(long, value_name = "FILE", conflicts_with = "without_master_key")]
     master_key: Option<PathBuf>,
+    /// The master key before it was changed, to check what was made under it as well: without it, the
+    /// change of the key vouches for what is before
+    #[arg(long, value_name = "FILE", conflicts_with = "without_master_key")]
+    former_master_key: Option<PathBuf>,
     /// Check only that the lines hang together: whoever may write the files can make such lines
     #[arg(long)]
     without_master_key: bool,
@@ -41,12 +45,15 @@ pub(super) fn run(config: &Path, command: &Command, out: &Out) -> anyhow::Result
     let config = load(config)?;
     let key = args.master_key.as_ref().unwrap_or(&config.store.master_key);
     let master_keys = read_master_keys(key, args)?;
+    let former = args.former_master_key.as_deref().map(master_key::read).transpose()?;
+    let against =
+        Against { master_keys: master_keys.as_ref(), former: former.as_ref(), sought: None };
     let report = if args.files.is_empty() {
         let path = &config.audit.path;
-        verify::verify(path, master_keys.as_ref())
+        verify::verify_against(path, against)
             .with_context(|| format!("cannot read the audit at {}", path.display()))?
     } else {
-        verify::verify_files(&args.files, master_keys.as_ref())?
+        verify::verify_files_against(&args.files, against)?
     };
     if report.files.is_empty() {
         bail!("there is no audit at {}", config.audit.path.display());

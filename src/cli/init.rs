@@ -1,6 +1,6 @@
 //! `jwksd init`: the master key and an empty store, where there is neither.
 
-mod owner;
+pub(super) mod owner;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -70,8 +70,8 @@ pub(super) fn presence(config: &Config) -> anyhow::Result<Presence> {
         (true, true) => Ok(Presence::Both),
         (false, false) => Ok(Presence::Neither),
         (true, false) => bail!(
-            "there is a master key at {} but no store at {}: if the store was lost, put it back; if \
-             nothing was ever kept, remove the key and run: jwksd init",
+            "there is a master key at {} but no store at {}: if the store was lost, put it back, or \
+             go back to a backup with jwksd store restore; if nothing was ever kept, remove the key and run: jwksd init",
             key.display(),
             store.display()
         ),

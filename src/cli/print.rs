@@ -22,6 +22,12 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A number of things, such as "1 key" and "2 keys".
+pub(super) fn counted(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
 /// An instant in a time zone, to the second, with its offset.
 pub(super) fn local(time: Time, zone: &str) -> String {
     let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);

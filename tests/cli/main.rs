@@ -24,4 +24,5 @@ mod secrets;
 mod signals;
 mod sink;
 mod start;
+mod store;
 mod tls;

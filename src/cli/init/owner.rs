@@ -10,14 +10,14 @@ use rustix::fs::Mode;
 use rustix::process::{Gid, Uid};
 
 /// A user, and the user's own group.
-pub(super) struct Owner {
+pub(in crate::cli) struct Owner {
     uid: Uid,
     gid: Gid,
 }
 
 impl Owner {
     /// Before anything is made: only root can go on.
-    pub(super) fn named(name: &str) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn named(name: &str) -> anyhow::Result<Self> {
         if !rustix::process::geteuid().is_root() {
             bail!("only root can make a store for another user");
         }
@@ -28,7 +28,7 @@ impl Owner {
     }
 
     /// Makes a folder of mode 0700 for this user where there is none. What is there stays as it is.
-    pub(super) fn make_folder(&self, folder: &Path) -> anyhow::Result<()> {
+    pub(in crate::cli) fn make_folder(&self, folder: &Path) -> anyhow::Result<()> {
         let failed = || format!("cannot make {} for another user", folder.display());
         if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::create_dir_all(parent).with_context(failed)?;
@@ -58,7 +58,7 @@ impl Owner {
 
     /// Turns this thread, and all that it starts from now on, into this user for good. Root must
     /// not write where another user can change what a path leads to.
-    pub(super) fn assume(&self) -> anyhow::Result<()> {
+    pub(in crate::cli) fn assume(&self) -> anyhow::Result<()> {
         rustix::thread::set_thread_groups(&[self.gid])
             .and_then(|()| rustix::thread::set_thread_gid(self.gid))
             .and_then(|()| rustix::thread::set_thread_uid(self.uid))

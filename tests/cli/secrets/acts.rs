@@ -121,7 +121,7 @@ pub(super) fn wait_until_settled(wire: &Wire) {
 /// What the command line prints, good answers and bad ones.
 pub(super) fn commands(place: &Place) -> Vec<u8> {
     let set = set_of(ALGORITHMS[0]);
-    let commands: [&[&str]; 16] = [
+    let commands: [&[&str]; 18] = [
         &["sign", &set, "--claims", "{}", "--ttl", "15m"],
         &["sign", &set, "--claims", "{", "--ttl", "15m"],
         &["keys", "list"],
@@ -138,7 +138,11 @@ pub(super) fn commands(place: &Place) -> Vec<u8> {
         &["reload", "--json"],
         &["status", "--json"],
         &["check"],
+        &["store", "backup", "shown", "--force"],
+        &["store", "verify", "shown"],
     ];
     let outputs = commands.map(|arguments| place.run(arguments));
-    outputs.iter().flat_map(|output| format!("{output:?}").into_bytes()).collect()
+    let said = outputs.iter().flat_map(|output| format!("{output:?}").into_bytes());
+    // What anyone may copy is shown as well.
+    said.chain(std::fs::read(place.path("shown")).unwrap()).collect()
 }
