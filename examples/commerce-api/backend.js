@@ -28,6 +28,7 @@ backend.use((error, request, response, next) => {
   response.status(status).json({ error: STATUS_CODES[status] });
 });
 
-const server = backend.listen(Number(PORT), '127.0.0.1', () =>
-  console.log(`listening on http://127.0.0.1:${server.address().port}`),
-);
+const server = backend.listen(Number(PORT), '127.0.0.1', (error) => {
+  if (error) throw error;
+  console.log(`listening on http://127.0.0.1:${server.address().port}`);
+});

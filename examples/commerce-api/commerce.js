@@ -24,9 +24,10 @@ commerce.get('/orders', (request, response) => {
   response.json({ customer: claims.sub, orders: [] });
 });
 
-const server = commerce.listen(Number(PORT), '127.0.0.1', () =>
-  console.log(`listening on http://127.0.0.1:${server.address().port}`),
-);
+const server = commerce.listen(Number(PORT), '127.0.0.1', (error) => {
+  if (error) throw error;
+  console.log(`listening on http://127.0.0.1:${server.address().port}`);
+});
 
 function claimsOf(token) {
   for (const pem of consolePems()) {

@@ -40,9 +40,10 @@ api.use((error, request, response, next) => {
   response.status(status).json({ error: status < 500 ? error.message : 'try again later' });
 });
 
-const server = api.listen(Number(PORT), '127.0.0.1', () =>
-  console.log(`listening on http://127.0.0.1:${server.address().port}`),
-);
+const server = api.listen(Number(PORT), '127.0.0.1', (error) => {
+  if (error) throw error;
+  console.log(`listening on http://127.0.0.1:${server.address().port}`);
+});
 
 // A kid that jwksd does not publish: no good token, 401. Where the JWK Set cannot be had, because
 // jwksd is away or there were too many fetches, there is no telling: 503, so that nobody throws a
