@@ -19,7 +19,7 @@ use x509_parser::pem::{Pem, parse_x509_pem};
 use x509_parser::prelude::FromDer;
 
 use crate::algorithms;
-use crate::app::{CALLERS, DAY, HOUR, KEYSETS, START, TestApp, To};
+use crate::app::{CALLERS, DAY, HOUR, KEYSETS, START, TestApp, To, caller_of};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -267,6 +267,21 @@ async fn that_a_standby_was_given_out_is_durable_before_the_answer_and_stays() {
 }
 
 #[actix_web::test]
+async fn a_standby_that_was_given_out_makes_way_for_an_import_only_by_force() {
+    let app = TestApp::start().await;
+    let kid = standby(&app).await.kid;
+    export(&app, kid.as_str(), "pem").await.unwrap();
+    let path = "/v1/keysets/default/import";
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/keystore/src/import/test_keys");
+    let file = std::fs::read_to_string(format!("{folder}/taken/p256.pkcs8.pem")).unwrap();
+    let refused = app.admin_post::<Value>(path, json!({"key": file})).await.unwrap_err();
+    assert_eq!(refused.code, Code::StandbyExported);
+    assert_eq!(standby(&app).await.kid, kid);
+    let forced: Value = app.admin_post(path, json!({"key": file, "force": true})).await.unwrap();
+    assert_eq!(forced["replaced"], json!([kid]));
+}
+
+#[actix_web::test]
 async fn every_form_of_a_single_key_counts_as_given_out() {
     for format in FORMATS {
         let app = TestApp::start().await;
@@ -344,12 +359,11 @@ async fn reading_is_enough_for_a_public_key_and_rotating_for_a_signature() {
     for (actions, refused) in [
         ("\"read\"", ["x509", "csr"].as_slice()),
         ("\"rotate\"", &["jwk", "pem", "openssh"]),
-        ("\"sign-token\", \"revoke\", \"operate\"", &FORMATS),
+        (r#""sign-token", "revoke", "import", "import-trust", "operate""#, &FORMATS),
     ] {
-        let all = r#""sign-token", "read", "rotate", "revoke", "operate""#;
         let app = TestApp::start().await;
         let kid = app.kid(KeyState::Pending).await;
-        app.configure(KEYSETS, &CALLERS.replace(all, actions));
+        app.configure(KEYSETS, &caller_of(actions));
         app.daemon.administration.reload_unasked().unwrap();
         for format in FORMATS {
             match export(&app, &kid, format).await {
