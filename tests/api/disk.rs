@@ -53,43 +53,51 @@ impl FaultyDisk {
         drop(self.changed.wait_while(self.fault.lock().unwrap(), is_free).unwrap());
     }
 
+    /// Whoever was kept waiting fails, as when a mount is given up. So a thread that a stop did not
+    /// wait for does nothing more, as if its process had ended.
     pub(crate) fn let_go(&self) {
         self.fault.lock().unwrap().hangs_at = None;
         self.changed.notify_all();
     }
 
-    fn wait(&self, file: &Path) {
+    fn wait(&self, file: &Path) -> Result<(), DiskError> {
+        let hangs = |fault: &mut Fault| fault.hangs_at.as_deref() == Some(file);
         let mut fault = self.fault.lock().unwrap();
+        if !hangs(&mut fault) {
+            return Ok(());
+        }
         fault.waiting += 1;
         self.changed.notify_all();
-        let hangs = |fault: &mut Fault| fault.hangs_at.as_deref() == Some(file);
-        let mut fault = self.changed.wait_while(fault, hangs).unwrap();
-        fault.waiting -= 1;
+        self.changed.wait_while(fault, hangs).unwrap().waiting -= 1;
+        Err(failed(file, std::io::ErrorKind::TimedOut))
     }
 
     fn check_space(&self, file: &Path) -> Result<(), DiskError> {
         if !self.fault.lock().unwrap().is_full {
             return Ok(());
         }
-        let error = std::io::Error::from(std::io::ErrorKind::StorageFull);
-        Err(DiskError::Io { doing: "write", path: file.to_owned(), error })
+        Err(failed(file, std::io::ErrorKind::StorageFull))
     }
+}
+
+fn failed(file: &Path, kind: std::io::ErrorKind) -> DiskError {
+    DiskError::Io { doing: "write", path: file.to_owned(), error: kind.into() }
 }
 
 impl Disk for FaultyDisk {
     fn read(&self, file: &Path) -> Result<Option<Vec<u8>>, DiskError> {
-        self.wait(file);
+        self.wait(file)?;
         OnDisk.read(file)
     }
 
     fn replace(&self, file: &Path, content: &[u8]) -> Result<(), DiskError> {
-        self.wait(file);
+        self.wait(file)?;
         self.check_space(file)?;
         OnDisk.replace(file, content)
     }
 
     fn remove(&self, file: &Path) -> Result<(), DiskError> {
-        self.wait(file);
+        self.wait(file)?;
         self.check_space(file)?;
         OnDisk.remove(file)
     }

@@ -219,15 +219,21 @@ async fn a_kill_while_an_activation_is_held_back_does_not_let_it_through() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("jwks.json");
     let disk = Arc::new(FaultyDisk::default());
-    let app = TestApp::with_files(dir, KEYSETS, disk.means()).await;
+    let keysets = format!("{OTHER}{KEYSETS}");
+    let app = TestApp::with_files(dir, &keysets, disk.means()).await;
     let mut site = Site { app, disk, file };
     let first = site.app.kid(KeyState::Active).await;
     site.app.advance((9 * DAY).saturating_sub(2 * SECOND)).await;
     site.disk.fill();
-    site.app.configure(&with_file(KEYSETS, &site.file), CALLERS);
+    site.app.configure(&with_file(&keysets, &site.file), CALLERS);
     site.reload().await;
     site.app.clock.advance(3 * SECOND);
     assert_eq!(site.signs().await, first);
+    // What another set commits, says nothing about the time of this one.
+    let active = site.app.sign("other").await.kid;
+    let now = json!({"expect_active": active, "now": true});
+    let path = "/v1/keysets/other/rotate";
+    let _: RotateResponse = site.app.admin_post(path, now).await.unwrap();
     site.app.crash_and_restart_after(SECOND).await;
     assert_eq!(site.signs().await, first);
     site.mend().await;
