@@ -138,6 +138,14 @@ pub struct Keyset {
     pub jwks_file: Option<JwksFile>,
 }
 
+impl Keyset {
+    /// Whether a key waits for a file.
+    #[must_use]
+    pub fn has_key_that_waits_for_its_file(&self) -> bool {
+        self.jwks_file.as_ref().is_some_and(|file| !file.waiting.is_empty())
+    }
+}
+
 /// A file that a JWK Set is written to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JwksFile {

@@ -209,7 +209,13 @@ fn waits_for_file(keyset: &Keyset, key: &Key) -> bool {
 
 fn next_rotation(keyset: &Keyset) -> String {
     let next = keyset.next.iter().find(|event| event.event == EventKind::Activates);
-    next.map_or("until asked".to_owned(), |event| format!("until {}", seconds(&event.at)))
+    match next {
+        Some(event) => format!("until {}", seconds(&event.at)),
+        None if keyset.has_key_that_waits_for_its_file() => {
+            "until the jwks_file has the next".to_owned()
+        }
+        None => "until asked".to_owned(),
+    }
 }
 
 fn show_text(keyset: &Keyset) -> String {
@@ -255,7 +261,7 @@ fn show_text(keyset: &Keyset) -> String {
         };
         text += &format!("  {}  {} {what}\n", seconds(&event.at), event.kid);
     }
-    if keyset.next.is_empty() {
+    if keyset.next.is_empty() && !keyset.has_key_that_waits_for_its_file() {
         text += "  nothing until asked\n";
     }
     text += &held_text(keyset);

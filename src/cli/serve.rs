@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use jwksd::api::{EventKind, Keyset};
@@ -23,6 +24,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::init::Presence;
 use super::{init, load, print};
+
+/// For how long the summary waits for what files have to say.
+const FILE_PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -128,8 +132,12 @@ fn summary(daemon: &Daemon) -> anyhow::Result<String> {
     text.push_str(&places(&daemon.places, &config));
     let store = &daemon.administration.store;
     let now = SystemClock.wall();
+    let names: Vec<_> = config.keysets.keys().cloned().collect();
+    // A file that is as it shall be is known to be so in a moment; one that hangs is not waited for.
+    let standings = &daemon.administration.standings;
+    standings.wait(&names, FILE_PATIENCE, |standing| standing.asked.is_none());
     for (name, keyset) in &config.keysets {
-        let standing = daemon.administration.standings.of(name);
+        let standing = standings.of(name);
         let (standing, loaded) = (standing.as_ref(), store.load(name)?);
         let seen = view::of_keyset(name, Some(keyset), standing, &loaded, &[], now);
         text.push_str(&keyset_line(&seen));
@@ -155,7 +163,11 @@ fn places(places: &Places, config: &Config) -> String {
 fn keyset_line(keyset: &Keyset) -> String {
     let active = keyset.active.as_ref().map_or("none yet", |kid| kid.as_str());
     let next = keyset.next.iter().find(|event| event.event == EventKind::Activates);
-    let next = next.map_or("when asked", |event| event.at.as_str());
+    let next = match next {
+        Some(event) => event.at.as_str(),
+        None if keyset.has_key_that_waits_for_its_file() => "when its jwks_file has the key",
+        None => "when asked",
+    };
     let algorithm = keyset.algorithm.as_deref().unwrap_or("");
     format!("  key set   {} ({algorithm})  active {active}  next rotation {next}\n", keyset.name)
 }

@@ -2,7 +2,7 @@
 //! lacks, does not begin to sign by itself, and waits from the moment at which that place has it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -29,8 +29,8 @@ pub(super) struct Files {
     means: Means,
     standings: Arc<Standings>,
     deliver: Deliver,
-    /// One for each file that ever was: a file that is taken back must not have two, of which one
-    /// is still at something.
+    /// One for each file that ever was, by its absolute path: a file that is taken back must not
+    /// have two, of which one is still at something.
     keepers: HashMap<PathBuf, Keeper>,
     of_sets: BTreeMap<KeysetName, FileOf>,
     assignments: u64,
@@ -106,7 +106,7 @@ impl Files {
 
     fn let_go(&mut self, keyset: &KeysetName) {
         let Some(FileOf { standing, .. }) = self.of_sets.remove(keyset) else { return };
-        if let Some(keeper) = self.keepers.get(&standing.file) {
+        if let Some(keeper) = self.keepers.get(&absolute(&standing.file)) {
             keeper.order(None);
         }
         self.standings.tell(keyset, None);
@@ -114,17 +114,18 @@ impl Files {
         tracing::info!(%keyset, %file, "jwks_file: no longer kept; the file is left as it is");
     }
 
-    fn take_on(&mut self, keyset: &KeysetName, path: &PathBuf) {
+    fn take_on(&mut self, keyset: &KeysetName, path: &Path) {
         self.assignments += 1;
-        let mut standing = Standing::of(path.clone());
-        if !self.keepers.contains_key(path) {
+        let mut standing = Standing::of(path.to_owned());
+        let place = absolute(path);
+        if !self.keepers.contains_key(&place) {
             let (deliver, alive) = (self.deliver.clone(), self.alive.clone());
             let deliver = move |report| {
                 let _alive = &alive;
                 deliver(report);
             };
             match Keeper::start(path, &self.means, deliver) {
-                Ok(keeper) => drop(self.keepers.insert(path.clone(), keeper)),
+                Ok(keeper) => drop(self.keepers.insert(place, keeper)),
                 Err(error) => standing.problem = Some(format!("cannot start a thread: {error}")),
             }
         }
@@ -218,7 +219,7 @@ impl Files {
         file.count_stale();
         let ticket =
             Ticket { keyset: keyset.clone(), assignment: file.assignment, version: file.version };
-        if let Some(keeper) = self.keepers.get(&file.standing.file) {
+        if let Some(keeper) = self.keepers.get(&absolute(&file.standing.file)) {
             keeper.order(Some((ticket, wanted)));
         }
         self.standings.tell(keyset, Some(&file.standing));
@@ -313,6 +314,11 @@ impl Files {
         let held = self.of_sets.values().flat_map(|file| file.standing.held.values());
         held.map(|held| held.since).min()
     }
+}
+
+/// However the configuration writes it.
+fn absolute(file: &Path) -> PathBuf {
+    std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
 impl FileOf {

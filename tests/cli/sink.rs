@@ -45,6 +45,8 @@ fn revoke(place: &Place, kid: &str) -> String {
 fn the_file_follows_every_rotation_and_anyone_may_read_it() {
     let place = place();
     let daemon = place.start();
+    // Known before it says that it is ready, so that the summary is right.
+    assert!(daemon.said().contains("-01T03:00:00Z"), "{}", daemon.said());
     wait_for_file(&place, &daemon);
     let standby = daemon.published()[1].clone();
     place.run(&["keys", "rotate", "default", "--now"]).ok();
@@ -64,6 +66,7 @@ fn a_missing_folder_keeps_no_start_and_is_told_until_it_is_there() {
     let place = without_folder();
     let daemon = Daemon::launch(&place, place.command(&["serve", "--init"]));
     wait_for("the daemon", || daemon.said().contains("key set   second").then_some(()));
+    assert!(daemon.said().contains("when its jwks_file has the key"), "{}", daemon.said());
     wait_for("the problem", || (daemon.http("/readyz").0 == 503).then_some(()));
     place.run(&crate::place::SIGN).ok();
     let words = ["jwks_file of key set default", "there is no folder site", "does not sign before"];
