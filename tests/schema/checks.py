@@ -27,12 +27,24 @@ _tally: Counter[tuple[str, str]] = Counter()
 _chance = random.Random(2)
 
 
+# What signed in each key set when one of them was last looked at.
+_active: dict[str, str] = {}
+
+
+@schemathesis.hook
+def after_call(context, case, response):
+    """Notes what signs, for revocations of all keys."""
+    if response.status_code == 200 and case.path == "/v1/keysets" and case.method.upper() == "GET":
+        _active.update({each["name"]: each["active"] for each in response.json()["keysets"]})
+
+
 @schemathesis.hook
 def before_call(context, case, **kwargs):
-    """A random text is no key, so half of the valid imports get one: to be trusted for a minute."""
-    if not case.path.endswith("/import") or not case.meta or not case.meta.generation.mode.is_positive:
+    """Of what chance does not find, some is put into valid requests."""
+    if not case.meta or not case.meta.generation.mode.is_positive or _chance.random() < 0.5:
         return
-    if _chance.random() < 0.5:
+    if case.path.endswith("/import"):
+        # A random text is no key. This one is trusted for a minute.
         keyset = _chance.choice(list(CURVES))
         case.path_parameters["keyset"] = keyset
         until = datetime.now(timezone.utc) + timedelta(minutes=1)
@@ -40,6 +52,10 @@ def before_call(context, case, **kwargs):
         kid = {"kid": case.body["kid"]} if case.body.get("kid") and _chance.random() < 0.5 else {}
         body = {"key": _public_key(CURVES[keyset]), "verify_only_until": until.isoformat()}
         case.body = {**body, **kid}
+    elif case.path.endswith("/revoke-all") and _active and isinstance(case.body, dict):
+        keyset = _chance.choice(list(_active))
+        case.path_parameters["keyset"] = keyset
+        case.body["expect_active"] = _active[keyset]
 
 
 def _public_key(curve):
