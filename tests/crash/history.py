@@ -25,6 +25,7 @@ class History:
     rotations: list[dict] = field(default_factory=list)
     revocations: list[dict] = field(default_factory=list)
     retirements: list[dict] = field(default_factory=list)
+    imports: list[dict] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
     # By key set: the highest revision that was told; by key: set and number.
     revisions: dict[str, int] = field(default_factory=dict)
@@ -77,13 +78,19 @@ class History:
                 case {"retired": _}:
                     self.retirements.append(answer)
                     self._note(f"answer {json.dumps(answer)}")
+                case {"kid": kid, "number": number, "keyset": keyset, "replaced": _}:
+                    self.imports.append(answer)
+                    self.numbers[kid] = (keyset, number)
+                    self.published.add(kid)
+                    self._note(f"answer {json.dumps(answer)}")
                 case _:
                     raise ValueError(f"an answer to nothing that was asked: {answer}")
 
     @property
     def acts(self) -> int:
-        """How many rotations, revocations and retirements were acknowledged."""
-        return len(self.rotations) + len(self.revocations) + len(self.retirements)
+        """How many rotations, revocations, retirements and imports were acknowledged."""
+        acts = (self.rotations, self.revocations, self.retirements, self.imports)
+        return sum(map(len, acts))
 
     def was_just_before_a_kill(self, token: Token) -> bool:
         return any(0 <= kill - token.answered <= AUDIT_SYNCED_WITHIN for kill in self.kills)

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from datetime import datetime
 
 from history import History
 from place import KEYSETS, Place
@@ -32,6 +33,7 @@ def judge(place: Place, history: History, loses: bool) -> None:
         complaints += rotations_are_there(look, history)
         complaints += revocations_are_there(look, history)
         complaints += retirements_are_there(look, history)
+        complaints += imports_are_there(look, history)
         complaints += nothing_went_back(look, history)
         complaints += tokens_verify(look, history)
         look.remember(history)
@@ -123,6 +125,29 @@ def retirements_are_there(look: Look, history: History) -> Iterator[str]:
             yield f"{look.keyset}: {kid} was retired, and is in the JWK Set"
 
 
+def imports_are_there(look: Look, history: History) -> Iterator[str]:
+    """That it is known, and by which number, `keys_are_known` and `nothing_went_back` tell."""
+    for imported in history.imports:
+        kid = imported["kid"]
+        if imported["keyset"] != look.keyset or kid not in look.keys:
+            continue
+        signs = imported["retires"] is None
+        origin = "imported" if signs else "trusted"
+        if look.keys[kid]["origin"] != origin:
+            yield f"{look.keyset}: {kid} was {origin}, and is {look.keys[kid]['origin']}"
+        if signs or _was_asked_to_go(look, history, kid):
+            continue
+        is_due = time.time() < _seconds(imported["retires"])
+        if is_due and kid not in look.published:
+            yield f"{look.keyset}: {kid} is trusted for longer, and is {look.state(kid)}"
+        if look.keys[kid]["activates"] is not None:
+            yield f"{look.keyset}: {kid} was to verify only, and activates"
+
+
+def _seconds(instant: str) -> float:
+    return datetime.fromisoformat(instant).timestamp()
+
+
 def nothing_went_back(look: Look, history: History) -> Iterator[str]:
     revision = history.revisions.get(look.keyset, 0)
     if look.shown["revision"] < revision:
@@ -179,9 +204,13 @@ class Vouched:
         rotations = (("rotate", act["already"], [act["to"]]) for act in history.rotations)
         retirements = (("retire", act["already"], [act["retired"]]) for act in history.retirements)
         revocations = (("revoke", act["already"], act["revoked"]) for act in history.revocations)
+        imports = (
+            ("import-trust" if act["retires"] else "import", act["already"], [act["kid"]])
+            for act in history.imports
+        )
         self._acts = [
             (action, set(kids))
-            for action, already, kids in [*rotations, *retirements, *revocations]
+            for action, already, kids in [*rotations, *retirements, *revocations, *imports]
             if not already
         ]
 

@@ -5,14 +5,16 @@ Each key set has one admin, one caller and one watcher. All that is answered goe
 
 import http.client
 import random
+import subprocess
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
 
 from history import History
 from place import KEYSETS, Place, call
 
 # What a healthy daemon may answer to what is asked here, besides 200: a key is being made, or has
-# left since it was looked up, or the daemon was asked to end.
+# left since it was looked up, others import keys, or the daemon was asked to end.
 REFUSALS = {
     "no_active_key",
     "active_changed",
@@ -20,11 +22,19 @@ REFUSALS = {
     "unknown_key",
     "wrong_state",
     "revocation_pending",
+    "busy",
     "stopping",
 }
 
 # The longest, in seconds, between two requests of a caller or watcher, so that admins get on.
 PAUSE = 0.01
+
+# How openssl makes a key for an algorithm.
+GENPKEY = {
+    "EdDSA": ["-algorithm", "ED25519"],
+    "ES256": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+    "RS256": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+}
 
 # How many tokens a batch asks for, and which share of a caller's requests are batches.
 IN_BATCH = 5
@@ -133,7 +143,7 @@ def act(ask, shown: dict, history: History, rng: random.Random) -> None:
             history.asked_to_revoke(reason, kid)
             ask("POST", f"{path}/keys/{kid}/revoke", {"reason": reason})
 
-    match rng.choices(range(7), weights=[50, 10, 8, 5, 10, 14, 3])[0]:
+    match rng.choices(range(9), weights=[50, 10, 8, 5, 10, 14, 3, 5, 5])[0]:
         case 0:
             ask("POST", f"{path}/rotate", {**expected, "now": True})
         case 1:
@@ -151,3 +161,15 @@ def act(ask, shown: dict, history: History, rng: random.Random) -> None:
         case 6:
             history.asked_to_revoke(reason, f"all of {shown['name']}")
             ask("POST", f"{path}/revoke-all", {**expected, "reason": reason})
+        case 7:
+            ask("POST", f"{path}/import", {"key": key_file(shown["name"])})
+        case 8:
+            until = datetime.now(timezone.utc) + timedelta(seconds=rng.uniform(1, 20))
+            body = {"key": key_file(shown["name"]), "verify_only_until": until.isoformat()}
+            ask("POST", f"{path}/import", body)
+
+
+def key_file(keyset: str) -> str:
+    """A fresh key of another program, for a key set."""
+    command = ["openssl", "genpkey", *GENPKEY[KEYSETS[keyset][0]]]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

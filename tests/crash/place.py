@@ -40,7 +40,7 @@ listen = "unix:admin.sock"
 [[callers]]
 name = "local"
 uid = "self"
-grants = [{{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", "operate"] }}]
+grants = [{{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", "import", "import-trust", "operate"] }}]
 """
 
 KEYSET = """
