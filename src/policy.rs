@@ -29,7 +29,7 @@ pub enum Action {
     Import,
     /// Serve the public halves of keys that sign elsewhere.
     ImportTrust,
-    /// Act on the daemon as a whole: reload.
+    /// Act on the daemon as a whole: reload, back up the store.
     Operate,
 }
 

@@ -1,7 +1,7 @@
 //! Backup, verify, restore and rekey, with the real daemon and real files.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -572,4 +572,57 @@ fn a_change_of_the_master_key_that_was_killed_anywhere_is_done_again() {
     let making =
         Making { command: &REKEY, store: "data/new", master_key: "data/new.key", token, revoked };
     killed_anywhere(|| copy_of(&original.path(".")), &making);
+}
+
+/// As under systemd: the master key is root's, store and audit are the daemon's.
+#[test]
+fn root_restores_and_rekeys_for_the_user_of_the_daemon() {
+    if !rustix::process::geteuid().is_root() {
+        let place = Place::new();
+        place.run(&["init"]).ok();
+        let as_other = [&REKEY[..], &["--store-owner", "nobody"]].concat();
+        place.run(&as_other).fails(1, &["only root"]);
+        return;
+    }
+    let place = Place::with("path = \"data/store\"", "path = \"state/store\"");
+    place.edit("data/master.key", "etc/master.key");
+    let audit = "\n[audit]\npath = \"state/audit.jsonl\"\n";
+    place.write("config.toml", &(place.read("config.toml") + audit));
+    place.run(&["init", "--store-owner", "nobody"]).ok();
+    fs::create_dir(place.path("data")).unwrap();
+    let nobody = fs::metadata(place.path("state")).unwrap().uid();
+    let daemon = place.start();
+    place.run(&BACKUP).ok();
+    let token = sign(&place);
+    daemon.end(Signal::TERM);
+    let give_back = || {
+        for file in place.files("state") {
+            std::os::unix::fs::chown(&file, Some(nobody), None).unwrap();
+        }
+    };
+    give_back();
+    fs::remove_dir_all(place.path("state/store")).unwrap();
+    place.run(&ACCEPT).fails(1, &["belongs to uid", "--store-owner"]);
+    let owner = ["--store-owner", "nobody"];
+    place.run(&[&ACCEPT[..], &owner].concat()).ok();
+    let rekey = ["store", "rekey", "--new-master-key", "etc/new.key", "--into", "state/new"];
+    place.run(&rekey).fails(1, &["belongs to uid", "--store-owner"]);
+    // The configuration names what the service manager makes of the key.
+    place.edit("etc/master.key", "credentials/master.key");
+    let key = ["--master-key", "etc/master.key"];
+    let said = place.run(&[&rekey[..], &owner, &key].concat()).ok();
+    assert!(said.contains("mv etc/master.key etc/master.key.old"), "{said}");
+    assert!(!said.contains("master_key = "), "{said}");
+    for file in place.files("state") {
+        let metadata = fs::metadata(&file).unwrap();
+        assert_eq!(metadata.uid(), nobody, "{}", file.display());
+        assert_eq!(metadata.mode() & 0o077, 0, "{}", file.display());
+    }
+    assert_eq!(fs::metadata(place.path("etc/new.key")).unwrap().uid(), 0);
+    place.edit("state/store", "state/new");
+    place.edit("credentials/master.key", "etc/new.key");
+    let daemon = place.start_as(place.command(&["serve"]));
+    assert!(daemon.verifies(&token));
+    daemon.end(Signal::TERM);
+    audit_is_whole(&place);
 }
