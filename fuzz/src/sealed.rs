@@ -1,5 +1,5 @@
-//! Sealed secrets and the rows of a store: text after `sealed:`, a master key file after `keys:`, else
-//! changes to the rows of a real store.
+//! Sealed secrets, backups and the rows of a store: text after `sealed:`, a master key file after
+//! `keys:`, a backup and changes to a real one after `backup:`, else changes to the rows of a real store.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -12,6 +12,7 @@ use jwksd_keystore::crypto;
 use jwksd_keystore::id::{KeyId, KeysetName, Revision};
 use jwksd_keystore::lifecycle::{Departure, Life, Number, Origin, PlannedBy};
 use jwksd_keystore::seal::{MasterKeys, Place, Sealed};
+use jwksd_keystore::store::backup::{self, About, Backup};
 use jwksd_keystore::store::{
     Change, Loaded, MemoryRows, MemoryStore, Record, Store, StoreError, Tombstone,
 };
@@ -27,6 +28,7 @@ struct Whole {
     keyset: KeysetName,
     rows: Rows,
     read: Read,
+    backup: Vec<u8>,
 }
 
 /// What is read from a store.
@@ -47,6 +49,8 @@ pub fn run(data: &[u8]) {
     let whole = WHOLE.get_or_init(Whole::new);
     if let Some(sealed) = data.strip_prefix(b"sealed:") {
         whole.check_sealed(sealed);
+    } else if let Some(backup) = data.strip_prefix(b"backup:") {
+        whole.check_backup(backup);
     } else if let Some(file) = data.strip_prefix(b"keys:") {
         if let Ok(text) = std::str::from_utf8(file) {
             let _ = MasterKeys::parse(text);
@@ -82,7 +86,9 @@ impl Whole {
             store.commit(name, second, &[Change::Bury(Box::new(left))], at(2)).unwrap();
         }
         let read = Read::of(&store, &keyset).unwrap();
-        Self { master_keys, keyset, rows: rows.snapshot(), read }
+        let about = About { version: "0.1.0".to_owned(), taken: at(3), audit: None };
+        let (_, backup) = backup::make(&store.copy().unwrap(), about, &master_keys).unwrap();
+        Self { master_keys, keyset, rows: rows.snapshot(), read, backup }
     }
 
     fn check_sealed(&self, bytes: &[u8]) {
@@ -104,6 +110,23 @@ impl Whole {
         if let Some(kid) = other.filter(|other| other != kid) {
             let place = Place { kid: &kid, ..place };
             assert!(self.master_keys.open(&real.sealed, &place).is_err());
+        }
+    }
+
+    /// Only a backup that nobody changed opens, and then it holds all.
+    fn check_backup(&self, data: &[u8]) {
+        assert!(Backup::open(data, self.master_keys.clone()).is_err());
+        let mut changed = self.backup.clone();
+        for change in input::changes(data) {
+            change.apply(&mut changed);
+        }
+        match Backup::open(&changed, self.master_keys.clone()) {
+            Ok(backup) => {
+                assert_eq!(changed, self.backup);
+                assert_eq!(backup.store.check(&mut |_| {}), Ok(()));
+                assert_eq!(Read::of(&backup.store, &self.keyset).unwrap(), self.read);
+            }
+            Err(_) => assert_ne!(changed, self.backup),
         }
     }
 
@@ -130,7 +153,7 @@ impl Whole {
 }
 
 impl Read {
-    fn of(store: &MemoryStore, keyset: &KeysetName) -> Result<Self, StoreError> {
+    fn of(store: &impl Store, keyset: &KeysetName) -> Result<Self, StoreError> {
         let tombstones = store.tombstones(keyset)?;
         for tombstone in &tombstones {
             assert_eq!(store.tombstone(keyset, &tombstone.kid)?.as_ref(), Some(tombstone));
