@@ -67,6 +67,11 @@ const UNRECORDED: &str = "the audit says that decisions took effect without bein
 ///
 /// When a file cannot be read.
 pub fn read(path: &Path, line: Option<&AuditLine>, against: Against<'_>) -> io::Result<Since> {
+    // Reading from a pipe would wait for whoever writes to it.
+    if path.try_exists()? && !path.is_file() {
+        let unknown = Some(format!("the audit at {} is no file", path.display()));
+        return Ok(Since { unknown, ..Since::default() });
+    }
     let sought =
         line.and_then(|line| Some(Link { number: line.line, hash: Hash::parse(&line.hash)? }));
     let report = verify_against(path, Against { sought, ..against })?;
@@ -191,5 +196,107 @@ impl Reader {
             self.happened(&keyset, &keys, time, None);
         }
         self.since
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::Line;
+    use crate::audit::tests::{NOW, Place};
+
+    fn set() -> KeysetName {
+        "default".parse().unwrap()
+    }
+
+    fn event(kid: &str, event: Event) -> KeyEvent {
+        KeyEvent { kid: kid.parse().unwrap(), event }
+    }
+
+    /// What is told after these lines were written, from the first of them on.
+    fn told(lines: &[(&str, Decision, Option<&str>, &[KeyEvent])]) -> Since {
+        let (place, keyset) = (Place::new(), set());
+        let audit = place.open();
+        let first = Line::new(NOW, "local", "store-backup", Decision::Intent);
+        let (_, at) = audit.record_durably_at(&first).unwrap();
+        for (action, decision, reason, keys) in lines {
+            let line = Line {
+                keyset: Some(&keyset),
+                reason: *reason,
+                keys,
+                request_id: Some("1-1"),
+                ..Line::new(NOW, "local", action, *decision)
+            };
+            audit.record_durably(&line).unwrap();
+        }
+        let at = at.unwrap();
+        let line = AuditLine { line: at.number, hash: at.hash.to_string() };
+        let against = Against { master_keys: Some(&place.keys), ..Against::default() };
+        let since = read(&place.path(), Some(&line), against).unwrap();
+        assert_eq!(since.unknown, None);
+        since
+    }
+
+    fn fate(since: &Since, kid: &str) -> Fate {
+        since.keys.get(&(set(), kid.parse().unwrap())).cloned().unwrap_or_default()
+    }
+
+    #[test]
+    fn what_was_done_is_told_and_what_was_not_done_is_not() {
+        let [made, ended] = [event("made", Event::Created), event("old", Event::Ended)];
+        let keys = [made, ended];
+        let done = told(&[
+            ("schedule", Decision::Intent, None, &keys),
+            ("schedule", Decision::Done, None, &keys),
+        ]);
+        assert_eq!(fate(&done, "made").created, Some(NOW));
+        assert_eq!(fate(&done, "old").ended, Some(NOW));
+        let failed = told(&[
+            ("schedule", Decision::Intent, None, &keys),
+            ("schedule", Decision::Failed, None, &[]),
+        ]);
+        assert_eq!(failed.keys, BTreeMap::new());
+    }
+
+    #[test]
+    fn an_intent_without_an_outcome_may_have_been_carried_out() {
+        let [made, later] = [event("made", Event::Created), event("later", Event::Created)];
+        let since = told(&[
+            ("schedule", Decision::Intent, None, &[made]),
+            ("schedule", Decision::Intent, None, std::slice::from_ref(&later)),
+        ]);
+        assert_eq!(fate(&since, "made").created, Some(NOW));
+        assert_eq!(fate(&since, "later").created, Some(NOW));
+    }
+
+    #[test]
+    fn a_revocation_holds_from_its_intent_on_and_has_the_reason_of_its_request() {
+        let revoked = [event("stolen", Event::Revoked), event("next", Event::Ended)];
+        let since = told(&[
+            ("revoke", Decision::Allowed, Some("lost laptop"), &[]),
+            ("revoke", Decision::Intent, Some("stolen revoked"), &revoked),
+            ("revoke", Decision::Failed, Some("stolen revoked: the disk is full"), &[]),
+        ]);
+        let stolen = fate(&since, "stolen");
+        assert_eq!(stolen.revoked, Some((NOW, Some("lost laptop".to_owned()))));
+        assert_eq!(fate(&since, "next"), Fate::default());
+        let marked = told(&[("revoke", Decision::Done, None, &[event("gone", Event::Marked)])]);
+        assert_eq!(fate(&marked, "gone").revoked, Some((NOW, None)));
+        assert_eq!(fate(&marked, "gone").left, None);
+    }
+
+    #[test]
+    fn what_may_be_missing_is_told() {
+        let unrecorded = told(&[("audit", Decision::Failed, None, &[])]);
+        assert_eq!(unrecorded.gaps, [UNRECORDED]);
+        let many = vec![event("k", Event::Created); 4001];
+        let cut = told(&[("schedule", Decision::Done, None, &many)]);
+        assert_eq!(cut.gaps, [LEFT_OUT]);
+    }
+
+    #[test]
+    fn an_audit_that_is_no_file_is_not_read() {
+        let since = read(Path::new("/dev/null"), None, Against::default()).unwrap();
+        assert_eq!(since.unknown.as_deref(), Some("the audit at /dev/null is no file"));
     }
 }
