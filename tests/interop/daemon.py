@@ -1,7 +1,7 @@
 """The real jwksd as a child process: start, stop and kill it, sign with it, turn its keys.
 
-A `Daemon` lives in a folder of its own, does what the `jwksd.toml` there says, and uses only what any
-operator or caller has: the command line, the Unix socket for signing and the public listener.
+A `Daemon` lives in a folder of its own, does what the `jwksd.toml` there says, and uses only what
+any operator or caller has: the command line, the Unix socket for signing and the public listener.
 """
 
 import http.client
@@ -231,16 +231,17 @@ class Daemon:
         answer = json.loads(self.run("keys", "rotate", self.keyset, "--now", "--json"))
         return _parse_time(answer["refused_until"])
 
-    def export(self, which: str, form: str, keyset: str = KEYSET) -> Path:
+    def export(self, which: str, form: str, keyset: str | None = None) -> Path:
         """A file with the key that signs (`--active`) or that signs next (`--standby`)."""
         ending = {"pem": "pem", "openssh": "pub", "jwk": "jwk", "x509": "crt"}[form]
+        keyset = keyset or self.keyset
         file = f"{keyset}{which}.{ending}"
-        self._run("keys", "export", keyset, which, "--format", form, "--out", file)
-        return self._folder / file
+        self.run("keys", "export", keyset, which, "--format", form, "--out", file)
+        return self.folder / file
 
     def in_place_by(self, kid: str) -> datetime:
         """By when a verifier that holds keys itself must have this one."""
-        shown = json.loads(self._run("keys", "show", KEYSET, "--json"))
+        shown = json.loads(self.run("keys", "show", self.keyset, "--json"))
         key = next(key for key in shown["keys"] if key["kid"] == kid)
         return datetime.fromisoformat(key["in_place_by"])
 
