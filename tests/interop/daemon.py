@@ -50,7 +50,9 @@ listen = "unix:data/admin.sock"
 [[callers]]
 name = "local"
 uid = "self"
-grants = [{{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke"] }}]
+grants = [{{ keyset = "*", actions = [
+    "sign-token", "read", "rotate", "revoke", "import", "import-trust",
+] }}]
 """
 
 # With TLS: the listeners' files, and a caller that is known by its certificate.
@@ -167,10 +169,9 @@ class Daemon:
 
     # What its callers and verifiers see.
 
-    def sign(self, subject: str, keyset: str | None = None) -> Token:
-        """Have a token signed over the Unix socket, with the longest life that it may have."""
+    def sign(self, subject: str, keyset: str | None = None, ttl: str = TOKEN_TTL) -> Token:
+        """Have a token signed over the Unix socket."""
         keyset = keyset or self.keyset
-        ttl = self._config["keysets"][keyset]["max_token_ttl"]
         request = json.dumps({"claims": {"sub": subject}, "ttl": ttl})
         connection = UnixConnection(self.folder / "data/sign.sock")
         try:

@@ -1,6 +1,7 @@
 """A Python service that checks tokens with PyJWT and one long-lived `PyJWKClient`.
 
-Arguments: JWK Set URL, issuer, audience, algorithm. One token a line in, one JSON verdict a line out.
+Arguments: JWK Set URL, issuer, audience, algorithm, and for how many seconds it keeps the JWK Set
+where that is not the default. One token a line in, one JSON verdict a line out.
 """
 
 import json
@@ -9,8 +10,8 @@ import sys
 import jwt
 
 
-def main(jwks_uri: str, issuer: str, audience: str, algorithm: str) -> None:
-    keys = jwt.PyJWKClient(jwks_uri)
+def main(jwks_uri: str, issuer: str, audience: str, algorithm: str, lifespan: str = "300") -> None:
+    keys = jwt.PyJWKClient(jwks_uri, lifespan=float(lifespan))
     for line in sys.stdin:
         print(json.dumps(verdict(line.strip(), keys, issuer, audience, algorithm)), flush=True)
 

@@ -1,11 +1,15 @@
-// A Node service that checks tokens with jose and one long-lived remote JWK Set.
+// A Node service that checks tokens with jose and one JWK Set: a long-lived remote one, or a file.
 // Arguments: JWK Set URL, issuer, audience, algorithm. One token a line in, one JSON verdict a line out.
 
+import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { createRemoteJWKSet, jwtVerify } from 'jose';
+import { createLocalJWKSet, createRemoteJWKSet, jwtVerify } from 'jose';
 
 const [jwksUri, issuer, audience, algorithm] = process.argv.slice(2);
-const keys = createRemoteJWKSet(new URL(jwksUri));
+const url = new URL(jwksUri);
+const keys = url.protocol === 'file:'
+  ? createLocalJWKSet(JSON.parse(readFileSync(url)))
+  : createRemoteJWKSet(url);
 
 for await (const token of createInterface({ input: process.stdin })) {
   console.log(JSON.stringify(await verdict(token)));
