@@ -39,4 +39,3 @@ pub mod threads;
 pub mod tls;
 pub mod verifiers;
 pub mod view;
-pub mod whole_file;

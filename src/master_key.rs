@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::folder;
-use crate::new_file::{Existing, NewFile};
+use crate::new_file::{Existing, NewFile, Readers};
 use crate::secret_file::{self, Reader, SecretFileError};
 use jwksd_keystore::crypto::CryptoError;
 use jwksd_keystore::seal::{MasterKeyError, MasterKeys};
@@ -68,7 +68,7 @@ pub fn create(path: &Path) -> Result<(), FileError> {
     let failed = |error| FileError::Io { path: path.to_owned(), error };
     let text = MasterKeys::generate_file()?;
     folder::make(folder::of(path)).map_err(failed)?;
-    let file = NewFile::begin(path, Existing::Stays).map_err(failed)?;
+    let file = NewFile::begin(path, Existing::Stays, Readers::Owner).map_err(failed)?;
     file.finish(text.as_bytes()).map_err(failed)
 }
 

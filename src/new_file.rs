@@ -1,8 +1,8 @@
 //! A file that gets its name when all of it is on the disk.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
@@ -19,6 +19,24 @@ pub enum Existing {
     IsReplaced,
 }
 
+/// Who may read a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Its owner alone: mode 0600.
+    Owner,
+    /// Anyone, whatever the umask: mode 0644.
+    Everyone,
+}
+
+impl Readers {
+    const fn mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Everyone => 0o644,
+        }
+    }
+}
+
 /// A file without its name yet. It goes away where it does not get it.
 pub struct NewFile {
     path: PathBuf,
@@ -28,13 +46,13 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Begins a file of mode 0600, for the place at `path`. It is written beside it, under a name that
-    /// ends with `.new`; what an earlier try left there is thrown away.
+    /// Begins a file for the place at `path`. It is written beside it, under a name that ends with
+    /// `.new`; what an earlier try left there is thrown away.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::AlreadyExists`] where something is there that is not to be replaced.
-    pub fn begin(path: &Path, existing: Existing) -> io::Result<Self> {
+    pub fn begin(path: &Path, existing: Existing, readers: Readers) -> io::Result<Self> {
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -47,8 +65,11 @@ impl NewFile {
             _ => {}
         }
         let mut options = OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(0o600).open(&unfinished)?;
-        Ok(Self { path: path.to_owned(), unfinished, file, existing })
+        let mode = readers.mode();
+        let file = options.write(true).create_new(true).mode(mode).open(&unfinished)?;
+        let new = Self { path: path.to_owned(), unfinished, file, existing };
+        new.file.set_permissions(Permissions::from_mode(mode))?;
+        Ok(new)
     }
 
     /// Writes all of it, syncs it, and gives it its name.
@@ -84,8 +105,6 @@ impl Drop for NewFile {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -94,12 +113,12 @@ mod tests {
         let path = dir.path().join("backup");
         let unfinished = dir.path().join("backup.new");
         fs::write(&unfinished, "left by an earlier try").unwrap();
-        let file = NewFile::begin(&path, Existing::Stays).unwrap();
+        let file = NewFile::begin(&path, Existing::Stays, Readers::Owner).unwrap();
         assert!(unfinished.exists() && !path.exists());
         file.finish(b"all").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"all");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        drop(NewFile::begin(&dir.path().join("other"), Existing::Stays).unwrap());
+        drop(NewFile::begin(&dir.path().join("other"), Existing::Stays, Readers::Owner).unwrap());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
@@ -107,15 +126,35 @@ mod tests {
     fn what_is_there_is_replaced_only_where_that_is_said_and_if_it_is_a_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("backup");
-        let early = NewFile::begin(&path, Existing::Stays).unwrap();
+        let early = NewFile::begin(&path, Existing::Stays, Readers::Owner).unwrap();
         fs::write(&path, "old").unwrap();
         assert_eq!(early.finish(b"new").unwrap_err().kind(), ErrorKind::AlreadyExists);
-        let refused = NewFile::begin(&path, Existing::Stays).err().unwrap();
+        let refused = NewFile::begin(&path, Existing::Stays, Readers::Owner).err().unwrap();
         assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"old");
-        NewFile::begin(&path, Existing::IsReplaced).unwrap().finish(b"new").unwrap();
+        NewFile::begin(&path, Existing::IsReplaced, Readers::Owner)
+            .unwrap()
+            .finish(b"new")
+            .unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
-        let folder = NewFile::begin(dir.path(), Existing::IsReplaced).err().unwrap();
+        let folder =
+            NewFile::begin(dir.path(), Existing::IsReplaced, Readers::Owner).err().unwrap();
         assert_eq!(folder.kind(), ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn a_public_file_is_for_anyone_and_who_has_the_old_one_open_reads_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key.pem");
+        let put = |text: &str| {
+            let file = NewFile::begin(&path, Existing::IsReplaced, Readers::Everyone).unwrap();
+            file.finish(text.as_bytes()).unwrap();
+        };
+        put("old");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o644);
+        let mut open = File::open(&path).unwrap();
+        put("new");
+        assert_eq!(io::read_to_string(&mut open).unwrap(), "old");
+        assert_eq!(fs::read(&path).unwrap(), b"new");
     }
 }

@@ -10,9 +10,9 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, ValueEnum};
 use jwksd::api::{Code, ExportRequest, ExportResponse, KeyState, Problem};
 use jwksd::client::{Client, ClientError};
+use jwksd::new_file::{Existing, NewFile, Readers};
 use jwksd::pki::names::Subject;
 use jwksd::pki::signing_key::MAX_DAYS;
-use jwksd::whole_file;
 use jwksd_keystore::id::{KeyId, KeysetName};
 use serde::Serialize;
 use serde_json::json;
@@ -144,7 +144,8 @@ impl Args {
 /// The text to the file or to stdout; of an answer as JSON, all of it to stdout.
 fn put<T: Serialize>(file: Option<&Path>, out: &Out, text: &str, answer: &T) -> anyhow::Result<()> {
     if let Some(path) = file {
-        whole_file::replace(path, text.as_bytes())
+        NewFile::begin(path, Existing::IsReplaced, Readers::Everyone)
+            .and_then(|file| file.finish(text.as_bytes()))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     match file {

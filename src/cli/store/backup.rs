@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use jwksd::api::{BACKUP_HEADER, BackupHolds};
 use jwksd::client::Client;
-use jwksd::new_file::{Existing, NewFile};
+use jwksd::new_file::{Existing, NewFile, Readers};
 use serde::Serialize;
 
 use super::super::print::counted;
@@ -36,7 +36,7 @@ pub(super) fn run(client: &Client, args: &Args, out: &Out) -> anyhow::Result<Exi
     let file = args.file.display();
     let existing = if args.force { Existing::IsReplaced } else { Existing::Stays };
     // Before the daemon is asked: a place that cannot be written must cost nothing.
-    let new = match NewFile::begin(&args.file, existing) {
+    let new = match NewFile::begin(&args.file, existing, Readers::Owner) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && !args.force => {
             bail!("{file} is there already: name another file, or replace it with --force")
         }
