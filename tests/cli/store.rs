@@ -323,7 +323,7 @@ fn new_key() -> String {
 
 #[test]
 fn a_caller_without_the_grant_gets_no_backup() {
-    let place = Place::with(r#""revoke", "operate""#, r#""revoke""#);
+    let place = Place::with(r#", "operate""#, "");
     let _daemon = place.start();
     place.run(&BACKUP).fails(3, &["no grant of this caller allows operate"]);
     assert!(!place.has("backup") && !place.has("backup.new"));
