@@ -13,7 +13,8 @@ pub struct KeysetName(String);
 /// Names that a key set cannot have: the first segments of the daemon's own paths.
 pub const RESERVED_NAMES: [&str; 4] = ["v1", "healthz", "readyz", "metrics"];
 
-/// A `kid` (RFC 7517, section 4.5): 1 to 128 characters that need no escape in JSON or a URL path.
+/// A `kid` (RFC 7517, section 4.5): 1 to 128 characters that need no escape in JSON or a URL path,
+/// and no dot segment (RFC 3986, section 5.2.4), which HTTP clients take out of a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyId(String);
@@ -35,7 +36,7 @@ pub enum NameError {
     #[error("{0:?} cannot be a key set's name: the daemon serves something else there")]
     Reserved(String),
     /// Not a kid.
-    #[error("not a kid: use 1 to 128 of A-Z, a-z, 0-9 and . _ ~ -")]
+    #[error("not a kid: use 1 to 128 of A-Z, a-z, 0-9 and . _ ~ - (but not . or ..)")]
     KeyId,
 }
 
@@ -95,7 +96,8 @@ impl TryFrom<String> for KeyId {
 
     fn try_from(kid: String) -> Result<Self, NameError> {
         let allowed = |c: u8| c.is_ascii_alphanumeric() || b"._~-".contains(&c);
-        if (1..=128).contains(&kid.len()) && kid.bytes().all(allowed) {
+        let is_dots = kid == "." || kid == "..";
+        if (1..=128).contains(&kid.len()) && kid.bytes().all(allowed) && !is_dots {
             Ok(Self(kid))
         } else {
             Err(NameError::KeyId)
@@ -150,6 +152,16 @@ mod tests {
         assert!("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs".parse::<KeyId>().is_ok());
         for bad in ["", "a b", "a\"", "a/b", "../x?", &"x".repeat(129)] {
             assert!(bad.parse::<KeyId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_kid_is_no_dot_segment_that_a_client_takes_out_of_a_path() {
+        for bad in [".", ".."] {
+            assert!(bad.parse::<KeyId>().is_err(), "{bad}");
+        }
+        for good in ["...", ".a", "a..", "-"] {
+            assert!(good.parse::<KeyId>().is_ok(), "{good}");
         }
     }
 }
