@@ -12,6 +12,9 @@ use crate::facts::{Facts, FirstKey};
 use crate::schedule::Rotation;
 use crate::time::Time;
 
+/// How long a plan may take from its instant until nothing signs by what was before.
+const TAKES_EFFECT: Duration = Duration::from_mins(1);
+
 /// Decides what is to be done to `set` for `intent`.
 ///
 /// `facts` are those of the configuration, `None` when the set is missing from it: then it stops
@@ -455,8 +458,11 @@ impl Planner {
         }
     }
 
+    /// What a key that activates in a moment signs before this takes effect, verifies for as long as
+    /// it lives.
     fn end_or_bury(&mut self, life: &Life, clock_skew: Duration) {
-        if self.may_have_signed(life) {
+        let soon = self.now.lifecycle + TAKES_EFFECT;
+        if self.may_have_signed(life) || life.activates.is_some_and(|activates| activates <= soon) {
             self.end(life, clock_skew);
         } else {
             self.bury(life.number, Departure::Replaced);
