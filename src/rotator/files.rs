@@ -215,6 +215,7 @@ impl Files {
         };
         file.version += 1;
         file.wanted = Some(wanted.clone());
+        file.standing.kept = true;
         file.standing.asked.get_or_insert(now);
         file.count_stale();
         let ticket =

@@ -185,10 +185,22 @@ impl Rotator {
         let set = match intent {
             // These reckon with activations as they are stored.
             Intent::Unserved { .. } | Intent::ServedFrom { .. } => loaded.keyset(),
+            Intent::Import { .. } => self.with_plans(keyset, loaded, now.lifecycle),
             _ => self.files.hold_set(keyset, loaded.keyset(), now.lifecycle),
         };
         lifecycle::plan(&set, self.facts.get(keyset), intent, now)
             .map_err(|refusal| refused(loaded, refusal))
+    }
+
+    /// The set as it counts, with what is planned for keys that are held back: another key may follow
+    /// it.
+    fn with_plans(&self, keyset: &KeysetName, loaded: &Loaded, now: Time) -> Keyset {
+        let mut set = self.files.hold_set(keyset, loaded.keyset(), now);
+        for life in &mut set.lives {
+            let stored = loaded.record(life.number).and_then(|record| record.life.activates);
+            life.activates = stored.filter(|activates| *activates > now).or(life.activates);
+        }
+        set
     }
 
     /// Turns kids into numbers, and finds what an earlier try of the same did.

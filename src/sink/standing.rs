@@ -28,6 +28,8 @@ pub struct Standings {
 pub struct Standing {
     /// The file.
     pub file: PathBuf,
+    /// Whether anything shall be there: not before the first key of its set.
+    pub kept: bool,
     /// Since when an answer about it is missing.
     pub asked: Option<Time>,
     /// Since when its thread looks whether it is as it was.
@@ -62,6 +64,7 @@ impl Standing {
     pub fn of(file: PathBuf) -> Self {
         Self {
             file,
+            kept: false,
             asked: None,
             looking: None,
             problem: None,
@@ -74,7 +77,7 @@ impl Standing {
     /// Whether the file is as it shall be.
     #[must_use]
     pub fn is_confirmed(&self) -> bool {
-        self.asked.is_none() && self.problem.is_none()
+        self.kept && self.asked.is_none() && self.problem.is_none()
     }
 
     /// The life of a key as it counts at `now`: while the file lacks the key, its activation is not

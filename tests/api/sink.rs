@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jwksd::api::{Code, KeyState, ReloadResponse, RevokeResponse, RotateResponse, Status};
+use jwksd::api::{
+    Code, ImportResponse, KeyState, ReloadResponse, RevokeResponse, RotateResponse, Status,
+};
 use jwksd::sink::{Disk, OnDisk, Standing};
 use serde_json::{Value, json};
 
@@ -397,6 +399,32 @@ fn text_with_another_key(file: &Path) -> String {
     set.to_string()
 }
 
+/// Brings a key that takes the place of the standby; returns when it activates once the file has it.
+async fn imported(site: &Site) -> Option<String> {
+    let folder = format!("{}/keystore/src/import/test_keys", env!("CARGO_MANIFEST_DIR"));
+    let file = fs::read_to_string(format!("{folder}/taken/p256.pkcs8.pem")).unwrap();
+    let path = "/v1/keysets/default/import";
+    let answer: ImportResponse = site.app.admin_post(path, json!({"key": file})).await.unwrap();
+    site.mend().await;
+    let keys = site.app.show("default").await.keys;
+    keys.into_iter().find(|key| key.kid == answer.kid).unwrap().activates
+}
+
+#[actix_web::test]
+async fn a_key_that_takes_the_place_of_one_held_back_keeps_what_an_admin_planned() {
+    let site = Site::start_on_a_full_disk().await;
+    let (active, at) = (site.signs().await, site.at(20 * DAY));
+    site.app.rotate(json!({"expect_active": active, "at": at})).await.unwrap();
+    site.app.advance(DAY).await;
+    assert_eq!(imported(&site).await, Some(at));
+
+    // Where that has passed, as soon as it may.
+    let site = Site::start_on_a_full_disk().await;
+    site.rotate().await;
+    site.app.advance(DAY).await;
+    assert_eq!(imported(&site).await, Some(site.at(PUBLISH_AHEAD)));
+}
+
 #[actix_web::test]
 async fn a_file_that_a_reload_adds_holds_the_standby_back_unless_it_has_it() {
     for has_it in [false, true] {
@@ -468,6 +496,9 @@ async fn a_set_that_never_had_a_key_leaves_the_file_alone() {
     app.settle().await;
     assert_eq!(app.get("/readyz").await.status, 200);
     assert_eq!(fs::read(&file).unwrap(), b"of the issuer before");
+    // Nor is it taken for a file that holds what is served.
+    let file = app.show("other").await.jwks_file.unwrap();
+    assert_eq!((file.confirmed, file.problem), (false, None));
 }
 
 #[actix_web::test]

@@ -41,12 +41,13 @@ impl Planner {
         Ok(Answer::Imported { number, replaced })
     }
 
-    /// What an admin planned for one of the `standbys`, the key that takes their place keeps.
+    /// What an admin planned for one of the `standbys`, the key that takes their place keeps. One
+    /// that was kept from it beyond its time has none left.
     fn follow(&mut self, facts: &Facts, number: Number, standbys: &[Life]) {
         let asked = standbys.iter().find(|life| life.planned_by == PlannedBy::Admin);
         if let (Some(asked), Some(life)) = (asked, self.set.life(number)) {
-            let activates = asked.activates.map(|at| at.max(life.waited_at(facts)));
-            self.set_activation(number, activates, PlannedBy::Admin);
+            let activates = asked.activates.unwrap_or_default().max(life.waited_at(facts));
+            self.set_activation(number, Some(activates), PlannedBy::Admin);
         }
     }
 
