@@ -340,9 +340,20 @@ impl Rotator {
         };
         let keysets: Vec<KeysetName> = self.published.keys().cloned().collect();
         for keyset in keysets {
-            self.intents.insert(keyset.clone(), Intent::Unserved { from: since, to: now });
+            self.discount_later(&keyset, since, now);
             self.due.set(&keyset, Some(now));
         }
+    }
+
+    /// The next step of a key set does not count this time, nor what is left to discount from before.
+    fn discount_later(&mut self, keyset: &KeysetName, from: Time, to: Time) {
+        let (from, to) = match self.intents.get(keyset) {
+            Some(Intent::Unserved { from: earlier, to: later }) => {
+                (from.min(*earlier), to.max(*later))
+            }
+            _ => (from, to),
+        };
+        self.intents.insert(keyset.clone(), Intent::Unserved { from, to });
     }
 
     /// The keys there are must allow the configured facts.
@@ -484,8 +495,8 @@ impl Rotator {
 
     fn keep_intent(&mut self, keyset: &KeysetName, intent: Intent) {
         // What a file was confirmed to have, is still noted there.
-        if !matches!(intent, Intent::Tick | Intent::ServedFrom { .. }) {
-            self.intents.entry(keyset.clone()).or_insert(intent);
+        if let Intent::Unserved { from, to } = intent {
+            self.discount_later(keyset, from, to);
         }
     }
 

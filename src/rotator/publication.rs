@@ -136,8 +136,7 @@ impl Rotator {
     pub(super) fn count_late_publication(&mut self, keyset: &KeysetName, recorded: Time) {
         let served = self.now();
         if served.since(recorded) > LATE {
-            let intent = Intent::Unserved { from: recorded, to: served };
-            self.intents.insert(keyset.clone(), intent);
+            self.discount_later(keyset, recorded, served);
         }
     }
 
@@ -162,7 +161,9 @@ impl Rotator {
             | Command::Import { .. }
             | Command::Trust { .. } => None,
         };
-        let now = self.parts.clock.now();
+        let mut now = self.parts.clock.now();
+        // Of a ring that stands still, the key that signs then is the one to find a successor for.
+        now.lifecycle = self.frozen(&request.keyset, &loaded).unwrap_or(now.lifecycle);
         match intent.map(|intent| self.plan(&request.keyset, &loaded, &intent, now)) {
             Some(Ok(plan)) => after(&loaded, &plan.steps, HashMap::new()),
             // Nothing to take out, or refused: whoever asks is told by the step.

@@ -132,6 +132,27 @@ async fn a_commit_in_doubt_lets_no_key_begin_to_sign() {
 }
 
 #[actix_web::test]
+async fn no_time_that_was_not_served_is_forgotten_when_more_of_it_follows() {
+    let app = TestApp::start().await;
+    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    app.rotate(json!({"expect_active": active})).await.unwrap();
+    app.settle().await;
+    app.rows.set_failing(true);
+    for _ in 0..2 {
+        app.daemon.administration.rotator.not_serving();
+        app.settle().await;
+        app.clock.advance(HOUR);
+        app.daemon.administration.rotator.serving();
+        app.settle().await;
+    }
+    app.rows.set_failing(false);
+    app.advance(PUBLISH_AHEAD - HOUR / 2).await;
+    assert_eq!(app.sign("default").await.kid.as_str(), active);
+    app.advance(HOUR / 2).await;
+    assert_eq!(app.sign("default").await.kid.as_str(), standby);
+}
+
+#[actix_web::test]
 async fn a_store_that_was_changed_is_not_opened() {
     let mut app = TestApp::start().await;
     let old = app.rows.snapshot();
@@ -152,6 +173,34 @@ async fn a_revocation_of_a_set_in_doubt_still_promotes_the_standby() {
     app.clock.advance(HOUR);
     assert_eq!(app.revoke::<Value>(&active).await.unwrap_err().code, Code::NotDurable);
     assert_eq!(app.sign("default").await.kid.as_str(), standby);
+}
+
+#[actix_web::test]
+async fn a_revocation_of_a_set_in_doubt_promotes_the_standby_also_after_its_activation() {
+    let app = TestApp::start().await;
+    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    app.rows.fail_next([CommitFault::FailAndFallSilent]);
+    assert!(app.rotate(json!({"expect_active": active})).await.is_err());
+    app.clock.advance(10 * DAY);
+    assert_eq!(app.sign("default").await.kid.as_str(), active);
+    assert_eq!(app.revoke::<Value>(&active).await.unwrap_err().code, Code::NotDurable);
+    assert_eq!(app.sign("default").await.kid.as_str(), standby);
+    app.rows.set_failing(false);
+    app.advance(HOUR).await;
+    assert_eq!(app.kid(KeyState::Revoked).await, active);
+    assert_eq!(app.sign("default").await.kid.as_str(), standby);
+}
+
+#[actix_web::test]
+async fn the_revocation_of_a_key_that_a_set_in_doubt_keeps_from_signing_leaves_the_one_that_does() {
+    let app = TestApp::start().await;
+    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    app.rows.fail_next([CommitFault::FailAndFallSilent]);
+    assert!(app.rotate(json!({"expect_active": active})).await.is_err());
+    app.clock.advance(10 * DAY);
+    assert_eq!(app.revoke::<Value>(&standby).await.unwrap_err().code, Code::NotDurable);
+    assert_eq!(app.sign("default").await.kid.as_str(), active);
+    assert!(!app.served_kids().await.contains(&standby));
 }
 
 #[actix_web::test]
