@@ -63,7 +63,7 @@ impl ToSchema for KeyId {}
 impl PartialSchema for KeyId {
     fn schema() -> RefOr<Schema> {
         text("A `kid` (RFC 7517, section 4.5).")
-            .pattern(Some("^[A-Za-z0-9._~-]{1,128}$"))
+            .pattern(Some("^(?![.]{1,2}$)[A-Za-z0-9._~-]{1,128}$"))
             .examples([KID])
             .into()
     }
