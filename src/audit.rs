@@ -164,6 +164,7 @@ impl Audit {
     ) -> Result<Self, AuditError> {
         let (checkpoint, on_disk) = open_checkpoint(&settings.path, &master_keys)?;
         let file = AuditFile::open(&settings.path, master_keys.clone(), &on_disk)?;
+        let handover = on_disk.handover.map(|_| settings.path.clone());
         let state = State {
             file,
             distrusted: 0,
@@ -183,8 +184,11 @@ impl Audit {
             wake: Condvar::new(),
             failing: AtomicBool::new(false),
         });
-        if let Err(error) = shared.try_again() {
-            tracing::error!(%error, "the audit cannot be written");
+        match (shared.try_again(), handover) {
+            (Err(error), _) => tracing::error!(%error, "the audit cannot be written"),
+            // With it, the end of what the new key wrote could be cut off unseen.
+            (Ok(()), Some(audit)) => handover::remove(&audit),
+            (Ok(()), None) => {}
         }
         let for_thread = shared.clone();
         let syncer = thread::Builder::new()
@@ -519,8 +523,7 @@ fn with_handover(
     };
     let position = handover.position;
     if held.position().is_some_and(|held| held.link.number > position.link.number) {
-        // It says nothing any more, whether it is there or not.
-        let _ = handover::remove(audit);
+        handover::remove(audit);
         return Ok(OnDisk { held, handover: None });
     }
     recovery::check_handover(audit, &handover, keys)?;

@@ -71,9 +71,14 @@ pub(super) fn read(audit: &Path, keys: &MasterKeys) -> io::Result<Option<Handove
     Ok(serde_json::from_slice(&text).ok())
 }
 
-/// Removes a handover that served its purpose.
-pub(super) fn remove(audit: &Path) -> io::Result<()> {
-    std::fs::remove_file(path_of(audit))
+/// Removes a handover that served its purpose: the keys that it is for have a line on the disk.
+/// Where that fails, the next start tries again.
+pub(super) fn remove(audit: &Path) {
+    let path = path_of(audit);
+    let removed = std::fs::remove_file(&path).and_then(|()| folder::sync_of(audit));
+    if let Err(error) = removed {
+        tracing::error!(%error, "{} is not needed any more, and cannot be removed", path.display());
+    }
 }
 
 /// Refuses lines that follow the handover and are not a mark under the new keys: all that was added

@@ -72,15 +72,34 @@ fn an_audit_that_was_handed_over_is_whole_before_the_first_start_with_the_new_ke
 
 #[test]
 fn a_handover_is_removed_when_it_served_and_later_starts_need_none() {
-    let (place, _) = rekeyed();
+    let (place, _) = handed_over();
     let handover = place.dir.path().join("audit.jsonl.rekeyed");
-    assert!(handover.exists());
+    let kept = fs::read(&handover).unwrap();
+    {
+        let _audit = place.open();
+        assert!(!handover.exists(), "from the first line under the new key on");
+    }
+    // As a start that was killed leaves it.
+    fs::write(&handover, kept).unwrap();
     place.write(&["f"]);
     assert!(!handover.exists());
     place.write_and_die(&["g"]);
     place.write(&["h"]);
     let report = place.verify();
     assert_eq!((report.damage.len(), notes(&report).len()), (0, 1), "{report:#?}");
+}
+
+#[test]
+fn after_the_change_a_checkpoint_that_is_taken_away_is_missed() {
+    let (place, _) = rekeyed();
+    fs::remove_file(checkpoint::path_of(&place.path())).unwrap();
+    assert_eq!(place.damage(), [Damage::NoCheckpoint]);
+    // With the lines since the change.
+    place.put(&place.rows()[..8]);
+    assert_eq!(place.damage(), [Damage::NoCheckpoint]);
+    place.write(&["f"]);
+    let is_broken = |damage: &Damage| matches!(damage, Damage::Broken { .. });
+    assert!(place.damage().iter().any(is_broken));
 }
 
 #[test]
