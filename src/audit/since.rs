@@ -97,6 +97,13 @@ pub fn read(path: &Path, line: Option<&AuditLine>, against: Against<'_>) -> io::
     Ok(Since { unknown, ..reader.finish() })
 }
 
+impl Said {
+    fn time(&self) -> Option<Time> {
+        let time = self.time.parse::<jiff::Timestamp>().ok()?;
+        Some(Time::from_millis(u64::try_from(time.as_millisecond()).unwrap_or(0)))
+    }
+}
+
 /// What is known after the lines that were read.
 #[derive(Default)]
 struct Reader {
@@ -115,31 +122,37 @@ impl Reader {
                 continue;
             }
             // What is not a line of this form says nothing of keys.
-            if let Ok(said) = serde_json::from_slice::<Said>(&text)
-                && said.line > from
-            {
-                self.line(said);
+            match serde_json::from_slice::<Said>(&text) {
+                Ok(said) if said.line > from => self.line(said),
+                Ok(said) => self.line_before(said),
+                Err(_) => {}
             }
         }
         Ok(())
     }
 
+    /// What was about to be committed when the backup was made may not be in it. All else is.
+    fn line_before(&mut self, said: Said) {
+        let Some(time) = said.time() else { return };
+        self.remember_reason(&said);
+        let Some(keyset) = said.keyset else { return };
+        match said.decision {
+            Decision::Intent => drop(self.open.insert(keyset, (said.keys, time))),
+            Decision::Done | Decision::Failed => drop(self.open.remove(&keyset)),
+            Decision::Allowed | Decision::Refused => {}
+        }
+    }
+
     fn line(&mut self, said: Said) {
-        let Ok(time) = said.time.parse::<jiff::Timestamp>() else { return };
-        let time = Time::from_millis(u64::try_from(time.as_millisecond()).unwrap_or(0));
+        let Some(time) = said.time() else { return };
         if said.keys_left_out > 0 {
             self.gap(LEFT_OUT);
         }
         if said.action == "audit" && said.decision == Decision::Failed {
             self.gap(UNRECORDED);
         }
-        let is_revocation = said.action.starts_with("revoke");
+        self.remember_reason(&said);
         let request = said.request_id.unwrap_or_default();
-        if let Some(reason) = said.reason.filter(|_| is_revocation)
-            && said.decision == Decision::Allowed
-        {
-            self.reasons.insert(request.clone(), reason);
-        }
         let Some(keyset) = said.keyset else { return };
         let asked = self.reasons.get(&request).cloned();
         match said.decision {
@@ -158,6 +171,16 @@ impl Reader {
                 self.happened(&keyset, &said.keys, time, asked.as_ref());
             }
             Decision::Allowed | Decision::Refused => {}
+        }
+    }
+
+    fn remember_reason(&mut self, said: &Said) {
+        let is_revocation = said.action.starts_with("revoke");
+        if let Some(reason) = said.reason.as_ref().filter(|_| is_revocation)
+            && said.decision == Decision::Allowed
+        {
+            let request = said.request_id.clone().unwrap_or_default();
+            self.reasons.insert(request, reason.clone());
         }
     }
 
@@ -235,6 +258,41 @@ mod tests {
         let since = read(&place.path(), Some(&line), against).unwrap();
         assert_eq!(since.unknown, None);
         since
+    }
+
+    #[test]
+    fn a_revocation_that_was_about_to_be_committed_when_the_backup_was_made_is_told() {
+        let (place, keyset) = (Place::new(), set());
+        let audit = place.open();
+        let record = |decision, reason, keys: &[KeyEvent]| {
+            let line = Line {
+                keyset: Some(&keyset),
+                reason,
+                keys,
+                request_id: Some("1-1"),
+                ..Line::new(NOW, "local", "revoke", decision)
+            };
+            audit.record_durably(&line).unwrap();
+        };
+        // This one is over, and in the backup.
+        record(Decision::Intent, None, &[event("before", Event::Revoked)]);
+        record(Decision::Done, None, &[event("before", Event::Revoked)]);
+        record(Decision::Allowed, Some("lost laptop"), &[]);
+        record(Decision::Intent, None, &[event("stolen", Event::Revoked)]);
+        let backup = Line::new(NOW, "local", "store-backup", Decision::Intent);
+        let (_, at) = audit.record_durably_at(&backup).unwrap();
+        let at = at.unwrap();
+        let line = AuditLine { line: at.number, hash: at.hash.to_string() };
+        let told = || {
+            let against = Against { master_keys: Some(&place.keys), ..Against::default() };
+            read(&place.path(), Some(&line), against).unwrap()
+        };
+        // Then the power failed.
+        assert_eq!(fate(&told(), "stolen").revoked, Some((NOW, None)));
+        record(Decision::Done, None, &[event("stolen", Event::Revoked)]);
+        let reason = Some("lost laptop".to_owned());
+        assert_eq!(fate(&told(), "stolen").revoked, Some((NOW, reason)));
+        assert_eq!(fate(&told(), "before"), Fate::default());
     }
 
     fn fate(since: &Since, kid: &str) -> Fate {
