@@ -484,19 +484,19 @@ impl Rotator {
                 self.due.set(keyset, next);
             }
             Err(StepError::NeedsKey) => {
-                self.keep_intent(keyset, intent);
+                self.keep_intent(keyset, &intent);
             }
             Err(error) => {
-                self.keep_intent(keyset, intent);
+                self.keep_intent(keyset, &intent);
                 self.retry_later(keyset, &error);
             }
         }
     }
 
-    fn keep_intent(&mut self, keyset: &KeysetName, intent: Intent) {
+    fn keep_intent(&mut self, keyset: &KeysetName, intent: &Intent) {
         // What a file was confirmed to have, is still noted there.
         if let Intent::Unserved { from, to } = intent {
-            self.discount_later(keyset, from, to);
+            self.discount_later(keyset, *from, *to);
         }
     }
 

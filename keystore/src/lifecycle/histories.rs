@@ -1698,7 +1698,7 @@ fn a_replaced_standby_that_may_have_signed_stays_while_its_tokens_live() {
 #[test]
 fn a_standby_that_is_replaced_a_moment_before_it_activates_stays_while_its_tokens_live() {
     let begun = world([0, 0, 0, 1, 0, 0]).after([pass(DAY), rotate(When::In(HOUR * 9))]);
-    let moment = HOUR * 9 - Duration::from_millis(1);
+    let moment = HOUR * 8 + Duration::from_millis(3_599_999);
     let world = begun.after([pass(moment), IMPORT]);
     assert_eq!((world.signs(), world.serves()), (Some(0), vec![0, 1, 2]));
     assert!(world.key(1).ended.is_some());
