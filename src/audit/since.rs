@@ -131,14 +131,27 @@ impl Reader {
         Ok(())
     }
 
-    /// What was about to be committed when the backup was made may not be in it. All else is.
+    /// All that was done before the backup is in it. What was about to be committed may not be, nor a
+    /// revocation that was in effect and not durable yet.
     fn line_before(&mut self, said: Said) {
         let Some(time) = said.time() else { return };
         self.remember_reason(&said);
+        let asked = self.reasons.get(said.request_id.as_deref().unwrap_or_default()).cloned();
         let Some(keyset) = said.keyset else { return };
         match said.decision {
             Decision::Intent => drop(self.open.insert(keyset, (said.keys, time))),
-            Decision::Done | Decision::Failed => drop(self.open.remove(&keyset)),
+            Decision::Done => {
+                self.open.remove(&keyset);
+                for KeyEvent { kid, .. } in said.keys {
+                    self.since.keys.remove(&(keyset.clone(), kid));
+                }
+            }
+            Decision::Failed => {
+                self.open.remove(&keyset);
+                let keys = said.keys.into_iter();
+                let revoked: Vec<_> = keys.filter(|key| key.event.is_revocation()).collect();
+                self.happened(&keyset, &revoked, time, asked.as_ref());
+            }
             Decision::Allowed | Decision::Refused => {}
         }
     }
@@ -293,6 +306,38 @@ mod tests {
         let reason = Some("lost laptop".to_owned());
         assert_eq!(fate(&told(), "stolen").revoked, Some((NOW, reason)));
         assert_eq!(fate(&told(), "before"), Fate::default());
+    }
+
+    #[test]
+    fn a_revocation_that_was_in_effect_and_not_durable_when_the_backup_was_made_is_told() {
+        let (place, keyset) = (Place::new(), set());
+        let audit = place.open();
+        let stolen = |kid| [event(kid, Event::Revoked)];
+        for (decision, reason, keys) in [
+            (Decision::Allowed, "lost laptop", &[][..]),
+            (Decision::Intent, "revoke", &stolen("stolen")),
+            (Decision::Failed, "the disk is full", &stolen("stolen")),
+            // This one became durable before the backup.
+            (Decision::Failed, "the disk is full", &stolen("before")),
+            (Decision::Done, "revoke", &stolen("before")),
+        ] {
+            let line = Line {
+                keyset: Some(&keyset),
+                reason: Some(reason),
+                keys,
+                request_id: Some("1-1"),
+                ..Line::new(NOW, "local", "revoke", decision)
+            };
+            audit.record_durably(&line).unwrap();
+        }
+        let backup = Line::new(NOW, "local", "store-backup", Decision::Intent);
+        let at = audit.record_durably_at(&backup).unwrap().1.unwrap();
+        let line = AuditLine { line: at.number, hash: at.hash.to_string() };
+        let against = Against { master_keys: Some(&place.keys), ..Against::default() };
+        let since = read(&place.path(), Some(&line), against).unwrap();
+        let reason = Some("lost laptop".to_owned());
+        assert_eq!(fate(&since, "stolen").revoked, Some((NOW, reason)));
+        assert_eq!(fate(&since, "before"), Fate::default());
     }
 
     fn fate(since: &Since, kid: &str) -> Fate {
