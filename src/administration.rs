@@ -402,18 +402,10 @@ fn rotate_at(request: &api::RotateRequest) -> Result<RotateAt, AdminError> {
         (None, false) => Ok(RotateAt::Waited),
         (None, true) => Ok(RotateAt::Now),
         (Some(text), false) => {
-            let time = instant(text);
-            time.map(RotateAt::At).ok_or_else(|| AdminError::NotAnInstant(text.clone()))
+            text.parse().map(RotateAt::At).map_err(|_| AdminError::NotAnInstant(text.clone()))
         }
         (Some(_), true) => Err(AdminError::NowAndAt),
     }
-}
-
-/// The instant that a text says, in RFC 3339.
-pub(crate) fn instant(text: &str) -> Option<Time> {
-    let instant: jiff::Timestamp = text.parse().ok()?;
-    // What is before 1970 is too early, like all that is past.
-    Some(Time::from_millis(u64::try_from(instant.as_millisecond()).unwrap_or(0)))
 }
 
 fn rotated(keyset: &KeysetName, expect: KeyId, outcome: &Outcome) -> api::RotateResponse {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Add;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,22 @@ impl fmt::Display for Time {
     }
 }
 
+/// Why a text is no [`Time`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an instant: write it like 2026-11-22T03:00:00Z")]
+pub struct NotAnInstant;
+
+impl FromStr for Time {
+    type Err = NotAnInstant;
+
+    /// Reads RFC 3339 with any offset, to the millisecond. What is before 1970 is the epoch: no rule
+    /// tells past instants apart.
+    fn from_str(text: &str) -> Result<Self, NotAnInstant> {
+        let instant: jiff::Timestamp = text.parse().map_err(|_| NotAnInstant)?;
+        Ok(Self(u64::try_from(instant.as_millisecond()).unwrap_or(0)))
+    }
+}
+
 impl fmt::Debug for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -88,5 +105,28 @@ pub(crate) mod millis {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
         u64::deserialize(input).map(Duration::from_millis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_read_as_the_same_instant() {
+        for millis in [0, 1, 1_795_316_400_000, 1_795_316_400_007, 253_370_764_800_000] {
+            let time = Time::from_millis(millis);
+            assert_eq!(time.to_string().parse(), Ok(time));
+        }
+    }
+
+    #[test]
+    fn an_instant_may_have_any_offset_and_what_is_before_1970_is_the_epoch() {
+        let at = |text: &str| text.parse::<Time>();
+        assert_eq!(at("1970-01-01T01:00:00.5+01:00"), Ok(Time::from_millis(500)));
+        assert_eq!(at("1969-12-31T23:59:59Z"), Ok(Time::EPOCH));
+        for text in ["", "tomorrow", "2026-11-22", "2026-11-22T03:00:00", "1795316400"] {
+            assert_eq!(at(text), Err(NotAnInstant), "{text}");
+        }
     }
 }

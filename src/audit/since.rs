@@ -134,7 +134,7 @@ impl Reader {
     /// All that was done before the backup is in it. What was about to be committed may not be, nor a
     /// revocation that was in effect and not durable yet.
     fn line_before(&mut self, said: Said) {
-        let Some(time) = said.time() else { return };
+        let Ok(time) = said.time.parse() else { return };
         self.remember_reason(&said);
         let asked = self.reasons.get(said.request_id.as_deref().unwrap_or_default()).cloned();
         let Some(keyset) = said.keyset else { return };
@@ -157,7 +157,7 @@ impl Reader {
     }
 
     fn line(&mut self, said: Said) {
-        let Some(time) = said.time() else { return };
+        let Ok(time) = said.time.parse() else { return };
         if said.keys_left_out > 0 {
             self.gap(LEFT_OUT);
         }

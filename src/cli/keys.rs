@@ -9,6 +9,7 @@ use jwksd::api::{
 };
 use jwksd::client::{Client, ClientError};
 use jwksd_keystore::id::{KeyId, KeysetName};
+use jwksd_keystore::time::{NotAnInstant, Time};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -73,11 +74,8 @@ pub(super) enum Command {
     Import(import::Args),
 }
 
-pub(super) fn instant(text: &str) -> Result<String, String> {
-    match text.parse::<jiff::Timestamp>() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("write it like 2026-11-22T03:00:00Z".to_owned()),
-    }
+pub(super) fn instant(text: &str) -> Result<String, NotAnInstant> {
+    text.parse::<Time>().map(|_| text.to_owned())
 }
 
 pub(super) fn run(client: &Client, command: &Command, out: &Out) -> anyhow::Result<ExitCode> {

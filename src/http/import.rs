@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::import::Passphrase;
 use jwksd_keystore::lifecycle::Replaceable;
+use jwksd_keystore::time::NotAnInstant;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -14,8 +15,8 @@ use super::admin::{Admin, acted, json, keyset_name};
 use super::body::{check_type, passed_over, received_secret};
 use super::identity::{RequestIds, identify};
 use super::{IMPORT_BODY_LIMIT, problem};
+use crate::administration::Administration;
 use crate::administration::import::{ImportOrder, Purpose};
-use crate::administration::{Administration, instant};
 use crate::api::{Code, Problem};
 use crate::custody::Asker;
 
@@ -90,9 +91,10 @@ fn order(body: &[u8]) -> Result<ImportOrder, Problem> {
         (None, true) => Purpose::Sign { may_replace: Replaceable::Any },
         (Some(_), true) => return Err(invalid("force is for a key that is to sign")),
         (Some(until), false) => {
-            let until = instant(&until);
-            let wrong = "verify_only_until is not an instant: write it like 2026-11-22T03:00:00Z";
-            Purpose::VerifyOnly { until: until.ok_or_else(|| invalid(wrong))? }
+            let until = until.parse();
+            let until = until
+                .map_err(|error: NotAnInstant| invalid(&format!("verify_only_until is {error}")));
+            Purpose::VerifyOnly { until: until? }
         }
     };
     Ok(ImportOrder { file, passphrase, kid, purpose })

@@ -99,6 +99,5 @@ fn numbers(shown: &Keyset) -> BTreeMap<&str, u64> {
 
 /// An instant as the API writes it.
 pub(super) fn utc(text: &str) -> Time {
-    let instant: jiff::Timestamp = text.parse().unwrap();
-    Time::from_millis(u64::try_from(instant.as_millisecond()).unwrap())
+    text.parse().unwrap()
 }
