@@ -53,13 +53,26 @@ impl NewFile {
     ///
     /// [`ErrorKind::AlreadyExists`] where something is there that is not to be replaced.
     pub fn begin(path: &Path, existing: Existing, readers: Readers) -> io::Result<Self> {
+        Self::begin_as(path, path.with_added_extension("new"), existing, readers)
+    }
+
+    /// The same under another name until it is whole, `unfinished`, in the same folder.
+    ///
+    /// # Errors
+    ///
+    /// As [`NewFile::begin`].
+    pub fn begin_as(
+        path: &Path,
+        unfinished: PathBuf,
+        existing: Existing,
+        readers: Readers,
+    ) -> io::Result<Self> {
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
             Ok(metadata) if existing == Existing::IsReplaced && metadata.is_file() => {}
             Ok(_) => return Err(ErrorKind::AlreadyExists.into()),
         }
-        let unfinished = path.with_added_extension("new");
         match fs::remove_file(&unfinished) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}

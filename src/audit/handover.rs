@@ -11,9 +11,8 @@
 //! A line after the handover that the new key did not make says that the daemon ran on with the old
 //! one, and that the new store lacks what it did since: then the audit does not open.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use jwksd_keystore::seal::MasterKeys;
@@ -22,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::{self, Parsed};
 use super::checkpoint::{self, Position};
 use super::rows::{self, Row};
-use crate::folder;
+use crate::new_file::{Existing, NewFile, Readers};
 
 /// No handover is longer.
 const LONGEST: u64 = 64 * 1024;
@@ -47,14 +46,8 @@ pub fn leave(audit: &Path, old: &MasterKeys, new: &MasterKeys) -> io::Result<()>
     let Some(position) = held.position() else { return Ok(()) };
     let mut object = serde_json::to_vec(&Handover { position, formerly: old.ids() })?;
     object.pop();
-    let path = path_of(audit);
-    let unfinished = path.with_added_extension("new");
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    file.write_all(&chain::tagged(object, new))?;
-    file.sync_all()?;
-    std::fs::rename(unfinished, &path)?;
-    folder::sync_of(&path)
+    let file = NewFile::begin(&path_of(audit), Existing::IsReplaced, Readers::Owner)?;
+    file.finish(&chain::tagged(object, new))
 }
 
 /// What was handed over to these keys.

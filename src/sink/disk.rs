@@ -1,17 +1,15 @@
 //! A file on a disk: read within a size, replaced as a whole, never followed elsewhere.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, OFlags};
 use rustix::io::Errno;
 
 use crate::folder;
-
-/// Everyone may read what is public.
-const MODE: u32 = 0o644;
+use crate::new_file::{Existing, NewFile, Readers};
 
 /// A JWK Set is far shorter. Of what is longer, only the beginning is read.
 const LONGEST: u64 = 1 << 20;
@@ -87,15 +85,15 @@ impl Disk for OnDisk {
     }
 
     fn replace(&self, file: &Path, content: &[u8]) -> Result<(), DiskError> {
-        let new = new_of(file);
-        let mut written = create(&new)?;
-        written.write_all(content).map_err(failed("write", &new))?;
-        // Not left to the umask: whoever serves the file is another user.
-        let mode = fs::Permissions::from_mode(MODE);
-        written.set_permissions(mode).map_err(failed("set the mode of", &new))?;
-        written.sync_all().map_err(failed("sync", &new))?;
-        fs::rename(&new, file).map_err(failed("replace", file))?;
-        folder::sync_of(file).map_err(failed("sync the folder of", file))
+        // Whoever serves the file is another user.
+        let (existing, readers) = (Existing::IsReplaced, Readers::Everyone);
+        let new = NewFile::begin_as(file, new_of(file), existing, readers);
+        let new = new.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => DiskError::NoFolder(folder::of(file).to_owned()),
+            ErrorKind::AlreadyExists => not_a_file(file),
+            _ => failed("replace", file)(error),
+        })?;
+        new.finish(content).map_err(failed("replace", file))
     }
 
     fn remove(&self, file: &Path) -> Result<(), DiskError> {
@@ -126,22 +124,6 @@ pub(crate) fn new_of(file: &Path) -> PathBuf {
     file.with_file_name(name)
 }
 
-/// A file of our own making: what a crash left under that name, or somebody else put there, is
-/// taken away and not followed.
-fn create(new: &Path) -> Result<File, DiskError> {
-    let create = || OpenOptions::new().write(true).create_new(true).mode(MODE).open(new);
-    match create() {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            fs::remove_file(new).map_err(failed("remove", new))?;
-            create().map_err(failed("write", new))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(DiskError::NoFolder(folder::of(new).to_owned()))
-        }
-        created => created.map_err(failed("write", new)),
-    }
-}
-
 /// There is no file, but is there a folder?
 fn no_file(file: &Path) -> Result<Option<Vec<u8>>, DiskError> {
     let folder = folder::of(file);
@@ -165,7 +147,7 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskErr
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
