@@ -88,7 +88,7 @@ pub(super) fn run(config: &Path, args: &Args, out: &Out) -> anyhow::Result<ExitC
     }
     let age = Span(now.since(ready.header.taken)).to_string();
     let told = Told { restored: args.accept, backup: ready.held, age, outlook };
-    out.print(&told, |told| text_of(told, args, path))?;
+    out.print(&told, |told| text_of(told, path))?;
     Ok(if args.accept { ExitCode::SUCCESS } else { ExitCode::from(NOT_ACCEPTED) })
 }
 
@@ -175,18 +175,14 @@ fn record(
     }
 }
 
-fn text_of(told: &Told, args: &Args, path: &Path) -> String {
+fn text_of(told: &Told, path: &Path) -> String {
     let Told { restored, backup, age, outlook } = told;
     let mut text = format!("{}, {age} ago\n", headline(backup));
     text += &outlook_text(outlook);
     if *restored {
         text += &format!("restored to {}; start the daemon\n", path.display());
     } else {
-        text += &format!(
-            "Nothing was changed. To do this, run the same command with --accept:\n  jwksd store \
-             restore {} --accept\n",
-            args.file.display()
-        );
+        text += "Nothing was changed. To do this, run the same command with --accept.\n";
     }
     text
 }
