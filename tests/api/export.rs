@@ -275,7 +275,7 @@ async fn a_standby_that_was_given_out_makes_way_for_an_import_only_by_force() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/keystore/src/import/test_keys");
     let file = std::fs::read_to_string(format!("{folder}/taken/p256.pkcs8.pem")).unwrap();
     let refused = app.admin_post::<Value>(path, json!({"key": file})).await.unwrap_err();
-    assert_eq!(refused.code, Code::StandbyExported);
+    assert_eq!((refused.status, refused.code), (409, Code::StandbyExported));
     assert_eq!(standby(&app).await.kid, kid);
     let forced: Value = app.admin_post(path, json!({"key": file, "force": true})).await.unwrap();
     assert_eq!(forced["replaced"], json!([kid]));

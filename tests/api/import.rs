@@ -8,11 +8,9 @@ use jwksd::api::{
 };
 use jwksd_keystore::algorithm::Algorithm;
 use jwksd_keystore::crypto::{self, SigningKey};
-use jwksd_keystore::id::KeysetName;
 use jwksd_keystore::import::{self, Passphrase};
 use jwksd_keystore::jwk::PublicJwk;
-use jwksd_keystore::store::{Change, CommitFault, MemoryStore, Store};
-use jwksd_keystore::time::Time;
+use jwksd_keystore::store::CommitFault;
 use serde_json::{Value, json};
 
 use crate::app::{CALLERS, DAY, HOUR, KEYSETS, PUBLISH_AHEAD, START, TestApp, To, caller_of};
@@ -152,24 +150,6 @@ async fn an_imported_standby_keeps_what_an_admin_planned() {
     assert_eq!(answer.activates.as_deref(), Some(at));
     let again = app.rotate(planned).await.unwrap();
     assert_eq!((again.already, again.to), (true, answer.kid));
-}
-
-#[actix_web::test]
-async fn a_standby_that_was_exported_is_replaced_only_by_force() {
-    let app = TestApp::start().await;
-    let keyset: KeysetName = "default".parse().unwrap();
-    let store = MemoryStore::open(app.rows.clone(), app.master_keys.clone()).unwrap();
-    let loaded = store.load(&keyset).unwrap();
-    let mut standby = loaded.records[1].clone();
-    standby.life.exported = Some(START);
-    let changes = [Change::Put(Box::new(standby.clone()))];
-    store.commit(&keyset, loaded.revision, &changes, Time::EPOCH).unwrap();
-
-    let problem = app.refused(json!({"key": p256()})).await;
-    assert_eq!((problem.status, problem.code), (409, Code::StandbyExported));
-    assert_eq!(app.kid(KeyState::Pending).await, standby.kid.as_str());
-    let answer = app.import(json!({"key": p256(), "force": true})).await.unwrap();
-    assert_eq!(answer.replaced, [standby.kid]);
 }
 
 #[actix_web::test]
