@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::{self, Parsed};
 use super::checkpoint::{self, Position};
 use super::rows::{self, Row};
+use crate::folder;
 use crate::new_file::{Existing, NewFile, Readers};
 
 /// No handover is longer.

@@ -97,12 +97,7 @@ pub fn read(path: &Path, line: Option<&AuditLine>, against: Against<'_>) -> io::
     Ok(Since { unknown, ..reader.finish() })
 }
 
-impl Said {
-    fn time(&self) -> Option<Time> {
-        let time = self.time.parse::<jiff::Timestamp>().ok()?;
-        Some(Time::from_millis(u64::try_from(time.as_millisecond()).unwrap_or(0)))
-    }
-}
+impl Said {}
 
 /// What is known after the lines that were read.
 #[derive(Default)]
