@@ -139,8 +139,8 @@ pub enum StepError {
     Used(#[from] Used),
     /// With one key more, verifiers would not read the JWK Set.
     #[error(
-        "the JWK Set would have {length} bytes, and some verifiers read only {JWK_SET_LIMIT}: try \
-         again when keys have retired"
+        "the JWK Set would have {length} bytes, room for the next two keys included, and some verifiers \
+         read only {JWK_SET_LIMIT}: try again when keys have retired"
     )]
     JwkSetFull {
         /// How many.

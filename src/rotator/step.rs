@@ -10,6 +10,7 @@ use jwksd_keystore::lifecycle::{
 };
 use jwksd_keystore::store::{Change, Loaded, Record, StoreError, Tombstone};
 use jwksd_keystore::time::Time;
+use serde::Serialize;
 
 use super::changes::{after, changes, describe, gone, next_due};
 use super::command::kids_of;
@@ -22,6 +23,9 @@ use crate::policy::Action;
 
 /// How often a step is planned anew after a conflict or an unknown outcome.
 const TRIES: usize = 3;
+
+/// For how many keys of its own a JWK Set that is full has room: the next, and the one after it.
+const ROOM_FOR: usize = 2;
 
 /// The caller in the audit when nobody asked.
 const NOBODY: &str = "jwksd";
@@ -519,11 +523,18 @@ impl Command {
     }
 }
 
-/// With a key that an admin brings, the JWK Set must not grow beyond what verifiers read.
+/// With a key that an admin brings, the JWK Set must not grow beyond what verifiers read, nor with the
+/// keys that the set makes itself next: nobody is asked before those come.
 fn check_length(after: &Loaded) -> Result<(), StepError> {
-    let keys = after.records.iter().map(Record::jwk).collect();
-    let length = serde_json::to_vec(&JwkSet { keys }).map_or(usize::MAX, |set| set.len());
+    let keys: Vec<_> = after.records.iter().map(Record::jwk).collect();
+    let own = after.records.iter().filter(|record| record.life.is_signing_key());
+    let next = own.map(|record| length_of(&record.jwk())).max().unwrap_or_default();
+    let length = length_of(&JwkSet { keys }).saturating_add(next.saturating_mul(ROOM_FOR));
     if length > JWK_SET_LIMIT { Err(StepError::JwkSetFull { length }) } else { Ok(()) }
+}
+
+fn length_of(json: &impl Serialize) -> usize {
+    serde_json::to_vec(json).map_or(usize::MAX, |text| text.len())
 }
 
 /// Whether an earlier try of a rotation took effect, or decided just what this one asks for.

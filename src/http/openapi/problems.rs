@@ -74,8 +74,8 @@ fn detail(code: Code) -> &'static str {
              not its replacement: force it if they do not"
         }
         Code::JwkSetFull => {
-            "the JWK Set would have 51900 bytes, and some verifiers read only 51200: try again when \
-             keys have retired"
+            "the JWK Set would have 51900 bytes, room for the next two keys included, and some \
+             verifiers read only 51200: try again when keys have retired"
         }
         Code::NotDurable => {
             "the key is out of the JWK Set and signs no more while this process runs; should the \
