@@ -1701,8 +1701,10 @@ fn a_standby_that_is_replaced_a_moment_before_it_activates_stays_while_its_token
     let moment = HOUR * 8 + Duration::from_millis(3_599_999);
     let world = begun.after([pass(moment), IMPORT]);
     assert_eq!((world.signs(), world.serves()), (Some(0), vec![0, 1, 2]));
-    assert!(world.key(1).ended.is_some());
-    assert_eq!(world.after([pass(DAY)]).serves().first(), Some(&0));
+    // Also those of the moment until that takes effect.
+    let longest = DAY + Duration::from_mins(1);
+    assert_eq!(world.key(1).retires, Some(world.lifecycle + longest));
+    assert_eq!(world.after([pass(DAY + Duration::from_mins(2))]).serves(), [0, 2, 3]);
 }
 
 #[test]

@@ -462,8 +462,10 @@ impl Planner {
     /// it lives.
     fn end_or_bury(&mut self, life: &Life, clock_skew: Duration) {
         let soon = self.now.lifecycle + TAKES_EFFECT;
-        if self.may_have_signed(life) || life.activates.is_some_and(|activates| activates <= soon) {
+        if self.may_have_signed(life) {
             self.end(life, clock_skew);
+        } else if life.activates.is_some_and(|activates| activates <= soon) {
+            self.end(life, clock_skew + TAKES_EFFECT);
         } else {
             self.bury(life.number, Departure::Replaced);
         }
