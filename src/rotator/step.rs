@@ -108,7 +108,7 @@ impl Rotator {
         self.with_retries(|rotator| {
             let loaded = rotator.load(keyset)?;
             let now = rotator.parts.clock.now();
-            match rotator.resolve(keyset, &loaded, command, now.lifecycle)? {
+            match rotator.resolve(keyset, &loaded, command, now)? {
                 Resolved::Already(answer) => {
                     let set = rotator.files.hold_set(keyset, loaded.keyset(), now.lifecycle);
                     let gone = Vec::new();
@@ -213,7 +213,7 @@ impl Rotator {
         keyset: &KeysetName,
         loaded: &Loaded,
         command: &Command,
-        now: Time,
+        now: Now,
     ) -> Result<Resolved, StepError> {
         let living = |kid: &KeyId| loaded.record_of(kid).map(|record| record.life.number);
         if loaded.revision == Revision::default() {
@@ -222,7 +222,9 @@ impl Rotator {
         match command {
             Command::Rotate { expect, when } => {
                 let expect = self.expected_number(keyset, loaded, expect)?;
-                Ok(Resolved::Intent(Intent::Rotate { expect, when: *when }))
+                let intent = Intent::Rotate { expect, when: *when };
+                let before = self.decided_before(keyset, loaded, &intent, now);
+                Ok(before.map_or(Resolved::Intent(intent), Resolved::Already))
             }
             Command::RevokeAll { expect, .. } => {
                 let expect = match expect {
@@ -246,7 +248,7 @@ impl Rotator {
                     Ok(Resolved::Already(Answer::Done))
                 }
                 (None, Some(tombstone)) => Ok(Resolved::Mark(Box::new(Tombstone {
-                    revoked: Some(now),
+                    revoked: Some(now.lifecycle),
                     reason: Some(reason.clone()),
                     ..tombstone
                 }))),
@@ -259,6 +261,20 @@ impl Rotator {
                 self.trust(keyset, loaded, Named::new(key, kid), *until).map(Resolved::Intent)
             }
         }
+    }
+
+    /// What an earlier try of a rotation decided, also of a key that is held back: as it counts,
+    /// nothing is planned for that.
+    fn decided_before(
+        &self,
+        keyset: &KeysetName,
+        loaded: &Loaded,
+        intent: &Intent,
+        now: Now,
+    ) -> Option<Answer> {
+        let plan = lifecycle::plan(&loaded.keyset(), self.facts.get(keyset), intent, now).ok()?;
+        let is_decided = plan.steps.is_empty() && matches!(plan.answer, Answer::Rotation { .. });
+        is_decided.then_some(plan.answer)
     }
 
     /// What becomes of a key that is to sign.

@@ -399,6 +399,26 @@ fn text_with_another_key(file: &Path) -> String {
     set.to_string()
 }
 
+#[actix_web::test]
+async fn a_rotation_that_waits_for_a_file_is_asked_for_once() {
+    let site = Site::start_on_a_full_disk().await;
+    let first = site.rotate().await;
+    assert!(!first.already && first.waits_for.is_some());
+    site.app.advance(HOUR).await;
+    let again = site.rotate().await;
+    assert!(again.already && again.waits_for.is_some(), "{again:?}");
+    assert_eq!(again.to, first.to);
+
+    let (active, at) = (site.signs().await, site.at(PUBLISH_AHEAD + 60 * SECOND));
+    let ask = json!({"expect_active": active, "at": at});
+    assert!(!site.app.rotate(ask.clone()).await.unwrap().already);
+    // By now it could not be planned so any more.
+    site.app.advance(120 * SECOND).await;
+    let again = site.app.rotate(ask).await.unwrap();
+    assert_eq!((again.already, again.activates), (true, Some(at)));
+    assert_eq!(site.signs().await, active);
+}
+
 /// Brings a key that takes the place of the standby; returns when it activates once the file has it.
 async fn imported(site: &Site) -> Option<String> {
     let folder = format!("{}/keystore/src/import/test_keys", env!("CARGO_MANIFEST_DIR"));
