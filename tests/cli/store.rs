@@ -395,7 +395,9 @@ fn after_a_change_of_the_master_key_the_old_one_opens_nothing_and_the_audit_is_w
     fs::remove_dir_all(place.path("data/new")).unwrap();
     place.run(&RESTORE).fails(1, &["it was made under the master key"]);
     let old_key = ["--backup-master-key", "data/master.key"];
-    outlook(place.run(&[&RESTORE[..], &old_key].concat()));
+    let said = outlook(place.run(&[&RESTORE[..], &old_key].concat()));
+    assert!(said.contains("WARNING: it was made under the master key "), "{said}");
+    assert!(said.contains("whoever has that key can have made it"), "{said}");
     place.run(&[&ACCEPT[..], &old_key].concat()).ok();
     fs::remove_file(place.path("data/master.key")).unwrap();
     let daemon = place.start();
@@ -604,6 +606,12 @@ fn root_restores_and_rekeys_for_the_user_of_the_daemon() {
     fs::remove_dir_all(place.path("state/store")).unwrap();
     place.run(&ACCEPT).fails(1, &["belongs to uid", "--store-owner"]);
     let owner = ["--store-owner", "nobody"];
+    // As root put it back.
+    std::os::unix::fs::chown(place.path("state/audit.jsonl"), Some(0), None).unwrap();
+    let unread = ["cannot read the audit at state/audit.jsonl", "Permission denied"];
+    place.run(&[&RESTORE[..], &owner].concat()).fails(1, &unread);
+    give_back();
+    outlook(place.run(&[&RESTORE[..], &owner].concat()));
     place.run(&[&ACCEPT[..], &owner].concat()).ok();
     let rekey = ["store", "rekey", "--new-master-key", "etc/new.key", "--into", "state/new"];
     place.run(&rekey).fails(1, &["belongs to uid", "--store-owner"]);

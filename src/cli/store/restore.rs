@@ -53,6 +53,8 @@ pub(in crate::cli) struct Args {
 struct Told {
     restored: bool,
     backup: Held,
+    /// The id of the master key that it was made under, where that is none of the daemon's.
+    backup_master_key: Option<String>,
     age: String,
     #[serde(flatten)]
     outlook: Outlook,
@@ -77,17 +79,21 @@ pub(super) fn run(config: &Path, args: &Args, out: &Out) -> anyhow::Result<ExitC
     store::check_free(path).map_err(|error| not_free(error, path))?;
     super::check_stopped(&loaded)?;
     let ready = ready(config, args)?;
+    if let Some(owner) = &owner {
+        if args.accept {
+            owner.make_folder(folder::of(path))?;
+        }
+        // Before the audit is read: what this user cannot read is told before anything is accepted.
+        owner.assume()?;
+    }
     let now = SystemClock.wall();
     let outlook = look(&loaded, &ready, now)?;
     if args.accept {
-        if let Some(owner) = &owner {
-            owner.make_folder(folder::of(path))?;
-            owner.assume()?;
-        }
         restore(&loaded, &ready, &outlook, now)?;
     }
     let age = Span(now.since(ready.header.taken)).to_string();
-    let told = Told { restored: args.accept, backup: ready.held, age, outlook };
+    let backup_master_key = other_key(&ready);
+    let told = Told { restored: args.accept, backup: ready.held, backup_master_key, age, outlook };
     out.print(&told, |told| text_of(told, path))?;
     Ok(if args.accept { ExitCode::SUCCESS } else { ExitCode::from(NOT_ACCEPTED) })
 }
@@ -115,6 +121,13 @@ fn ready(config: &Path, args: &Args) -> anyhow::Result<Ready> {
         store = store.under(master_keys.clone(), &mut bar.watch())?;
     }
     Ok(Ready { store, header, held, master_keys, former })
+}
+
+/// The id of the master key of the backup, where that is none of the daemon's.
+fn other_key(ready: &Ready) -> Option<String> {
+    let ours = ready.master_keys.ids();
+    let formers = ready.former.as_ref().map(|former| former.ids());
+    formers.into_iter().flatten().find(|id| !ours.contains(id))
 }
 
 /// What it means to restore this backup.
@@ -176,8 +189,15 @@ fn record(
 }
 
 fn text_of(told: &Told, path: &Path) -> String {
-    let Told { restored, backup, age, outlook } = told;
+    let Told { restored, backup, backup_master_key, age, outlook } = told;
     let mut text = format!("{}, {age} ago\n", headline(backup));
+    if let Some(id) = backup_master_key {
+        text += &format!(
+            "WARNING: it was made under the master key {id}, which is not the daemon's: whoever has that \
+             key can have made it, with keys of their own. Restore it only if you know where it was \
+             since.\n"
+        );
+    }
     text += &outlook_text(outlook);
     if *restored {
         text += &format!("restored to {}; start the daemon\n", path.display());
