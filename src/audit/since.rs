@@ -11,7 +11,7 @@ use jwksd_keystore::store::backup::AuditLine;
 use jwksd_keystore::time::Time;
 use serde::Deserialize;
 
-use super::chain::{Hash, Link, Parsed};
+use super::chain::{Hash, Link, Mark, Parsed};
 use super::events::{Event, KeyEvent};
 use super::rows::{self, Row};
 use super::verify::{Against, verify_against};
@@ -59,6 +59,9 @@ struct Said {
 }
 
 const LEFT_OUT: &str = "a line of the audit names more keys than it has room for";
+const NOT_SHOWN: &str = "the last lines of the audit that name keys are not shown to be written by jwksd, \
+                         and of what they say revocations alone are heeded";
+const NOT_FOLLOWED: &str = "not all lines of the audit hang together (see jwksd audit verify)";
 const UNRECORDED: &str = "the audit says that decisions took effect without being recorded";
 
 /// Reads the audit at `path`, and tells what became of keys after a line of it.
@@ -89,11 +92,15 @@ pub fn read(path: &Path, line: Option<&AuditLine>, against: Against<'_>) -> io::
             None => "the backup names no line of the audit".to_owned(),
         })
     };
-    let from = if unknown.is_none() { sought.map_or(0, |link| link.number) } else { 0 };
-    let mut reader = Reader::default();
+    let known = sought.filter(|_| unknown.is_none());
+    let mut reader = Reader { from: known.map(|link| link.number), ..Reader::default() };
+    reader.authentic_to = if known.is_some() { report.authentic_to } else { u64::MAX };
     for path in files::all(path)? {
-        reader.file(File::open(path)?, from)?;
+        reader.file(File::open(path)?)?;
     }
+    let reached = reader.link.map_or(0, |link| link.number);
+    let is_followed = known.is_none() || reached >= report.authentic_to;
+    let unknown = unknown.or_else(|| (!is_followed).then(|| NOT_FOLLOWED.to_owned()));
     Ok(Since { unknown, ..reader.finish() })
 }
 
@@ -103,6 +110,14 @@ impl Said {}
 #[derive(Default)]
 struct Reader {
     since: Since,
+    /// The last line before the backup. Without it all rows are read, be they lines of the chain or not.
+    from: Option<u64>,
+    /// Up to which line nobody but jwksd can have written.
+    authentic_to: u64,
+    /// The last line of the chain.
+    link: Option<Link>,
+    /// Whether it says that jwksd stopped: then only a mark can follow.
+    is_stopped: bool,
     /// What was about to be committed, by key set, where no outcome was read yet.
     open: BTreeMap<KeysetName, (Vec<KeyEvent>, Time)>,
     /// What admins gave as the reason, by request.
@@ -110,20 +125,34 @@ struct Reader {
 }
 
 impl Reader {
-    fn file(&mut self, file: File, from: u64) -> io::Result<()> {
+    fn file(&mut self, file: File) -> io::Result<()> {
         let (mut reader, mut text) = (BufReader::new(file), Vec::new());
         while let Some((row, _)) = rows::next(&mut reader, &mut text)? {
-            if row != Row::Whole || Parsed::of(&text).is_none_or(|parsed| parsed.mark.is_some()) {
+            let parsed = if row == Row::Whole { Parsed::of(&text) } else { None };
+            let Some(parsed) = parsed else { continue };
+            // Anybody can have written what jwksd passed over as the remnant of a crash.
+            let is_read = self.from.is_none() || self.goes_on_with(&parsed);
+            if !is_read || parsed.mark.is_some() {
                 continue;
             }
             // What is not a line of this form says nothing of keys.
             match serde_json::from_slice::<Said>(&text) {
-                Ok(said) if said.line > from => self.line(said),
+                Ok(said) if said.line > self.from.unwrap_or(0) => self.line(said),
                 Ok(said) => self.line_before(said),
                 Err(_) => {}
             }
         }
         Ok(())
+    }
+
+    fn goes_on_with(&mut self, parsed: &Parsed<'_>) -> bool {
+        let follows = self.link.is_none_or(|link| parsed.follows(&link));
+        let is_next = follows && (parsed.mark.is_some() || !self.is_stopped);
+        if is_next {
+            self.link = Some(parsed.link());
+            self.is_stopped = parsed.mark == Some(Mark::Stop);
+        }
+        is_next
     }
 
     /// All that was done before the backup is in it. What was about to be committed may not be, nor a
@@ -143,9 +172,7 @@ impl Reader {
             }
             Decision::Failed => {
                 self.open.remove(&keyset);
-                let keys = said.keys.into_iter();
-                let revoked: Vec<_> = keys.filter(|key| key.event.is_revocation()).collect();
-                self.happened(&keyset, &revoked, time, asked.as_ref());
+                self.revoked(&keyset, said.keys, time, asked.as_ref());
             }
             Decision::Allowed | Decision::Refused => {}
         }
@@ -163,11 +190,16 @@ impl Reader {
         let request = said.request_id.unwrap_or_default();
         let Some(keyset) = said.keyset else { return };
         let asked = self.reasons.get(&request).cloned();
+        if said.line > self.authentic_to {
+            if !said.keys.is_empty() {
+                self.gap(NOT_SHOWN);
+            }
+            return self.revoked(&keyset, said.keys, time, asked.as_ref());
+        }
         match said.decision {
             Decision::Intent => {
                 // A revocation holds from the moment that it was asked for.
-                let revoked = said.keys.iter().filter(|key| key.event.is_revocation());
-                self.happened(&keyset, &revoked.cloned().collect::<Vec<_>>(), time, asked.as_ref());
+                self.revoked(&keyset, said.keys.clone(), time, asked.as_ref());
                 let before = self.open.insert(keyset.clone(), (said.keys, time));
                 // Without an outcome it may have been committed.
                 if let Some((keys, time)) = before {
@@ -190,6 +222,18 @@ impl Reader {
             let request = said.request_id.clone().unwrap_or_default();
             self.reasons.insert(request, reason.clone());
         }
+    }
+
+    /// Of what is said, revocations alone are heeded.
+    fn revoked(
+        &mut self,
+        keyset: &KeysetName,
+        mut keys: Vec<KeyEvent>,
+        time: Time,
+        reason: Option<&String>,
+    ) {
+        keys.retain(|key| key.event.is_revocation());
+        self.happened(keyset, &keys, time, reason);
     }
 
     fn happened(
@@ -234,7 +278,7 @@ impl Reader {
 mod tests {
     use super::*;
     use crate::audit::Line;
-    use crate::audit::tests::{NOW, Place};
+    use crate::audit::tests::{NOW, Place, copy_all};
 
     fn set() -> KeysetName {
         "default".parse().unwrap()
@@ -333,6 +377,77 @@ mod tests {
         let reason = Some("lost laptop".to_owned());
         assert_eq!(fate(&since, "stolen").revoked, Some((NOW, reason)));
         assert_eq!(fate(&since, "before"), Fate::default());
+    }
+
+    /// Whoever may write the file, without the master key.
+    #[test]
+    fn what_was_added_to_the_audit_ends_no_key_and_hides_no_revocation() {
+        let (place, keyset) = (Place::new(), set());
+        let revoked = [event("stolen", Event::Revoked)];
+        let about = |decision, keys| Line {
+            keyset: Some(&keyset),
+            keys,
+            ..Line::new(NOW, "local", "revoke", decision)
+        };
+        let line = {
+            let audit = place.open();
+            let backup = Line::new(NOW, "local", "store-backup", Decision::Intent);
+            let at = audit.record_durably_at(&backup).unwrap().1.unwrap();
+            audit.record_durably(&about(Decision::Done, &revoked)).unwrap();
+            AuditLine { line: at.number, hash: at.hash.to_string() }
+        };
+        let against = Against { master_keys: Some(&place.keys), ..Against::default() };
+        let told = || read(&place.path(), Some(&line), against).unwrap();
+        let whole = place.rows();
+        // In the place of every line, and at the end.
+        let ended = [event("signer", Event::Retired), event("other", Event::Ended)];
+        for rows in 1..=whole.len() {
+            let last = Parsed::of(whole[rows - 1].as_bytes()).unwrap().link();
+            let object = about(Decision::Done, &ended).object().unwrap();
+            let forged = String::from_utf8(last.chain(&object).0).unwrap();
+            let forged = vec![forged.trim_end().to_owned()];
+            // As after a crash: without the mark that says that jwksd stopped.
+            for end in [&[][..], &whole[whole.len() - 1..]] {
+                let cut = &whole[..whole.len() - end.len()];
+                let at = rows.min(cut.len());
+                place.put(&[&cut[..at], &forged, &cut[at..], end].concat());
+                let since = told();
+                let is_told = since.unknown.is_some();
+                assert!(is_told || fate(&since, "signer") == Fate::default(), "{rows}: {since:?}");
+                assert!(fate(&since, "stolen").revoked.is_some(), "{rows}: {since:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn lines_that_may_be_forged_are_told() {
+        let (place, keyset) = (Place::new(), set());
+        let line = {
+            let audit = place.open();
+            let backup = Line::new(NOW, "local", "store-backup", Decision::Intent);
+            let at = audit.record_durably_at(&backup).unwrap().1.unwrap();
+            let killed = tempfile::tempdir().unwrap();
+            copy_all(place.dir.path(), killed.path());
+            drop(audit);
+            copy_all(killed.path(), place.dir.path());
+            AuditLine { line: at.number, hash: at.hash.to_string() }
+        };
+        let mut rows = place.rows();
+        let last = Parsed::of(rows.last().unwrap().as_bytes()).unwrap().link();
+        let keys = [event("signer", Event::Retired), event("stolen", Event::Revoked)];
+        let forged = Line {
+            keyset: Some(&keyset),
+            keys: &keys,
+            ..Line::new(NOW, "jwksd", "schedule", Decision::Done)
+        };
+        let (text, _) = last.chain(&forged.object().unwrap());
+        rows.push(String::from_utf8(text).unwrap().trim_end().to_owned());
+        place.put(&rows);
+        let against = Against { master_keys: Some(&place.keys), ..Against::default() };
+        let since = read(&place.path(), Some(&line), against).unwrap();
+        assert_eq!((&since.unknown, &since.gaps), (&None, &vec![NOT_SHOWN]));
+        assert_eq!(fate(&since, "signer"), Fate::default());
+        assert!(fate(&since, "stolen").revoked.is_some());
     }
 
     fn fate(since: &Since, kid: &str) -> Fate {
