@@ -84,21 +84,23 @@ pub(super) fn check_not_gone_on(
 ) -> io::Result<()> {
     file.seek(SeekFrom::Start(handover.position.ends))?;
     let (mut reader, mut text) = (BufReader::new(file), Vec::new());
-    let next = rows::next(&mut reader, &mut text)?;
-    let is_whole = matches!(next, Some((Row::Whole, _)));
-    let parsed = if is_whole { Parsed::of(&text) } else { None };
-    let follows = parsed.filter(|parsed| parsed.follows(&handover.position.link));
-    match follows {
-        Some(parsed) if parsed.mark.is_none() || parsed.check_tag(keys).is_err() => {
-            let number = handover.position.link.number;
-            Err(io::Error::other(format!(
-                "the daemon went on with the old master key after the store was sealed under the new \
-                 one (line {number}): the new store lacks what it did since. Stop it and run jwksd \
-                 store rekey again"
-            )))
+    // What a crash tore may stand before it.
+    while let Some((row, _)) = rows::next(&mut reader, &mut text)? {
+        let parsed = if row == Row::Whole { Parsed::of(&text) } else { None };
+        let Some(parsed) = parsed.filter(|parsed| parsed.follows(&handover.position.link)) else {
+            continue;
+        };
+        if parsed.mark.is_some() && parsed.check_tag(keys).is_ok() {
+            return Ok(());
         }
-        Some(_) | None => Ok(()),
+        let number = handover.position.link.number;
+        return Err(io::Error::other(format!(
+            "the daemon went on with the old master key after the store was sealed under the new one \
+             (line {number}): the new store lacks what it did since. Stop it and run jwksd store rekey \
+             again"
+        )));
     }
+    Ok(())
 }
 
 fn path_of(audit: &Path) -> PathBuf {

@@ -164,6 +164,19 @@ fn an_audit_that_the_old_key_went_on_with_does_not_open_under_the_new_one() {
 }
 
 #[test]
+fn a_start_with_the_old_key_that_was_cut_off_hides_no_later_one() {
+    let (place, old) = handed_over();
+    let new = place.keys.clone();
+    let mut rows = place.rows();
+    rows.push("{\"line\":8,\"previ".to_owned());
+    place.put(&rows);
+    let place = under(place, old);
+    place.write(&["since"]);
+    let refused = under(place, new).try_open().err().unwrap().to_string();
+    assert!(refused.contains("went on with the old master key"), "{refused}");
+}
+
+#[test]
 fn a_handover_that_was_changed_or_is_for_other_keys_is_none() {
     let (place, _) = handed_over();
     let path = place.dir.path().join("audit.jsonl.rekeyed");
