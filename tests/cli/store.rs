@@ -103,7 +103,7 @@ fn a_backup_brings_back_what_was_lost_and_tells_what_it_means() {
     let before = content(&place, "data");
     let said = outlook(place.run(&RESTORE));
     assert_eq!(content(&place, "data"), before);
-    assert!(said.contains("store restore backup --accept"), "{said}");
+    assert!(said.contains("run the same command with --accept"), "{said}");
     let missing = under(&said, "Made since, and missing");
     assert!(missing.contains(&made) && !missing.contains(&standby), "{said}");
     let revoked = under(&said, "Revoked since: revoked again");
@@ -323,7 +323,7 @@ fn new_key() -> String {
 
 #[test]
 fn a_caller_without_the_grant_gets_no_backup() {
-    let place = Place::with(r#", "operate""#, "");
+    let place = Place::with(r#", "operate"]"#, "]");
     let _daemon = place.start();
     place.run(&BACKUP).fails(3, &["no grant of this caller allows operate"]);
     assert!(!place.has("backup") && !place.has("backup.new"));
