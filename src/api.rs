@@ -139,6 +139,12 @@ pub struct Keyset {
 }
 
 impl Keyset {
+    /// Whether no key of its own was ever in it: its first is to be imported.
+    #[must_use]
+    pub fn waits_for_its_first_key(&self) -> bool {
+        self.keys.iter().all(|key| key.origin == KeyOrigin::Trusted)
+    }
+
     /// Whether a key waits for a file.
     #[must_use]
     pub fn has_key_that_waits_for_its_file(&self) -> bool {

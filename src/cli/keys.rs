@@ -240,7 +240,7 @@ fn show_text(keyset: &Keyset) -> String {
             key.kid.to_string(),
             state(key),
             seconds(&key.published),
-            key.activates.as_deref().map_or_else(dash, seconds),
+            activated(key).map_or_else(dash, seconds),
             key.ended.as_deref().map_or_else(dash, seconds),
             key.left.as_deref().or(key.retires.as_deref()).map_or_else(dash, seconds),
             key.reason.clone().unwrap_or_default(),
@@ -259,14 +259,31 @@ fn show_text(keyset: &Keyset) -> String {
         };
         text += &format!("  {}  {} {what}\n", seconds(&event.at), event.kid);
     }
-    if keyset.next.is_empty() && !keyset.has_key_that_waits_for_its_file() {
-        text += "  nothing until asked\n";
+    if keyset.next.is_empty() {
+        text += &format!("  {}\n", nothing_next(keyset));
     }
     text += &held_text(keyset);
     if let Some(file) = &keyset.jwks_file {
         text += &file_text(file);
     }
     text
+}
+
+/// When a key signed first, or is to sign; not what was planned for one that left before.
+fn activated(key: &Key) -> Option<&str> {
+    let left = key.left.as_deref().map(seconds);
+    key.activates.as_deref().filter(|at| left.is_none_or(|left| seconds(at) <= left))
+}
+
+/// Why no event is planned.
+fn nothing_next(keyset: &Keyset) -> String {
+    if keyset.has_key_that_waits_for_its_file() {
+        "nothing until the jwks_file has the next key".to_owned()
+    } else if keyset.waits_for_its_first_key() {
+        format!("nothing until its first key is imported: jwksd keys import {} FILE", keyset.name)
+    } else {
+        "nothing until asked".to_owned()
+    }
 }
 
 /// What to know of keys where verifiers hold them themselves.
@@ -292,10 +309,12 @@ fn held_text(keyset: &Keyset) -> String {
 fn file_text(file: &JwksFile) -> String {
     let stands = if file.confirmed { "holds what is served" } else { "is not confirmed" };
     let mut text = format!("\njwks_file\n  {} {stands}\n", file.path);
-    if let Some(problem) = &file.problem {
-        text += &format!("  {problem}\n");
+    let told = file.problem.as_deref().unwrap_or_default();
+    if !told.is_empty() {
+        text += &format!("  {told}\n");
     }
-    for kid in &file.waiting {
+    // The problem names those that it holds back.
+    for kid in file.waiting.iter().filter(|kid| !told.contains(kid.as_str())) {
         text += &format!("  {kid} does not start to sign before the file has it\n");
     }
     text

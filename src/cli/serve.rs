@@ -166,6 +166,7 @@ fn keyset_line(keyset: &Keyset) -> String {
     let next = match next {
         Some(event) => event.at.as_str(),
         None if keyset.has_key_that_waits_for_its_file() => "when its jwks_file has the key",
+        None if keyset.waits_for_its_first_key() => "after its first key was imported",
         None => "when asked",
     };
     let algorithm = keyset.algorithm.as_deref().unwrap_or("");

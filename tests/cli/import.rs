@@ -65,6 +65,10 @@ fn a_set_that_waits_for_its_first_key_answers_503_and_then_signs_with_it() {
     let signing = ["sign", "default", "--claims", "{}", "--ttl", "15m"];
     place.run(&signing).fails(6, &["no active key"]);
     assert_eq!(daemon.http("/.well-known/jwks.json").0, 503);
+    let said = daemon.said();
+    assert!(said.contains("next rotation after its first key was imported"), "{said}");
+    let shown = place.run(&["keys", "show", "default"]).ok();
+    assert!(shown.contains("is imported: jwksd keys import default FILE"), "{shown}");
 
     let file = bring(&place, "taken/p256.openssh.pem");
     let told = import(&place, &[&file, "--kid", "main-2026"]).ok();

@@ -76,6 +76,8 @@ fn a_missing_folder_keeps_no_start_and_is_told_until_it_is_there() {
     assert!(listed.contains("waits for its jwks_file"), "{listed}");
     let shown = place.run(&["keys", "show", "default"]).ok();
     assert!(shown.contains("site/default.json is not confirmed"), "{shown}");
+    assert!(shown.contains("next\n  nothing until the jwks_file has the next key\n"), "{shown}");
+    assert_eq!(shown.matches("before the file has it").count(), 1, "{shown}");
     let said = place.run(&["keys", "rotate", "default"]).ok();
     assert!(said.contains("site/default.json is not confirmed to have it"), "{said}");
 
