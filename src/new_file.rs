@@ -71,6 +71,10 @@ impl NewFile {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
             Ok(metadata) if existing == Existing::IsReplaced && metadata.is_file() => {}
+            Ok(_) if existing == Existing::IsReplaced => {
+                let message = "what is there is no regular file, and is left alone";
+                return Err(io::Error::new(ErrorKind::AlreadyExists, message));
+            }
             Ok(_) => return Err(ErrorKind::AlreadyExists.into()),
         }
         match fs::remove_file(&unfinished) {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, ValueEnum};
+use clap::{Command, CommandFactory, ValueEnum};
 use jwksd::api::{Code, ExportRequest, ExportResponse, KeyState, Problem};
 use jwksd::client::{Client, ClientError};
 use jwksd::new_file::{Existing, NewFile, Readers};
@@ -25,7 +25,7 @@ use super::{Cli, Out, print};
 pub(super) struct Args {
     /// The key set
     keyset: KeysetName,
-    /// The key
+    /// The key; or --active or --standby
     #[arg(allow_hyphen_values = true, conflicts_with_all = ["active", "standby"])]
     kid: Option<KeyId>,
     /// The key that signs
@@ -81,8 +81,9 @@ fn export_key(
 ) -> anyhow::Result<()> {
     let kid = args.kid(client)?;
     let path = format!("/v1/keysets/{}/keys/{kid}/export", args.keyset);
+    let file = args.begin()?;
     let answer: ExportResponse = act(client, &path, request)?;
-    put(args.out.as_deref(), out, &answer.text, &answer)?;
+    args.put(file, out, &answer.text, &answer)?;
     if !out.json {
         // A closed stderr leaves no way to tell.
         let _ = writeln!(std::io::stderr(), "{}", note(&answer));
@@ -92,8 +93,9 @@ fn export_key(
 
 fn export_set(client: &Client, args: &Args, out: &Out) -> anyhow::Result<()> {
     let path = format!("/v1/keysets/{}/export", args.keyset);
+    let file = args.begin()?;
     let set: Box<RawValue> = act(client, &path, &json!({}))?;
-    put(args.out.as_deref(), out, &format!("{set}\n"), &set)
+    args.put(file, out, &format!("{set}\n"), &set)
 }
 
 impl Args {
@@ -109,7 +111,7 @@ impl Args {
             (self.days.is_some() && self.format != Format::X509, "--days goes with --format x509"),
         ];
         if let Some((_, rule)) = rules.into_iter().find(|(is_broken, _)| *is_broken) {
-            Cli::command().error(ErrorKind::ArgumentConflict, rule).exit()
+            usage().error(ErrorKind::ArgumentConflict, rule).exit()
         }
     }
 
@@ -139,20 +141,44 @@ impl Args {
         let problem = || ClientError::Problem(Box::new(Problem::new(code, missing)));
         Ok(kid.ok_or_else(problem)?)
     }
+
+    /// The file of `--out`. Before the daemon is asked: where it cannot be written, the key is not
+    /// noted as given out.
+    fn begin(&self) -> anyhow::Result<Option<NewFile>> {
+        let begin = |path| NewFile::begin(path, Existing::IsReplaced, Readers::Everyone);
+        let begun = self.out.as_deref().map(begin).transpose();
+        begun.with_context(|| self.cannot_write())
+    }
+
+    /// The text to the file or to stdout; of an answer as JSON, all of it to stdout.
+    fn put<T: Serialize>(
+        &self,
+        file: Option<NewFile>,
+        out: &Out,
+        text: &str,
+        answer: &T,
+    ) -> anyhow::Result<()> {
+        let to_stdout = file.is_none();
+        if let Some(file) = file {
+            file.finish(text.as_bytes()).with_context(|| self.cannot_write())?;
+        }
+        if out.json {
+            return out.print(answer, |_| String::new());
+        }
+        if to_stdout { print(text) } else { Ok(()) }
+    }
+
+    fn cannot_write(&self) -> String {
+        format!("cannot write {}", self.out.as_deref().unwrap_or(Path::new("stdout")).display())
+    }
 }
 
-/// The text to the file or to stdout; of an answer as JSON, all of it to stdout.
-fn put<T: Serialize>(file: Option<&Path>, out: &Out, text: &str, answer: &T) -> anyhow::Result<()> {
-    if let Some(path) = file {
-        NewFile::begin(path, Existing::IsReplaced, Readers::Everyone)
-            .and_then(|file| file.finish(text.as_bytes()))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    match file {
-        Some(_) if !out.json => Ok(()),
-        _ if out.json => out.print(answer, |_| String::new()),
-        _ => print(text),
-    }
+/// `keys export` as `clap` knows it, so that an error shows its usage.
+fn usage() -> Command {
+    let mut cli = Cli::command();
+    cli.build();
+    let keys = cli.find_subcommand("keys").and_then(|keys| keys.find_subcommand("export"));
+    keys.cloned().unwrap_or(cli)
 }
 
 /// What people should know of the key.

@@ -214,6 +214,29 @@ fn a_file_is_replaced_as_a_whole_and_anyone_may_read_it() {
 }
 
 #[test]
+fn a_place_that_cannot_be_written_leaves_the_standby_not_exported() {
+    let place = Place::new();
+    let _daemon = place.start();
+    let asked = ["default", "--standby", "--format", "pem", "--out"];
+    export(&place, &[&asked[..], &["none/key.pem"]].concat())
+        .fails(1, &["cannot write none/key.pem"]);
+    export(&place, &[&asked[..], &["data"]].concat())
+        .fails(1, &["cannot write data: what is there is no regular file"]);
+    let set = place.run(&["keys", "show", "default", "--json"]).json();
+    assert!(set["keys"].as_array().unwrap().iter().all(|key| key["exported"].is_null()), "{set}");
+}
+
+#[test]
+fn what_does_not_go_together_is_refused_with_the_usage_of_export() {
+    let place = Place::new();
+    let refused = export(&place, &["default", "--format", "pem"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    for words in ["name a key: KID, --active or --standby", "Usage: jwksd keys export "] {
+        assert!(refused.stderr.contains(words), "{refused:?}");
+    }
+}
+
+#[test]
 fn keys_show_says_by_when_a_key_must_be_in_place_and_until_when_one_is_needed() {
     let place = Place::new();
     let _daemon = place.start();

@@ -115,6 +115,18 @@ fn an_imported_standby_is_published_waits_and_then_signs() {
 }
 
 #[test]
+fn a_standby_that_was_replaced_shows_no_time_at_which_it_would_have_signed() {
+    let place = place();
+    let _daemon = place.start();
+    place.run(&["keys", "rotate", "default", "--at", "2100-01-01T00:00:00Z"]).ok();
+    let file = bring(&place, "taken/p256.pkcs8.pem");
+    import(&place, &[&file, "--kid", "next"]).ok();
+    let shown = place.run(&["keys", "show", "default"]).ok();
+    let row = shown.lines().find(|line| line.contains("  retired")).unwrap();
+    assert!(!row.contains("2100-01-01"), "{shown}");
+}
+
+#[test]
 fn a_key_of_another_issuer_only_verifies_until_its_end() {
     let place = place();
     let daemon = place.start();
