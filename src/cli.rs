@@ -27,7 +27,7 @@ use clap::{Parser, Subcommand};
 use jwksd::api::Code;
 use jwksd::client::ClientError;
 use jwksd::clock::{Clock, SystemClock};
-use jwksd::config::Config;
+use jwksd::config::{Config, ConfigError};
 use serde::Serialize;
 
 use self::connection::{Connection, NoToken};
@@ -154,7 +154,21 @@ fn print(text: &str) -> anyhow::Result<()> {
 }
 
 fn load(path: &Path) -> anyhow::Result<Config> {
-    Ok(Config::load(path, SystemClock.wall())?)
+    Config::load(path, SystemClock.wall()).map_err(unread)
+}
+
+/// What to do where there is no configuration: mostly, it is the wrong folder.
+fn unread(error: ConfigError) -> anyhow::Error {
+    let is_missing = matches!(
+        &error,
+        ConfigError::Read { error: why, .. } if why.kind() == std::io::ErrorKind::NotFound
+    );
+    if is_missing {
+        return anyhow::anyhow!(
+            "{error}: go to the daemon's working directory, or give --config FILE"
+        );
+    }
+    error.into()
 }
 
 /// Runs a request of the client.

@@ -7,6 +7,8 @@ use jwksd::client::Client;
 use jwksd::config::{Endpoints, Listen};
 use jwksd::tls::{ClientFiles, ClientTls, Files, Shown};
 
+use super::unread;
+
 /// Where the bearer token for a TCP listener is taken from.
 const TOKEN_VARIABLE: &str = "JWKSD_TOKEN";
 
@@ -57,7 +59,7 @@ impl Connection {
     /// A client of the admin listener.
     pub(super) fn admin(&self, config: &Path) -> anyhow::Result<Client> {
         self.client(|| {
-            let endpoints = Endpoints::load(config)?;
+            let endpoints = Endpoints::load(config).map_err(unread)?;
             first(endpoints.admin, endpoints.tls.admin.as_ref())
         })
     }
@@ -65,7 +67,7 @@ impl Connection {
     /// A client of the internal listener.
     pub(super) fn internal(&self, config: &Path) -> anyhow::Result<Client> {
         self.client(|| {
-            let endpoints = Endpoints::load(config)?;
+            let endpoints = Endpoints::load(config).map_err(unread)?;
             first(endpoints.internal, endpoints.tls.internal.as_ref())
         })
     }

@@ -212,3 +212,13 @@ fn serve_refuses_what_check_refuses_and_makes_nothing() {
     place.run_serve(&["serve", "--init"]).fails(1, &["public.root", "[keysets.other]"]);
     assert!(!place.has("data"));
 }
+
+#[test]
+fn where_there_is_no_configuration_it_is_said_how_to_name_one() {
+    let place = Place::new();
+    for command in [&["check"][..], &["keys", "list"], &["store", "verify", "backup"]] {
+        place
+            .run(&[command, &["--config", "none.toml"]].concat())
+            .fails(1, &["cannot read none.toml", "give --config FILE"]);
+    }
+}
