@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use jwksd::audit::report::{Finding, Report};
+use jwksd::audit::report::{Finding, Note, Report};
 use jwksd::audit::verify::{self, Against};
 use jwksd::{master_key, memory};
 use jwksd_keystore::seal::MasterKeys;
@@ -58,7 +58,7 @@ pub(super) fn run(config: &Path, command: &Command, out: &Out) -> anyhow::Result
     if report.files.is_empty() {
         bail!("there is no audit at {}", config.audit.path.display());
     }
-    out.print(&report, |report| text_of(report, args))?;
+    out.print(&report, |report| text_of(report, args, former.as_ref()))?;
     Ok(if report.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DAMAGED) })
 }
 
@@ -72,10 +72,13 @@ fn read_master_keys(path: &Path, args: &Args) -> anyhow::Result<Option<MasterKey
     Ok(Some(keys))
 }
 
-fn text_of(report: &Report, args: &Args) -> String {
+fn text_of(report: &Report, args: &Args, former: Option<&MasterKeys>) -> String {
     let mut text = String::new();
     for Finding { file, row, what } in &report.notes {
         text += &format!("note: {}:{row}: {what}\n", file.display());
+    }
+    if let Some(former) = former {
+        text += &format!("note: {}\n", checked_with(former, report));
     }
     for Finding { file, row, what } in &report.damage {
         text += &format!("DAMAGED: {}:{row}: {what}\n", file.display());
@@ -98,4 +101,19 @@ fn text_of(report: &Report, args: &Args) -> String {
         text += "whether lines after the last are missing is not told of files given by name\n";
     }
     text
+}
+
+/// What the former master key was good for.
+fn checked_with(former: &MasterKeys, report: &Report) -> String {
+    let ids = former.ids();
+    let has_marks = report
+        .notes
+        .iter()
+        .any(|note| matches!(&note.what, Note::FormerKey { id, .. } if ids.contains(id)));
+    let ids = ids.join(", ");
+    if has_marks {
+        format!("the marks under the former master key {ids} were checked with it")
+    } else {
+        format!("no mark is made under the former master key that was given, {ids}")
+    }
 }

@@ -49,6 +49,11 @@ pub(super) struct Unusable {
 }
 
 impl Unusable {
+    /// Whether another master key opens it.
+    const fn is_under_another_key(&self) -> bool {
+        matches!(self.error, BackupError::OtherMasterKey { .. })
+    }
+
     /// Whether the file is not what was written, rather than written under another master key.
     pub(super) const fn is_damaged(&self) -> bool {
         match &self.error {

@@ -106,7 +106,7 @@ fn a_backup_brings_back_what_was_lost_and_tells_what_it_means() {
     assert!(said.contains("run the same command with --accept"), "{said}");
     let missing = under(&said, "Made since, and missing");
     assert!(missing.contains(&made) && !missing.contains(&standby), "{said}");
-    let revoked = under(&said, "Revoked since: revoked again");
+    let revoked = under(&said, "Revoked since, and revoked again");
     assert!(revoked.contains(&standby), "{said}");
     assert!(revoked.contains("revoked before the restore: lost laptop"), "{said}");
     assert!(under(&said, "these secrets return").contains(&active), "{said}");
@@ -155,7 +155,7 @@ fn a_backup_that_is_restored_twice_knows_what_was_revoked_in_both_lives() {
     daemon.end(Signal::TERM);
     lose_the_store(&place);
     let said = outlook(place.run(&RESTORE));
-    let revoked = under(&said, "Revoked since: revoked again");
+    let revoked = under(&said, "Revoked since, and revoked again");
     assert!(revoked.contains(&standby) && revoked.contains("first life"), "{said}");
     assert!(revoked.contains(&active) && revoked.contains("second life"), "{said}");
     place.run(&ACCEPT).ok();
@@ -190,14 +190,14 @@ fn without_an_audit_that_tells_a_restore_says_so_and_names_every_secret() {
     assert!(said.contains("nothing is known of the time since: there is no audit at"), "{said}");
     let returning = under(&said, "Their secrets return");
     assert!(returning.contains(&active) && returning.contains(&standby), "{said}");
-    assert!(said.contains("Revoked since: revoked again: none"), "{said}");
+    assert!(said.contains("Revoked since, and revoked again: none"), "{said}");
 
     // What a damaged audit says of revocations counts all the same.
     put_back();
     remove("audit.jsonl.checkpoint");
     let said = outlook(place.run(&RESTORE));
     assert!(said.contains("the audit was changed: the checkpoint file"), "{said}");
-    assert!(under(&said, "Revoked since: revoked again").contains(&standby), "{said}");
+    assert!(under(&said, "Revoked since, and revoked again").contains(&standby), "{said}");
     let returning = under(&said, "Their secrets return");
     assert!(returning.contains(&active) && !returning.contains(&standby), "{said}");
 
@@ -280,7 +280,9 @@ fn what_would_write_over_something_is_refused_and_changes_nothing() {
     place.run(&["store", "backup", "no/such/folder"]).fails(1, &["cannot write no/such/folder"]);
 
     // While the daemon runs.
-    place.run(&RESTORE).fails(1, &["there is something at data/store", "Nothing was changed"]);
+    place
+        .run(&RESTORE)
+        .fails(1, &["there is something at data/store", "stop the daemon", "Nothing was changed"]);
     place.run(&REKEY).fails(1, &["the daemon is running", "stop it first"]);
     fs::rename(place.path("data/store"), place.path("data/moved")).unwrap();
     place.run(&ACCEPT).fails(1, &["the daemon is running"]);
@@ -377,7 +379,9 @@ fn after_a_change_of_the_master_key_the_old_one_opens_nothing_and_the_audit_is_w
         said.contains("made under the master key") && said.contains("which was replaced"),
         "{said}"
     );
-    place.run(&["audit", "verify", "--former-master-key", "data/master.key"]).ok();
+    let with = |former| place.run(&["audit", "verify", "--former-master-key", former]).ok();
+    assert!(with("data/master.key").contains("were checked with it"));
+    assert!(with("data/new.key").contains("no mark is made under the former master key"));
     // A change in the time of the old key is found without it.
     let audit = place.read("data/audit.jsonl");
     place.write("data/audit.jsonl", &audit.replacen("\"sign-token\"", "\"sign-tokem\"", 1));
@@ -393,7 +397,7 @@ fn after_a_change_of_the_master_key_the_old_one_opens_nothing_and_the_audit_is_w
 
     // A backup of before comes back under the new key.
     fs::remove_dir_all(place.path("data/new")).unwrap();
-    place.run(&RESTORE).fails(1, &["it was made under the master key"]);
+    place.run(&RESTORE).fails(1, &["it was made under the master key", "with --backup-master-key"]);
     let old_key = ["--backup-master-key", "data/master.key"];
     let said = outlook(place.run(&[&RESTORE[..], &old_key].concat()));
     assert!(said.contains("WARNING: it was made under the master key "), "{said}");

@@ -31,7 +31,7 @@ impl Bar {
                 Stage::Checking => "checking key sets",
                 Stage::Sealing => "sealing key sets",
                 Stage::Writing => "writing rows",
-                Stage::Ending => "ending",
+                Stage::Ending => "reading it back",
             };
             self.0.set_message(message);
             self.0.set_length(progress.of);

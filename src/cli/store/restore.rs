@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use jwksd::audit::events::KeyEvent;
@@ -24,7 +25,7 @@ use serde::Serialize;
 use super::super::init::owner::Owner;
 use super::super::{Out, load};
 use super::verify::{Held, headline};
-use super::{NOT_ACCEPTED, progress, verify};
+use super::{NOT_ACCEPTED, Unusable, progress, verify};
 
 /// The act's name in the audit.
 const NAME: &str = "store-restore";
@@ -91,18 +92,18 @@ pub(super) fn run(config: &Path, args: &Args, out: &Out) -> anyhow::Result<ExitC
     if args.accept {
         restore(&loaded, &ready, &outlook, now)?;
     }
-    let age = Span(now.since(ready.header.taken)).to_string();
+    let age = age(now.since(ready.header.taken));
     let backup_master_key = other_key(&ready);
     let told = Told { restored: args.accept, backup: ready.held, backup_master_key, age, outlook };
-    out.print(&told, |told| text_of(told, path))?;
+    out.print(&told, |told| text_of(told, args, path))?;
     Ok(if args.accept { ExitCode::SUCCESS } else { ExitCode::from(NOT_ACCEPTED) })
 }
 
 fn not_free(error: StoreError, path: &Path) -> anyhow::Error {
     match error {
         StoreError::Occupied(_) => anyhow::anyhow!(
-            "there is something at {}: a backup is restored only where nothing is; move it away first. \
-             Nothing was changed",
+            "there is something at {}: a backup is restored only where nothing is; stop the daemon, and \
+             move it away. Nothing was changed",
             path.display()
         ),
         other => other.into(),
@@ -113,7 +114,8 @@ fn ready(config: &Path, args: &Args) -> anyhow::Result<Ready> {
     let master_keys = super::master_keys(args.master_key.as_deref(), config)?;
     let former = args.backup_master_key.as_deref();
     let former = former.map(|file| super::master_keys(Some(file), config)).transpose()?;
-    let backup = super::opened(&args.file, former.clone().unwrap_or(master_keys.clone()))?;
+    let backup = super::opened(&args.file, former.clone().unwrap_or(master_keys.clone()))
+        .map_err(|error| under_another(error, args))?;
     let held = verify::held(&args.file, &backup)?;
     let (mut store, header) = (backup.store, backup.header);
     if former.is_some() {
@@ -128,6 +130,15 @@ fn other_key(ready: &Ready) -> Option<String> {
     let ours = ready.master_keys.ids();
     let formers = ready.former.as_ref().map(|former| former.ids());
     formers.into_iter().flatten().find(|id| !ours.contains(id))
+}
+
+/// Says how a backup from before a change of the master key is restored.
+fn under_another(error: anyhow::Error, args: &Args) -> anyhow::Error {
+    let unusable = error.downcast_ref::<Unusable>();
+    if args.backup_master_key.is_none() && unusable.is_some_and(Unusable::is_under_another_key) {
+        return anyhow::anyhow!("{error}: give the one it was made under with --backup-master-key");
+    }
+    error
 }
 
 /// What it means to restore this backup.
@@ -188,7 +199,12 @@ fn record(
     }
 }
 
-fn text_of(told: &Told, path: &Path) -> String {
+/// For people, who need no milliseconds.
+fn age(age: Duration) -> String {
+    Span(Duration::from_secs(age.as_secs())).to_string()
+}
+
+fn text_of(told: &Told, args: &Args, path: &Path) -> String {
     let Told { restored, backup, backup_master_key, age, outlook } = told;
     let mut text = format!("{}, {age} ago\n", headline(backup));
     if let Some(id) = backup_master_key {
@@ -221,8 +237,8 @@ fn outlook_text(outlook: &Outlook) -> String {
     }
     let lists = [
         ("Made since, and missing: verifiers will refuse their tokens", &outlook.missing),
-        ("Revoked since: revoked again", &outlook.revoked),
-        ("Left since: they leave again", &outlook.leaving),
+        ("Revoked since, and revoked again", &outlook.revoked),
+        ("Left since, and leave again", &outlook.leaving),
         (
             match outlook.unknown {
                 None => {
