@@ -31,16 +31,17 @@ pub(super) struct Args {
     /// What the key is to be called; without it, what its JWK says, or else its thumbprint
     #[arg(long, value_name = "KID", allow_hyphen_values = true)]
     kid: Option<KeyId>,
-    /// Do not sign with it, only publish its public half, so that tokens of another issuer verify
+    /// Do not sign with it, only publish its public half, so that tokens of another issuer verify;
+    /// takes --until, and a public key is enough
     #[arg(long, requires = "until")]
     verify_only: bool,
-    /// Until when, such as 2026-11-22T03:00:00Z, at most 400 days ahead
+    /// With --verify-only: until when, such as 2026-11-22T03:00:00Z, at most 400 days ahead
     #[arg(long, value_name = "TIME", requires = "verify_only", value_parser = instant)]
     until: Option<String>,
     /// Where the passphrase of an encrypted key is; without it, the terminal is asked
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
-    /// Replace the standby also where it was exported
+    /// Replace the standby also where it was exported, and verifiers may have it in place
     #[arg(long, conflicts_with = "verify_only")]
     force: bool,
 }

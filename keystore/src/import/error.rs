@@ -11,7 +11,7 @@ pub enum ImportError {
     #[error("the file is empty")]
     Empty,
     /// It is longer than any key.
-    #[error("the file has {bytes} bytes; no key file that is read here has more than {limit}")]
+    #[error("the file is no key: no key file that is read here has more than {limit} bytes")]
     TooLarge {
         /// Its length.
         bytes: usize,

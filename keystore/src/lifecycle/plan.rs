@@ -257,7 +257,7 @@ pub enum Refusal {
     /// The standby was exported, and whoever took it waits for it to sign.
     #[error(
         "the standby was exported at {exported}, so verifiers may have it in place and not its \
-         replacement: force it if they do not"
+         replacement: if they do not, force it (`--force`)"
     )]
     StandbyExported {
         /// The standby.

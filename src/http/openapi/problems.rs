@@ -71,7 +71,7 @@ fn detail(code: Code) -> &'static str {
         Code::KeyUsed => "the key is in the key set already, as main-2026",
         Code::StandbyExported => {
             "the standby was exported at 2026-11-22T03:00:00Z, so verifiers may have it in place and \
-             not its replacement: force it if they do not"
+             not its replacement: if they do not, force it (`--force`)"
         }
         Code::JwkSetFull => {
             "the JWK Set would have 51900 bytes, room for the next two keys included, and some \
