@@ -167,7 +167,7 @@ impl<D: Fn(Report)> Work<D> {
             }
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
-                let (file, retry_in) = (self.file.display(), self.pause());
+                let (file, retry_in) = (self.file.display(), self.pause().unwrap_or_default());
                 tracing::error!(keyset = %ticket.keyset, %file, ?retry_in, "jwks_file: {error}");
                 self.report(&ticket, Event::Failed(error.to_string()));
             }
