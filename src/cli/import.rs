@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use jwksd::api::{ImportRequest, ImportResponse, KeyState};
 use jwksd::client::Client;
 use jwksd::secret_file::{self, Reader};
@@ -144,13 +144,14 @@ fn passphrase(args: &Args) -> anyhow::Result<Zeroizing<String>> {
     if let Some(path) = &args.passphrase_file {
         return first_line(path);
     }
-    let asked = rpassword::prompt_password(format!("Passphrase of {}: ", args.name()));
-    asked.map(Zeroizing::new).with_context(|| {
-        format!(
-            "{} is encrypted, and there is no terminal to ask for its passphrase on: give \
-             --passphrase-file",
-            args.name()
-        )
+    let name = args.name();
+    let asked = rpassword::prompt_password(format!("Passphrase of {name}: "));
+    asked.map(Zeroizing::new).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => anyhow!("no passphrase of {name} was given"),
+        _ => anyhow!(
+            "{name} is encrypted, and there is no terminal to ask for its passphrase on: give \
+             --passphrase-file: {error}"
+        ),
     })
 }
 
