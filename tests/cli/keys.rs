@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::Value;
 
+use crate::output::Output;
 use crate::place::{Place, wait_for};
 
 /// The kid that signs.
@@ -316,4 +317,15 @@ fn without_a_daemon_it_is_exit_code_6_and_says_how_to_start_it() {
         place.run(command).fails(6, &["is it running?", "jwksd serve"]);
     }
     assert!(!place.has("data"));
+}
+
+#[test]
+fn help_is_as_wide_as_the_terminal() {
+    let place = Place::new();
+    for command in [&["keys", "import"][..], &["keys", "export"], &["store", "restore"]] {
+        let mut command = place.command(&[command, &["--help"]].concat());
+        let help = Output::of(command.env("COLUMNS", "80")).ok();
+        let wide: Vec<_> = help.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(wide.is_empty(), "{wide:?}");
+    }
 }
