@@ -95,7 +95,7 @@ pub(super) fn run(config: &Path, args: &Args, out: &Out) -> anyhow::Result<ExitC
     let age = age(now.since(ready.header.taken));
     let backup_master_key = other_key(&ready);
     let told = Told { restored: args.accept, backup: ready.held, backup_master_key, age, outlook };
-    out.print(&told, |told| text_of(told, args, path))?;
+    out.print(&told, |told| text_of(told, path))?;
     Ok(if args.accept { ExitCode::SUCCESS } else { ExitCode::from(NOT_ACCEPTED) })
 }
 
@@ -204,7 +204,7 @@ fn age(age: Duration) -> String {
     Span(Duration::from_secs(age.as_secs())).to_string()
 }
 
-fn text_of(told: &Told, args: &Args, path: &Path) -> String {
+fn text_of(told: &Told, path: &Path) -> String {
     let Told { restored, backup, backup_master_key, age, outlook } = told;
     let mut text = format!("{}, {age} ago\n", headline(backup));
     if let Some(id) = backup_master_key {
