@@ -145,8 +145,8 @@ impl Args {
     /// The file of `--out`. Before the daemon is asked: where it cannot be written, the key is not
     /// noted as given out.
     fn begin(&self) -> anyhow::Result<Option<NewFile>> {
-        let begin = |path| NewFile::begin(path, Existing::IsReplaced, Readers::Everyone);
-        let begun = self.out.as_deref().map(begin).transpose();
+        let new = |path| NewFile::begin(path, Existing::IsReplaced, Readers::Everyone);
+        let begun = self.out.as_deref().map(new).transpose();
         begun.with_context(|| self.cannot_write())
     }
 
