@@ -115,12 +115,6 @@ pub fn outlook(store: &impl Store, since: &Since, now: Time) -> Result<Outlook, 
 }
 
 impl Outlook {
-    /// Whether the restored store differs from the backup.
-    #[must_use]
-    pub fn changes_keys(&self) -> bool {
-        !self.changes.is_empty()
-    }
-
     /// What becomes of keys by [`Outlook::carry_out`], for the audit.
     #[must_use]
     pub fn events(&self) -> Vec<(KeysetName, Vec<KeyEvent>)> {

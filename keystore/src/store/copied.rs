@@ -28,12 +28,6 @@ impl StoreCopy {
         Authenticated::open(rows, master_keys).map(Self)
     }
 
-    /// How many commits the store has had.
-    #[must_use]
-    pub fn commit_number(&self) -> u64 {
-        self.moment().commit
-    }
-
     pub(super) fn moment(&self) -> RwLockReadGuard<'_, Moment> {
         self.0.rows.read()
     }

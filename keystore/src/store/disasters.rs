@@ -335,13 +335,13 @@ fn a_store_that_is_written_anew_holds_the_same_and_goes_on() {
     assert!(!dir.path().join("new.building").exists());
     let new = open_when_free(&path, keys.clone()).unwrap();
     assert_eq!(told(&new), told(&store));
-    assert_eq!(new.copy().unwrap().commit_number(), copy.commit_number());
+    assert_eq!(new.copy().unwrap().moment().commit, copy.moment().commit);
     fill(&new, &keys, &set("c"), Algorithm::Es384);
     drop(new);
     let new = open_when_free(&path, keys).unwrap();
     assert_eq!(new.keysets().unwrap().len(), 3);
     // Nothing of it is taken for lost.
-    assert_eq!(new.copy().unwrap().commit_number(), copy.commit_number() + 2);
+    assert_eq!(new.copy().unwrap().moment().commit, copy.moment().commit + 2);
 }
 
 #[test]
@@ -523,8 +523,8 @@ fn a_copy_made_while_commits_go_on_is_of_one_moment() {
             assert!(a == b || a == b + 1, "{a} and {b}");
             apart[usize::try_from(a - b).unwrap()] += 1;
             // Each commit is one of those that the copy counts.
-            assert!(copy.commit_number() >= before);
-            before = copy.commit_number();
+            assert!(copy.moment().commit >= before);
+            before = copy.moment().commit;
         }
         is_done.store(true, Ordering::Relaxed);
         assert!(writer.join().unwrap() > 2);
@@ -537,7 +537,7 @@ fn a_change_of_a_copy_is_one_of_the_copy_alone() {
     let before = told(&store);
     let copy = store.copy().unwrap();
     fill(&copy, &keys, &set("c"), Algorithm::EdDsa);
-    assert_eq!(copy.commit_number(), store.copy().unwrap().commit_number() + 2);
+    assert_eq!(copy.moment().commit, store.copy().unwrap().moment().commit + 2);
     assert_eq!(told(&store), before);
     assert_eq!(copy.keysets().unwrap().len(), 3);
 }
