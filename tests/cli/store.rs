@@ -7,12 +7,12 @@ use std::process::Command;
 use std::sync::Arc;
 
 use jwksd::master_key;
-use jwksd_keystore::store::{SledStore, Store};
+use jwksd_keystore::store::{SledStore, Store, StoreError};
 use serde_json::Value;
 
 use crate::daemon::Signal;
 use crate::output::Output;
-use crate::place::{Place, SIGN};
+use crate::place::{Place, SIGN, wait_for};
 
 const BACKUP: [&str; 3] = ["store", "backup", "backup"];
 const VERIFY: [&str; 3] = ["store", "verify", "backup"];
@@ -496,7 +496,13 @@ impl Making {
     /// The same but for the daemon, which takes its time.
     fn check_store(&self, place: &Place) {
         let keys = Arc::new(master_key::read(&place.path(self.master_key)).unwrap());
-        let store = SledStore::open(&place.path(self.store), keys).unwrap();
+        // What another test starts at this moment holds this process's locks until it is a program.
+        let store = wait_for("the store to be free", || {
+            match SledStore::open(&place.path(self.store), keys.clone()) {
+                Err(StoreError::Locked(_)) => None,
+                opened => Some(opened.unwrap()),
+            }
+        });
         store.copy().unwrap().check(&mut |_| {}).unwrap();
         let tombstones = store.tombstones(&"default".parse().unwrap()).unwrap();
         assert_eq!(tombstones[0].kid.as_str(), self.revoked);
