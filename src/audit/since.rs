@@ -93,18 +93,19 @@ pub fn read(path: &Path, line: Option<&AuditLine>, against: Against<'_>) -> io::
         })
     };
     let known = sought.filter(|_| unknown.is_none());
-    let mut reader = Reader { from: known.map(|link| link.number), ..Reader::default() };
-    reader.authentic_to = if known.is_some() { report.authentic_to } else { u64::MAX };
-    for path in files::all(path)? {
-        reader.file(File::open(path)?)?;
+    if let Some(line) = known {
+        let (from, authentic_to) = (Some(line.number), report.authentic_to);
+        let mut reader = Reader { from, authentic_to, ..Reader::default() };
+        reader.all(path)?;
+        if reader.link.is_some_and(|link| link.number >= authentic_to) {
+            return Ok(reader.finish());
+        }
     }
-    let reached = reader.link.map_or(0, |link| link.number);
-    let is_followed = known.is_none() || reached >= report.authentic_to;
-    let unknown = unknown.or_else(|| (!is_followed).then(|| NOT_FOLLOWED.to_owned()));
+    let unknown = Some(unknown.unwrap_or_else(|| NOT_FOLLOWED.to_owned()));
+    let mut reader = Reader { authentic_to: u64::MAX, ..Reader::default() };
+    reader.all(path)?;
     Ok(Since { unknown, ..reader.finish() })
 }
-
-impl Said {}
 
 /// What is known after the lines that were read.
 #[derive(Default)]
@@ -125,6 +126,13 @@ struct Reader {
 }
 
 impl Reader {
+    fn all(&mut self, audit: &Path) -> io::Result<()> {
+        for path in files::all(audit)? {
+            self.file(File::open(path)?)?;
+        }
+        Ok(())
+    }
+
     fn file(&mut self, file: File) -> io::Result<()> {
         let (mut reader, mut text) = (BufReader::new(file), Vec::new());
         while let Some((row, _)) = rows::next(&mut reader, &mut text)? {
