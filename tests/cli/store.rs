@@ -277,6 +277,7 @@ fn what_would_write_over_something_is_refused_and_changes_nothing() {
     place.run(&BACKUP).fails(1, &["backup is there already", "--force"]);
     assert_eq!(place.read("backup"), "mine");
     place.run(&["store", "backup", "backup", "--force"]).ok();
+    place.run(&["store", "backup", "data", "--force"]).fails(1, &["data is there", "not a file"]);
     place.run(&["store", "backup", "no/such/folder"]).fails(1, &["cannot write no/such/folder"]);
 
     // While the daemon runs.

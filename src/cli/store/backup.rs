@@ -40,6 +40,9 @@ pub(super) fn run(client: &Client, args: &Args, out: &Out) -> anyhow::Result<Exi
         Err(error) if error.kind() == ErrorKind::AlreadyExists && !args.force => {
             bail!("{file} is there already: name another file, or replace it with --force")
         }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            bail!("{file} is there already, and is not a file that could be replaced: name another")
+        }
         begun => begun.with_context(|| format!("cannot write {file}"))?,
     };
     let bar = Bar::new();
