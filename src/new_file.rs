@@ -1,5 +1,6 @@
 //! A file that gets its name when all of it is on the disk.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -46,27 +47,13 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Begins a file for the place at `path`. It is written beside it, under a name that ends with
-    /// `.new`; what an earlier try left there is thrown away.
+    /// Begins a file for the place at `path`. It is written beside it, under the name of
+    /// [`unfinished`]; what an earlier try left there is thrown away.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::AlreadyExists`] where something is there that is not to be replaced.
     pub fn begin(path: &Path, existing: Existing, readers: Readers) -> io::Result<Self> {
-        Self::begin_as(path, path.with_added_extension("new"), existing, readers)
-    }
-
-    /// The same under another name until it is whole, `unfinished`, in the same folder.
-    ///
-    /// # Errors
-    ///
-    /// As [`NewFile::begin`].
-    pub fn begin_as(
-        path: &Path,
-        unfinished: PathBuf,
-        existing: Existing,
-        readers: Readers,
-    ) -> io::Result<Self> {
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -77,6 +64,7 @@ impl NewFile {
             }
             Ok(_) => return Err(ErrorKind::AlreadyExists.into()),
         }
+        let unfinished = unfinished(path);
         match fs::remove_file(&unfinished) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -105,10 +93,22 @@ impl NewFile {
     }
 }
 
-/// Renames, but over nothing, where the file system can tell.
+/// What a file is called until it is whole: a hidden name, that nobody else gives to a file of theirs.
+#[must_use]
+pub fn unfinished(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+/// Renames, but over nothing.
 fn rename_to_nothing(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to),
+        // The file system cannot tell: a second name is never put in place of another.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            fs::hard_link(from, to).and_then(|()| fs::remove_file(from))
+        }
         renamed => Ok(renamed?),
     }
 }
@@ -128,7 +128,9 @@ mod tests {
     fn a_file_gets_its_name_when_it_is_whole_and_is_for_its_owner_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("backup");
-        let unfinished = dir.path().join("backup.new");
+        let unfinished = dir.path().join(".backup.new");
+        let theirs = dir.path().join("backup.new");
+        fs::write(&theirs, "of someone else").unwrap();
         fs::write(&unfinished, "left by an earlier try").unwrap();
         let file = NewFile::begin(&path, Existing::Stays, Readers::Owner).unwrap();
         assert!(unfinished.exists() && !path.exists());
@@ -136,7 +138,8 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"all");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(NewFile::begin(&dir.path().join("other"), Existing::Stays, Readers::Owner).unwrap());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(fs::read(&theirs).unwrap(), b"of someone else");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use content::Content;
-pub(crate) use disk::new_of;
 pub use disk::{Disk, DiskError, OnDisk, check};
 pub(crate) use keeper::{Event, Keeper, Report, Ticket, Wanted};
 pub use standing::{Held, PATIENCE, Standing, Standings};

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::raw::{Wrong, wrong};
 use super::{Config, Listen, ValueError};
-use crate::sink;
+use crate::new_file::unfinished;
 
 /// The audit, whose further files are beside it.
 const AUDIT: &str = "audit.path";
@@ -25,7 +25,7 @@ pub(super) fn checked(config: Config, path: &Path) -> Result<Config, Wrong> {
         if file.file_name().is_none() || is_folder {
             return Err(wrong(place, ValueError::NotAFile));
         }
-        let (file, new) = (whole(file), whole(&sink::new_of(file)));
+        let (file, new) = (whole(file), whole(&unfinished(file)));
         for path in [&file, &new] {
             if let Some((_, owner)) = taken.iter().find(|owned| clash(owned, path)) {
                 let (path, owner) = (path.clone(), owner.clone());

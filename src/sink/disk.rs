@@ -87,7 +87,7 @@ impl Disk for OnDisk {
     fn replace(&self, file: &Path, content: &[u8]) -> Result<(), DiskError> {
         // Whoever serves the file is another user.
         let (existing, readers) = (Existing::IsReplaced, Readers::Everyone);
-        let new = NewFile::begin_as(file, new_of(file), existing, readers);
+        let new = NewFile::begin(file, existing, readers);
         let new = new.map_err(|error| match error.kind() {
             ErrorKind::NotFound => DiskError::NoFolder(folder::of(file).to_owned()),
             ErrorKind::AlreadyExists => not_a_file(file),
@@ -114,14 +114,6 @@ pub fn check(file: &Path) -> Result<(), DiskError> {
     let folder = folder::of(file);
     rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)
         .map_err(|error| failed("write into", folder)(error.into()))
-}
-
-/// What a file is called until it is whole.
-pub(crate) fn new_of(file: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(file.file_name().unwrap_or_default());
-    name.push(".new");
-    file.with_file_name(name)
 }
 
 /// There is no file, but is there a folder?
@@ -151,6 +143,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use crate::new_file::unfinished;
 
     fn place() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -189,7 +182,7 @@ mod tests {
         for leftover in [(|new| symlink("elsewhere", new)) as fn(&Path) -> io::Result<()>, |new| {
             fs::write(new, "half of it")
         }] {
-            leftover(&new_of(&file)).unwrap();
+            leftover(&unfinished(&file)).unwrap();
             OnDisk.replace(&file, b"whole").unwrap();
             assert_eq!(fs::read(&file).unwrap(), b"whole");
         }
@@ -240,7 +233,7 @@ mod tests {
         let (dir, file) = place();
         OnDisk.replace(&file, b"old").unwrap();
         // Its folder takes no second name: what a full disk or a read-only one amounts to.
-        fs::create_dir(new_of(&file)).unwrap();
+        fs::create_dir(unfinished(&file)).unwrap();
         assert!(OnDisk.replace(&file, b"new").is_err());
         assert_eq!(fs::read(&file).unwrap(), b"old");
         drop(dir);

@@ -87,7 +87,7 @@ fn a_backup_brings_back_what_was_lost_and_tells_what_it_means() {
     let said = place.run(&BACKUP).ok();
     assert!(said.contains("2 key sets, 4 keys") && said.contains("store verify backup"), "{said}");
     assert_eq!(fs::metadata(place.path("backup")).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(!place.has("backup.new"));
+    assert!(!place.has(".backup.new"));
 
     // The active key ends, the standby signs and is revoked, and a key that is made now signs.
     rotate(&place, "default");
@@ -296,7 +296,7 @@ fn what_would_write_over_something_is_refused_and_changes_nothing() {
     }
     place.run(&BACKUP).fails(1, &["backup is there already"]);
     place.run(&["store", "backup", "other"]).fails(6, &["no jwksd answers on"]);
-    assert!(!place.has("other") && !place.has("other.new"));
+    assert!(!place.has("other") && !place.has(".other.new"));
 
     fs::create_dir(place.path("data/new")).unwrap();
     place.write("data/new/notes", "mine");
@@ -329,7 +329,7 @@ fn a_caller_without_the_grant_gets_no_backup() {
     let place = Place::with(r#", "operate"]"#, "]");
     let _daemon = place.start();
     place.run(&BACKUP).fails(3, &["no grant of this caller allows operate"]);
-    assert!(!place.has("backup") && !place.has("backup.new"));
+    assert!(!place.has("backup") && !place.has(".backup.new"));
     assert!(
         place.read("data/audit.jsonl").contains(r#""action":"store-backup","decision":"refused""#)
     );

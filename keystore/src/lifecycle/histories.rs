@@ -1782,6 +1782,14 @@ fn no_key_is_trusted_in_a_set_that_waits_for_its_first_key() {
 }
 
 #[test]
+fn a_set_that_waits_for_its_first_key_has_none_to_revoke_and_gets_none_for_it() {
+    let mut world = waiting_for_import();
+    let all = Intent::RevokeAll { expect: Number::NONE };
+    assert!(matches!(world.step(&all), Stepped::Refused(Refusal::NoSigner)));
+    assert_eq!(world.durable.next_number, Number(0));
+}
+
+#[test]
 fn a_key_is_trusted_for_at_most_400_days_from_now_on() {
     let mut world = world(PLAIN);
     let algorithm = world.config.as_ref().unwrap().algorithm;

@@ -230,13 +230,17 @@ impl Planner {
         if self.set.signer_at(now).is_some() {
             return;
         }
-        let waits_for_import =
-            facts.first_key == FirstKey::Import && self.set.next_number == Number::default();
+        let waits_for_import = self.waits_for_import(facts);
         if let Some(standby) = self.set.standby_at(facts, now) {
             self.set_activation(standby.number, Some(now), PlannedBy::Recovery);
         } else if !waits_for_import {
             self.create(facts, Origin::Generated, Some(now), PlannedBy::FirstKey);
         }
+    }
+
+    /// Whether the first key of the set is to come from elsewhere, and did not yet.
+    fn waits_for_import(&self, facts: &Facts) -> bool {
+        facts.first_key == FirstKey::Import && self.set.next_number == Number::default()
     }
 
     /// Every key below the signer will never sign again.
@@ -385,6 +389,9 @@ impl Planner {
             } else {
                 Err(Refusal::ActiveChanged { active })
             };
+        }
+        if facts.is_some_and(|facts| self.waits_for_import(facts)) {
+            return Err(Refusal::NoSigner);
         }
         for life in self.set.lives.clone() {
             self.bury(life.number, Departure::Revoked);
