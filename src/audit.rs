@@ -502,13 +502,27 @@ fn open_checkpoint(audit: &Path, keys: &MasterKeys) -> io::Result<(Option<Checkp
     }
     let (mut checkpoint, held) = Checkpoint::open(&path, keys)?;
     let on_disk = with_handover(audit, &mut checkpoint, held, keys)?;
+    if on_disk.held == Held::Nothing
+        && let Some(id) = checkpoint.other_key(keys)?
+    {
+        return Err(not_handed_over(&id));
+    }
     recovery::name_files(audit, on_disk.held, keys)?;
     folder::sync_of(&path)?;
     if on_disk.held == Held::Nothing {
         let path = path.display();
-        tracing::error!("{path} was missing, damaged, or not written under this master key");
+        tracing::error!("{path} was missing or damaged");
     }
     Ok((Some(checkpoint), on_disk))
+}
+
+/// Going on would be what a thief of a former key does: what is recorded under it is believed by nobody.
+fn not_handed_over(id: &str) -> io::Error {
+    io::Error::other(format!(
+        "the audit is written under the master key {id}, and was not handed over to the one given. \
+         After `jwksd store rekey`, only the new store and the new key go together with it. To begin \
+         another audit with this key, move the files of this one away, its checkpoint too"
+    ))
 }
 
 /// Takes over what was handed over to these keys, if none of their lines is on the disk yet.

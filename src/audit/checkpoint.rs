@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use jwksd_keystore::seal::MasterKeys;
+use jwksd_keystore::seal::{MasterKeys, SealError};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -141,6 +141,17 @@ impl Checkpoint {
         })?;
         let (held, slot) = read_slots(&file, master_keys)?;
         Ok((Self { file, latest: held.position(), next: 1 - slot, is_synced: false }, held))
+    }
+
+    /// The id of the master key that it was written under, where that is another one.
+    pub(super) fn other_key(&self, master_keys: &MasterKeys) -> io::Result<Option<String>> {
+        let mut content = vec![0; 2 * SLOT_BYTES];
+        let length = self.file.read_at(&mut content, 0)?;
+        let id = |slot: &[u8]| match chain::check_tag(slot.trim_ascii_end(), master_keys) {
+            Err(SealError::OtherMasterKey { id }) => Some(id),
+            Ok(()) | Err(SealError::Damaged | SealError::UnknownFormat(_)) => None,
+        };
+        Ok(content[..length].chunks(SLOT_BYTES).find_map(id))
     }
 
     /// Takes over what was handed over to these keys: nothing in the file is written under them yet.

@@ -103,9 +103,12 @@ fn after_the_change_a_checkpoint_that_is_taken_away_is_missed() {
 }
 
 #[test]
-fn without_a_handover_a_start_with_another_key_breaks_the_audit() {
+fn without_a_handover_another_key_does_not_go_on_and_without_a_checkpoint_it_breaks_the_audit() {
     let (place, _) = handed_over();
     fs::remove_file(place.dir.path().join("audit.jsonl.rekeyed")).unwrap();
+    let refused = place.try_open().err().unwrap().to_string();
+    assert!(refused.contains("not handed over to the one given"), "{refused}");
+    fs::remove_file(checkpoint::path_of(&place.path())).unwrap();
     place.write(&["d"]);
     let is_broken = |damage: &Damage| matches!(damage, Damage::Broken { .. });
     let is_forged = |damage: &Damage| matches!(damage, Damage::Forged { .. });
@@ -174,6 +177,29 @@ fn a_start_with_the_old_key_that_was_cut_off_hides_no_later_one() {
     place.write(&["since"]);
     let refused = under(place, new).try_open().err().unwrap().to_string();
     assert!(refused.contains("went on with the old master key"), "{refused}");
+}
+
+#[test]
+fn the_old_key_does_not_go_on_after_the_new_one_has_and_changes_nothing() {
+    let (place, old) = rekeyed();
+    let rows = place.rows();
+    let place = under(place, old);
+    let refused = place.try_open().err().unwrap().to_string();
+    assert!(refused.contains("not handed over to the one given"), "{refused}");
+    assert_eq!(place.rows(), rows);
+}
+
+#[test]
+fn of_two_changes_of_the_key_without_a_start_between_only_the_last_counts() {
+    let (place, old) = handed_over();
+    let (first, second) = (place.keys.clone(), Arc::new(master_keys()));
+    handover::leave(&place.path(), &old, &second).unwrap();
+    let place = under(place, first);
+    let refused = place.try_open().err().unwrap().to_string();
+    assert!(refused.contains(&old.sealing_id()), "{refused}");
+    let place = under(place, second);
+    place.write(&["d"]);
+    assert_eq!(place.verify().damage, []);
 }
 
 #[test]

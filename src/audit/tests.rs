@@ -805,7 +805,9 @@ fn a_new_file_that_was_never_given_its_name_is_not_taken_away_where_it_has_lines
     audit.record(&line("durable"), Recorder::Worker).unwrap();
     let crash = Place { keys: Arc::new(master_keys()), ..Place::new() };
     copy_all(place.dir.path(), crash.dir.path());
-    // Under another master key the mark that begins it is not known.
+    // Under another master key the mark that begins it is not known. A checkpoint under the former
+    // one would refuse it.
+    fs::write(checkpoint::path_of(&crash.path()), "x").unwrap();
     crash.write(&["c"]);
     assert!(crash.rows().join("\n").contains("durable"));
 }
