@@ -4,10 +4,10 @@
 //! only then gets its name. So what has the name is whole, and a building that was interrupted at any
 //! point is begun again from nothing.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::authenticated::Wraps;
@@ -15,7 +15,7 @@ use super::copied::{Moment, StoreCopy};
 use super::high_water::{HighWater, UNFINISHED_FILE, tagged_number};
 use super::sled::{
     CACHE_BYTES, COMMITS_ROW, LOG_FILE, PARAMETERS_FILE, SledStore, TREE, failed, opening_failed,
-    prepare, sync_tree, unavailable,
+    prepare, sync_parent, sync_tree, unavailable,
 };
 use super::{Progress, Stage, Store, StoreError};
 use crate::seal::MasterKeys;
@@ -92,7 +92,7 @@ impl StoreCopy {
         check_free(path)?;
         fs::rename(&folder, path).map_err(io)?;
         ending();
-        File::open(parent_of(path)).and_then(|parent| parent.sync_all()).map_err(io)?;
+        sync_parent(path).map_err(io)?;
         ending();
         Ok(())
     }
@@ -186,9 +186,4 @@ fn clear(folder: &Path) -> Result<(), StoreError> {
 fn is_of_a_store(name: &str) -> bool {
     [LOG_FILE, PARAMETERS_FILE, "blobs", "latest", UNFINISHED_FILE].contains(&name)
         || name.starts_with("snap.")
-}
-
-fn parent_of(path: &Path) -> PathBuf {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    parent.unwrap_or(Path::new(".")).to_owned()
 }
