@@ -342,6 +342,17 @@ impl Record {
         Self { life, kid, thumbprint, public, secret: None }
     }
 
+    /// The place of its sealed secret.
+    pub(crate) fn place<'a>(&'a self, keyset: &'a KeysetName, secret: &SealedSecret) -> Place<'a> {
+        Place {
+            keyset,
+            number: self.life.number,
+            kid: &self.kid,
+            algorithm: self.life.algorithm,
+            revision: secret.revision,
+        }
+    }
+
     /// The key as it is published.
     #[must_use]
     pub fn jwk(&self) -> PublicJwk {
@@ -399,9 +410,19 @@ mod tests {
 
     use super::*;
     use crate::algorithm::Algorithm;
-    use crate::crypto::samples;
+    use crate::crypto::{SigningKey, samples};
     use crate::lifecycle::{Origin, PlannedBy};
     use crate::seal::tests::master_keys;
+
+    /// That the secret of a record opens, and signs what its public half verifies.
+    pub(super) fn assert_signs(keyset: &KeysetName, record: &Record, keys: &MasterKeys) {
+        let algorithm = record.life.algorithm;
+        let secret = record.secret.as_ref().unwrap();
+        let secret = keys.open(&secret.sealed, &record.place(keyset, secret)).unwrap();
+        let signature = SigningKey::new(algorithm, &secret).unwrap().sign(b"message").unwrap();
+        let verified = crypto::verify(algorithm, &record.public, b"message", &signature);
+        assert_eq!(verified, Ok(()), "{keyset}");
+    }
 
     fn life(algorithm: Algorithm) -> Life {
         let at = Time::from_millis(1_795_316_400_000);

@@ -164,7 +164,7 @@ fn at(millis: u64) -> Time {
     Time::from_millis(millis)
 }
 
-fn life(number: u64) -> Life {
+pub(super) fn life(number: u64) -> Life {
     Life {
         number: Number(number),
         algorithm: Algorithm::EdDsa,
@@ -315,12 +315,9 @@ fn a_commit_loads_back_exactly_and_its_secrets_open_in_their_place<B: Backend>()
     assert_eq!(bench.load(&keyset), Loaded { revision: Revision(1), head, records });
     bench.reopen();
     for record in bench.load(&keyset).records {
-        let SealedSecret { sealed, revision } = record.secret.as_ref().unwrap();
-        let Life { number, algorithm, .. } = record.life;
-        let place =
-            Place { keyset: &keyset, number, kid: &record.kid, algorithm, revision: *revision };
-        let secret = bench.keys.open(sealed, &place).unwrap();
-        let signing_key = SigningKey::new(algorithm, &secret).unwrap();
+        let secret = record.secret.as_ref().unwrap();
+        let secret = bench.keys.open(&secret.sealed, &record.place(&keyset, secret)).unwrap();
+        let signing_key = SigningKey::new(record.life.algorithm, &secret).unwrap();
         assert_eq!(signing_key.public_key(), record.public);
     }
 }

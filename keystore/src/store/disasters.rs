@@ -6,17 +6,17 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::backup::{About, AuditLine, Backup, BackupError, Header, make};
 use super::sled::tests::{copy_files, open_when_free};
+use super::tests::assert_signs;
 use super::*;
 use crate::algorithm::Algorithm;
-use crate::crypto::{self, SigningKey, samples};
+use crate::crypto::{self, samples};
 use crate::facts::tests::facts;
-use crate::lifecycle::{Origin, PlannedBy};
+use crate::lifecycle::PlannedBy;
 use crate::seal::tests::master_keys;
 
 const BUILDING: &str = "building";
@@ -35,22 +35,7 @@ fn at(millis: u64) -> Time {
 }
 
 fn life(number: u64, algorithm: Algorithm) -> Life {
-    Life {
-        number: Number(number),
-        algorithm,
-        created: at(1),
-        published: at(2),
-        served_from: at(3),
-        stale_max_age: Duration::from_millis(4),
-        activates: Some(at(5)),
-        planned_by: PlannedBy::FirstKey,
-        longest_ttl: Duration::from_millis(6),
-        may_have_signed: true,
-        ended: None,
-        retires: None,
-        origin: Origin::Generated,
-        exported: None,
-    }
+    Life { algorithm, planned_by: PlannedBy::FirstKey, ..conformance::life(number) }
 }
 
 /// The name of the set that has keys of one algorithm.
@@ -146,17 +131,7 @@ fn a_backup_of_every_algorithm_opens_with_all_that_was_in_the_store() {
         let keyset = set_of(algorithm);
         let loaded = backup.store.load(&keyset).unwrap();
         let record = &loaded.records[0];
-        let secret = record.secret.as_ref().unwrap();
-        let place = Place {
-            keyset: &keyset,
-            number: record.life.number,
-            kid: &record.kid,
-            algorithm,
-            revision: secret.revision,
-        };
-        let secret = keys.open(&secret.sealed, &place).unwrap();
-        let signature = SigningKey::new(algorithm, &secret).unwrap().sign(b"message").unwrap();
-        assert_eq!(crypto::verify(algorithm, &record.public, b"message", &signature), Ok(()));
+        assert_signs(&keyset, record, &keys);
     }
 }
 
@@ -452,15 +427,9 @@ fn under_another_master_key_every_secret_opens_and_the_old_key_opens_nothing() {
         assert!(!has_id, "{} names the old key", String::from_utf8_lossy(key));
     }
     for record in told(&copy).1.into_values().flat_map(|(loaded, _)| loaded.records) {
-        let Some(secret) = record.secret else { continue };
+        let Some(secret) = &record.secret else { continue };
         let keyset = set_of(record.life.algorithm);
-        let place = Place {
-            keyset: &keyset,
-            number: record.life.number,
-            kid: &record.kid,
-            algorithm: record.life.algorithm,
-            revision: secret.revision,
-        };
+        let place = record.place(&keyset, secret);
         let refused = crate::seal::SealError::OtherMasterKey { id: new.sealing_id() };
         assert_eq!(old.open(&secret.sealed, &place).err(), Some(refused));
     }

@@ -11,9 +11,10 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
+use super::tests::assert_signs;
 use super::*;
 use crate::algorithm::{Algorithm, RsaBits};
-use crate::crypto::{self, SigningKey};
+use crate::crypto;
 
 #[derive(Deserialize)]
 struct Written {
@@ -54,21 +55,7 @@ fn keys_of_the_first_algorithms_open_sign_and_verify() {
         let [record] = loaded.records.as_slice() else { panic!("{name} has not one key") };
         assert_eq!(record.life.algorithm, algorithm);
         assert_eq!(crypto::thumbprint(&record.public), record.thumbprint);
-        let secret = record.secret.as_ref().unwrap();
-        let place = Place {
-            keyset: &keyset,
-            number: record.life.number,
-            kid: &record.kid,
-            algorithm,
-            revision: secret.revision,
-        };
-        let secret = master_keys.open(&secret.sealed, &place).unwrap();
-        let signature = SigningKey::new(algorithm, &secret).unwrap().sign(b"message").unwrap();
-        assert_eq!(
-            crypto::verify(algorithm, &record.public, b"message", &signature),
-            Ok(()),
-            "{name}"
-        );
+        assert_signs(&keyset, record, &master_keys);
         assert_eq!(store.tombstones(&keyset).unwrap()[0].life.algorithm, algorithm);
     }
 }

@@ -13,7 +13,7 @@ use crate::id::{KeyId, KeysetName};
 use crate::jwk::Thumbprint;
 use crate::key::Secret;
 use crate::lifecycle::Number;
-use crate::seal::{MasterKeys, Place};
+use crate::seal::MasterKeys;
 use crate::store::copied::Moment;
 use crate::store::{Loaded, Progress, Record, SealedSecret, Stage, Store, StoreError, Tombstone};
 
@@ -97,7 +97,7 @@ impl<R: Rows> Authenticated<R> {
         record: &Record,
         secret: &SealedSecret,
     ) -> Result<Secret, StoreError> {
-        let opened = self.master_keys.open(&secret.sealed, &place(keyset, record, secret));
+        let opened = self.master_keys.open(&secret.sealed, &record.place(keyset, secret));
         let number = record.life.number;
         let what = || format!("the secret of key {number} of key set {keyset}");
         opened.map_err(|error| StoreError::of_seal(error, what))
@@ -165,19 +165,9 @@ impl<R: Rows> Authenticated<R> {
         let failed = |error: CryptoError| StoreError::Unavailable(error.to_string());
         if let Some(old) = record.secret.take() {
             let secret = self.open_secret(keyset, &record, &old)?;
-            let sealed = new.seal(&secret, &place(keyset, &record, &old)).map_err(failed)?;
+            let sealed = new.seal(&secret, &record.place(keyset, &old)).map_err(failed)?;
             record.secret = Some(SealedSecret { sealed, revision: old.revision });
         }
         Ok(record)
-    }
-}
-
-fn place<'a>(keyset: &'a KeysetName, record: &'a Record, secret: &SealedSecret) -> Place<'a> {
-    Place {
-        keyset,
-        number: record.life.number,
-        kid: &record.kid,
-        algorithm: record.life.algorithm,
-        revision: secret.revision,
     }
 }
