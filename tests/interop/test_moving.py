@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -35,7 +36,7 @@ from daemon import (
     short_folder,
 )
 from held_keys import COMMANDS, JSONWEBTOKEN
-from moving import Deployment, JwksdIssuer, PemIssuer, Service, jwks_host
+from moving import Deployment, JwksdIssuer, JwksHost, PemIssuer, Service, jwks_host
 from traffic import Traffic
 from verifiers import HERE, PYJWT, LineVerifier
 from waiting import wait_until
@@ -130,12 +131,7 @@ def test_an_issuer_moves_with_its_key(key: StaticKey, tmp_path: Path) -> None:
     before = key.issuer(KID)
     service = Service(before)
     with ExitStack() as stack:
-        host = stack.enter_context(jwks_host(key.jwks_file("hosted.json", KID)))
-        pem = deployed(stack, "one PEM", held(PYJWT, key.public_file))
-        pems = deployed(stack, "some PEMs", held(JSONWEBTOKEN, key.public_file))
-        file = deployed(stack, "JWKS file", jose(key.jwks_file("settings.json", KID).as_uri()))
-        url = deployed(stack, "JWKS URL", remote(host.url))
-        forgotten = stack.enter_context(closing_verifier("forgotten", held(PYJWT, key.public_file)))
+        host, pem, pems, file, url, forgotten = fleet(stack, key)
         daemon = stack.enter_context(moved_daemon(first_key="import"))
         jwksd = JwksdIssuer(daemon, TTL)
         traffic = stack.enter_context(Traffic(service, [pem, pems, file, url], MARGIN))
@@ -185,12 +181,7 @@ def test_an_issuer_moves_without_its_key(key: StaticKey, tmp_path: Path) -> None
     """Where jwksd may not sign with the old key: verifiers move first, the issuer after them."""
     service = Service(key.issuer(KID))
     with ExitStack() as stack:
-        host = stack.enter_context(jwks_host(key.jwks_file("hosted.json", KID)))
-        pem = deployed(stack, "one PEM", held(PYJWT, key.public_file))
-        pems = deployed(stack, "some PEMs", held(JSONWEBTOKEN, key.public_file))
-        file = deployed(stack, "JWKS file", jose(key.jwks_file("settings.json", KID).as_uri()))
-        url = deployed(stack, "JWKS URL", remote(host.url))
-        forgotten = stack.enter_context(closing_verifier("forgotten", held(PYJWT, key.public_file)))
+        host, pem, pems, file, url, forgotten = fleet(stack, key)
         daemon = stack.enter_context(moved_daemon(first_key="generate"))
         jwksd = JwksdIssuer(daemon, TTL)
         traffic = stack.enter_context(Traffic(service, [pem, pems, file, url], MARGIN))
@@ -308,6 +299,27 @@ def deployed(stack: ExitStack, name: str, command: list[str | Path]) -> Deployme
     verifier = Deployment(name, *command)
     stack.callback(verifier.close)
     return verifier
+
+
+class Fleet(NamedTuple):
+    """A verifier of each kind, the host of the JWKS URL, and one that nobody moves."""
+
+    host: JwksHost
+    pem: Deployment
+    pems: Deployment
+    file: Deployment
+    url: Deployment
+    forgotten: LineVerifier
+
+
+def fleet(stack: ExitStack, key: StaticKey) -> Fleet:
+    host = stack.enter_context(jwks_host(key.jwks_file("hosted.json", KID)))
+    pem = deployed(stack, "one PEM", held(PYJWT, key.public_file))
+    pems = deployed(stack, "some PEMs", held(JSONWEBTOKEN, key.public_file))
+    file = deployed(stack, "JWKS file", jose(key.jwks_file("settings.json", KID).as_uri()))
+    url = deployed(stack, "JWKS URL", remote(host.url))
+    forgotten = stack.enter_context(closing_verifier("forgotten", held(PYJWT, key.public_file)))
+    return Fleet(host, pem, pems, file, url, forgotten)
 
 
 @contextmanager
