@@ -27,6 +27,7 @@ use crate::config::{Config, ConfigError};
 use crate::custody::{Asker, Custody};
 use crate::gate::{Denied, Permit};
 use crate::health::Health;
+use crate::metrics::Metrics;
 use crate::policy::Action;
 use crate::rotator::{Actor, Command, Handle, Outcome, ReloadError, StepError};
 use crate::sink::{Standing, Standings};
@@ -68,6 +69,8 @@ pub struct Administration {
     pub reloading: Mutex<()>,
     /// Room for key files that are being read.
     pub reading: Semaphore,
+    /// What is counted and measured.
+    pub metrics: Metrics,
 }
 
 /// Why an admin did not get what was asked.

@@ -49,6 +49,8 @@ pub struct Config {
     pub callers: Vec<Caller>,
     /// `[limits] connections`
     pub connections: Connections,
+    /// `[metrics] listen`: nowhere without that table.
+    pub metrics: Vec<Listen>,
 }
 
 /// How many connections each listener has at once; others wait to be accepted.
@@ -60,13 +62,15 @@ pub struct Connections {
     pub internal: NonZeroUsize,
     /// The admin listener.
     pub admin: NonZeroUsize,
+    /// The listener for metrics.
+    pub metrics: NonZeroUsize,
 }
 
 impl Default for Connections {
     /// A head may take 128 KiB of each, so this bounds the memory.
     fn default() -> Self {
         let count = |count| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
-        Self { public: count(1024), internal: count(1024), admin: count(256) }
+        Self { public: count(1024), internal: count(1024), admin: count(256), metrics: count(64) }
     }
 }
 
@@ -384,7 +388,18 @@ impl Config {
             }
         }
         warnings.extend(self.tls_warnings());
+        warnings.extend(self.metrics_warnings());
         warnings
+    }
+
+    /// Of places where strangers can read what is meant for whoever watches.
+    fn metrics_warnings(&self) -> impl Iterator<Item = String> {
+        self.metrics.iter().filter(|place| !place.is_local()).map(|place| {
+            format!(
+                "metrics.listen: whoever can reach {place} reads the names of key sets and callers, \
+                 how much they sign, and what is not well: no caller is asked who it is there"
+            )
+        })
     }
 
     /// Of TLS that does not do what it looks like.
@@ -472,6 +487,7 @@ impl Config {
             ("internal.tls", self.tls.internal.is_some() != other.tls.internal.is_some()),
             ("admin.tls", self.tls.admin.is_some() != other.tls.admin.is_some()),
             ("limits.connections", self.connections != other.connections),
+            ("metrics.listen", self.metrics != other.metrics),
             ("who may open the sockets", self.socket_access() != other.socket_access()),
         ];
         pairs.iter().filter(|(_, differs)| *differs).map(|(name, _)| (*name).to_owned()).collect()

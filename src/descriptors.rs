@@ -48,7 +48,8 @@ fn wanted(config: &Config) -> u64 {
     let most = &config.connections;
     let connections = of(&config.public.listen, most.public)
         + of(&config.internal, most.internal)
-        + of(&config.admin, most.admin);
+        + of(&config.admin, most.admin)
+        + of(&config.metrics, most.metrics);
     OWN + connections * OF_A_CONNECTION
 }
 

@@ -1,4 +1,4 @@
-//! The HTTP side of the three listeners. Each submodule exports one `configure`.
+//! The HTTP side of the listeners. Each submodule exports one `configure`.
 
 pub mod admin;
 pub mod batch;
@@ -8,6 +8,7 @@ pub mod health;
 pub mod identity;
 mod import;
 pub mod internal;
+pub mod metrics;
 pub mod openapi;
 pub mod problem;
 pub mod public;

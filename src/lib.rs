@@ -23,6 +23,7 @@ pub mod limits;
 pub mod listeners;
 pub mod master_key;
 pub mod memory;
+pub mod metrics;
 pub mod new_file;
 pub mod pki;
 pub mod policy;

@@ -26,6 +26,7 @@ use crate::health::Health;
 use crate::http::connection::Timeouts;
 use crate::limits::Limits;
 use crate::listeners::{Access, BindError, Bound, Passed, PassedError, SocketFile, bind};
+use crate::metrics::Metrics;
 use crate::pool::{self, Pool};
 use crate::rings::Rings;
 use crate::rotator;
@@ -44,6 +45,7 @@ pub struct Sockets {
     public: Vec<Bound>,
     internal: Vec<Bound>,
     admin: Vec<Bound>,
+    metrics: Vec<Bound>,
 }
 
 /// What a daemon is made of.
@@ -74,7 +76,7 @@ pub struct Daemon {
     pub administration: Arc<Administration>,
     /// What is not well.
     pub health: Arc<Health>,
-    /// Where the listeners are: public, internal, admin.
+    /// Where the listeners are.
     pub places: Places,
     /// The listeners at work. Each ends only when it is stopped.
     pub servers: Vec<Server>,
@@ -103,6 +105,8 @@ pub struct Places {
     pub internal: Vec<Listen>,
     /// For admins.
     pub admin: Vec<Listen>,
+    /// For whoever watches the daemon.
+    pub metrics: Vec<Listen>,
 }
 
 /// Why there are no sockets.
@@ -163,6 +167,7 @@ impl Sockets {
     /// The first that was passed and is not wanted, or cannot be bound; the others are released.
     pub fn bind(config: &Config, mut passed: Passed) -> Result<Self, SocketsError> {
         let places = config.public.listen.iter().chain(&config.internal).chain(&config.admin);
+        let places = places.chain(&config.metrics);
         passed.check_named(&places.collect::<Vec<_>>())?;
         let mut all = |places: &[Listen], access| {
             let bind = |place| bind(place, access, &mut passed);
@@ -173,6 +178,7 @@ impl Sockets {
             public: all(&config.public.listen, Access::Everyone)?,
             internal: all(&config.internal, internal)?,
             admin: all(&config.admin, admin)?,
+            metrics: all(&config.metrics, Access::Group(None))?,
         };
         check_loopback(&sockets.internal, config.tls.internal.as_ref())?;
         check_loopback(&sockets.admin, config.tls.admin.as_ref())?;
@@ -185,6 +191,7 @@ impl Sockets {
             public: places(&self.public),
             internal: places(&self.internal),
             admin: places(&self.admin),
+            metrics: places(&self.metrics),
         }
     }
 }
@@ -241,7 +248,7 @@ fn open(
     sink: sink::Means,
 ) -> Result<Opened, StartError> {
     let seen = store.seen()?;
-    let (wall, since_boot) = (clock.clone(), clock.clone());
+    let (wall, since_boot, started) = (clock.clone(), clock.clone(), clock.wall());
     let tls = Arc::new(OfListeners::new(config.tls.read()?, &clock));
     let clock = Arc::new(LifecycleClock::new(clock, seen, config.smallest_skew()));
     let started_with = config.clone();
@@ -282,6 +289,7 @@ fn open(
         backups: Backups { master_keys, audit: audit.clone(), one_at_a_time: Mutex::default() },
         reloading: Mutex::default(),
         reading: import::room(),
+        metrics: Metrics::new(started),
     };
     Ok((Arc::new(administration), thread, audit))
 }

@@ -171,7 +171,7 @@ impl Daemon {
         let daemon = started.unwrap();
         let (custody, administration) = (daemon.custody.clone(), daemon.administration.clone());
         let pool = daemon.pool.clone();
-        let Places { public, internal, admin } = daemon.places.clone();
+        let Places { public, internal, admin, .. } = daemon.places.clone();
         let places = [public, internal, admin].map(|places| places[0].clone());
         let (servers, rotator, _ends, kept) = daemon.into_parts();
         system.block_on(async {

@@ -147,8 +147,12 @@ fn summary(daemon: &Daemon) -> anyhow::Result<String> {
 
 fn places(places: &Places, config: &Config) -> String {
     let mut text = String::new();
-    let lists =
-        [("public", &places.public), ("internal", &places.internal), ("admin", &places.admin)];
+    let lists = [
+        ("public", &places.public),
+        ("internal", &places.internal),
+        ("admin", &places.admin),
+        ("metrics", &places.metrics),
+    ];
     for (name, places) in lists {
         for place in places {
             // Writing to a String cannot fail.

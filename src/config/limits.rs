@@ -31,6 +31,7 @@ struct RawConnections {
     public: Option<u32>,
     internal: Option<u32>,
     admin: Option<u32>,
+    metrics: Option<u32>,
 }
 
 /// What is written of one caller, or of all.
@@ -61,6 +62,7 @@ impl RawConnections {
             public: count("public", self.public, default.public)?,
             internal: count("internal", self.internal, default.internal)?,
             admin: count("admin", self.admin, default.admin)?,
+            metrics: count("metrics", self.metrics, default.metrics)?,
         })
     }
 }

@@ -41,6 +41,7 @@ pub(super) struct Raw {
     callers: Vec<RawCaller>,
     #[serde(default)]
     limits: RawLimits,
+    metrics: Option<RawMetrics>,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +93,12 @@ struct RawPublic {
 struct RawListener {
     listen: OneOrMany,
     tls: Option<RawTls>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMetrics {
+    listen: OneOrMany,
 }
 
 #[derive(Deserialize)]
@@ -284,6 +291,7 @@ impl Raw {
         let (public, public_tls) = self.public.check(&keysets)?;
         let (internal, internal_tls) = private_listener("internal", self.internal)?;
         let (admin, admin_tls) = private_listener("admin", self.admin)?;
+        let metrics = self.metrics.map(|table| listens("metrics.listen", table.listen));
         let (of_callers, connections) = self.limits.check()?;
         let config = Config {
             store: Store { path: self.store.path, master_key: self.store.master_key },
@@ -295,6 +303,7 @@ impl Raw {
             callers: check_callers(self.callers, of_callers)?,
             connections,
             keysets,
+            metrics: metrics.transpose()?.unwrap_or_default(),
         };
         check_places(&config)?;
         check_groups(&config)?;
@@ -445,6 +454,7 @@ fn check_places(config: &Config) -> Result<(), Wrong> {
         ("public.listen", &config.public.listen),
         ("internal.listen", &config.internal),
         ("admin.listen", &config.admin),
+        ("metrics.listen", &config.metrics),
     ];
     for (place, listens) in listeners {
         for listen in listens {

@@ -72,6 +72,8 @@ pub enum Audience {
     Anyone,
     /// Callers.
     Callers(Desk),
+    /// Whoever watches the daemon, who has nothing to send either.
+    Monitors,
 }
 
 impl Audience {
@@ -82,6 +84,7 @@ impl Audience {
             Self::Anyone => c"public",
             Self::Callers(Desk::Internal) => c"internal",
             Self::Callers(Desk::Admin) => c"admin",
+            Self::Monitors => c"metrics",
         }
     }
 }
@@ -143,7 +146,7 @@ impl Connection {
     /// Where callers are known, if this listener is for them.
     pub(super) fn desk(&self) -> Option<Desk> {
         match self.audience {
-            Audience::Anyone => None,
+            Audience::Anyone | Audience::Monitors => None,
             Audience::Callers(desk) => Some(desk),
         }
     }
@@ -268,7 +271,7 @@ fn refusal(request: &ServiceRequest, under_way: Option<&UnderWay>) -> Option<Pro
         connection.cut();
         return Some(Problem::new(Code::Busy, "take the answers that wait for you first"));
     }
-    if connection.audience == Audience::Anyone && has_body(request.headers()) {
+    if connection.desk().is_none() && has_body(request.headers()) {
         connection.take_no_more();
         return Some(Problem::new(Code::BodyTooLarge, "no path here takes a body"));
     }

@@ -17,7 +17,7 @@ pub fn configure(service: &mut ServiceConfig) {
         .service(web::resource("/readyz").get(ready).head(ready).default_service(refused()));
 }
 
-async fn alive() -> HttpResponse {
+pub(super) async fn alive() -> HttpResponse {
     HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).body("ok\n")
 }
 

@@ -53,6 +53,7 @@ impl Rules {
             Audience::Anyone => (one, most.public, HangUp::Ignored),
             Audience::Callers(Desk::Internal) => (cores, most.internal, HangUp::Heeded),
             Audience::Callers(Desk::Admin) => (one, most.admin, HangUp::Ignored),
+            Audience::Monitors => (one, most.metrics, HangUp::Ignored),
         };
         Self { audience, workers, connections, hang_up, timeouts }
     }
@@ -99,7 +100,14 @@ pub(super) fn listen_all(
         service.app_data(for_admin.2.clone());
         http::admin::configure(service);
     })?;
-    Ok(([public, internal, admin].into_iter().flatten().collect(), files))
+
+    let monitors = rules(Audience::Monitors);
+    let for_monitors = Data::new(administration.clone());
+    let metrics = listen((sockets.metrics, &None), monitors, &mut files, move |service| {
+        service.app_data(for_monitors.clone());
+        http::metrics::configure(service);
+    })?;
+    Ok(([public, internal, admin, metrics].into_iter().flatten().collect(), files))
 }
 
 /// One listener. Its Unix sockets and its TCP places have workers and connections of their own, so

@@ -86,6 +86,7 @@ pub(crate) struct Running {
     /// The same listeners over TCP, for callers with a bearer token.
     pub(crate) internal_tcp: Listen,
     pub(crate) admin_tcp: Listen,
+    pub(crate) metrics: Listen,
     kept: Option<Box<dyn std::any::Any>>,
 }
 
@@ -343,6 +344,18 @@ impl TestApp {
         answer
     }
 
+    // --- the listener for metrics
+
+    /// What a path of it answers.
+    pub(crate) async fn watch(&self, path: &str) -> Answer {
+        send_to(&self.daemon.metrics, Method::GET, path, &[], Vec::new()).await
+    }
+
+    /// The socket of the listener for metrics.
+    pub(crate) fn metrics_socket(&self) -> PathBuf {
+        self.dir.path().join("metrics.sock")
+    }
+
     // --- the public listener
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -393,6 +406,7 @@ impl Running {
             admin: first(&places.admin),
             internal_tcp: tcp(&places.internal),
             admin_tcp: tcp(&places.admin),
+            metrics: first(&places.metrics),
             kept: Some(Box::new(kept)),
             pool,
             pool_ends,
@@ -482,6 +496,8 @@ fn write_config(dir: &Path, keysets: &str, callers: &str) {
         listen = ["unix:{dir_text}/sign.sock", "127.0.0.1:0"]
         [admin]
         listen = ["unix:{dir_text}/admin.sock", "127.0.0.1:0"]
+        [metrics]
+        listen = ["127.0.0.1:0", "unix:{dir_text}/metrics.sock"]
         {keysets}
         {callers}
         "#

@@ -23,6 +23,7 @@ mod internal;
 mod lifetime;
 mod limits;
 mod matrix;
+mod metrics;
 mod openapi;
 mod patience;
 mod public;

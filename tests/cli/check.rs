@@ -43,6 +43,22 @@ fn the_configuration_that_is_shipped_is_good() {
 }
 
 #[test]
+fn metrics_that_other_machines_can_read_are_warned_about() {
+    let place = Place::with("[admin]", "[metrics]\nlisten = \"127.0.0.1:9464\"\n[admin]");
+    let said = place.run(&["check"]).ok();
+    assert!(!said.contains("metrics.listen"), "{said}");
+    place.edit("127.0.0.1:9464", "0.0.0.0:9464");
+    let said = place.run(&["check"]).ok();
+    assert!(said.contains("metrics.listen: whoever can reach 0.0.0.0:9464"), "{said}");
+}
+
+#[test]
+fn metrics_at_the_place_of_another_listener_are_refused() {
+    let metrics = "[metrics]\nlisten = \"unix:data/sign.sock\"\n[admin]";
+    refused("[admin]", metrics, &["metrics.listen", "unix:data/sign.sock is listened on twice"]);
+}
+
+#[test]
 fn every_algorithm_is_good_and_an_unknown_one_names_them() {
     let names = [
         "RS256",

@@ -82,6 +82,9 @@ fn what_needs_a_restart_is_named() {
     place.edit("127.0.0.1:0", "127.0.0.1:1");
     let said = place.run(&["reload"]).ok();
     assert!(said.contains("public.listen was changed and needs a restart"), "{said}");
+    place.edit("[admin]", "[metrics]\nlisten = \"127.0.0.1:0\"\n[admin]");
+    let said = place.run(&["reload"]).ok();
+    assert!(said.contains("metrics.listen was changed and needs a restart"), "{said}");
 }
 
 #[test]

@@ -29,6 +29,8 @@ root = "default"
 listen = "unix:{folder}/run/sign.sock"
 [admin]
 listen = "unix:run/admin.sock"
+[metrics]
+listen = "unix:{folder}/run/metrics.sock"
 [keysets.default]
 algorithm = "ES256"
 rotate = "manual"

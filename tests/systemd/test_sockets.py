@@ -40,6 +40,18 @@ class PassedSockets(unittest.TestCase):
         self.manager.start(self.all())
         self.assert_serves()
 
+    def test_a_place_for_metrics_is_taken_over_too(self) -> None:
+        self.manager.start([*self.all(), self.unix("metrics.sock", 0o640)])
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(str(self.manager.path("metrics.sock")))
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: client.recv(4096), b""))
+        self.assertIn(b" 200 ", answer)
+        self.assertTrue(answer.endswith(b"# EOF\n"), answer)
+        mode = self.manager.path("metrics.sock").stat().st_mode
+        self.assertEqual(stat.filemode(mode), "srw-r-----")
+
     def test_a_stop_leaves_them_to_the_service_manager(self) -> None:
         passed = self.all()
         self.manager.start(passed)
