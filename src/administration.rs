@@ -5,6 +5,7 @@
 mod backup;
 mod export;
 pub(crate) mod import;
+mod plan;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +16,7 @@ use jwksd_keystore::id::{KeyId, KeysetName, Revision};
 use jwksd_keystore::import::ImportError;
 use jwksd_keystore::lifecycle::{Answer, Keyset, Number, Refusal, RotateAt};
 use jwksd_keystore::store::backup::BackupError;
-use jwksd_keystore::store::{Store, StoreError};
+use jwksd_keystore::store::{Loaded, Store, StoreError};
 use jwksd_keystore::time::Time;
 
 use tokio::sync::Semaphore;
@@ -23,7 +24,7 @@ use tokio::sync::Semaphore;
 use crate::api;
 use crate::audit::Recorded;
 use crate::clock::LifecycleClock;
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::custody::{Asker, Custody};
 use crate::gate::{Denied, Permit};
 use crate::health::Health;
@@ -134,13 +135,20 @@ impl Administration {
     /// [`AdminError`].
     pub fn list(&self, asker: &Asker) -> Result<api::KeysetList, AdminError> {
         let config = self.custody.config();
+        let names = self.readable(asker, &config)?;
+        let keysets =
+            names.iter().map(|name| self.view(&config, name)).collect::<Result<_, _>>()?;
+        Ok(api::KeysetList { keysets })
+    }
+
+    /// All key sets that the asker may read.
+    fn readable(&self, asker: &Asker, config: &Config) -> Result<Vec<KeysetName>, AdminError> {
         let mut names = self.store.keysets()?;
         names.extend(config.keysets.keys().cloned());
+        names.retain(|name| self.custody.may(asker, Action::Read, name));
         names.sort();
         names.dedup();
-        let readable = names.iter().filter(|name| self.custody.may(asker, Action::Read, name));
-        let keysets = readable.map(|name| self.view(&config, name)).collect::<Result<_, _>>()?;
-        Ok(api::KeysetList { keysets })
+        Ok(names)
     }
 
     /// One key set: its keys with states and times, and what happens next.
@@ -379,15 +387,25 @@ impl Administration {
     }
 
     fn view(&self, config: &Config, keyset: &KeysetName) -> Result<api::Keyset, AdminError> {
-        let loaded = self.store.load(keyset)?;
         let configured = config.keysets.get(keyset);
-        if configured.is_none() && loaded.revision == Revision::default() {
-            return Err(AdminError::UnknownKeyset(keyset.clone()));
-        }
+        let loaded = self.known(configured, keyset)?;
         let tombstones = self.store.tombstones(keyset)?;
         let now = self.clock.now().lifecycle;
         let standing = self.standings.of(keyset);
         Ok(view::of_keyset(keyset, configured, standing.as_ref(), &loaded, &tombstones, now))
+    }
+
+    /// What is stored of a key set that there is.
+    fn known(
+        &self,
+        configured: Option<&config::Keyset>,
+        keyset: &KeysetName,
+    ) -> Result<Loaded, AdminError> {
+        let loaded = self.store.load(keyset)?;
+        if configured.is_none() && loaded.revision == Revision::default() {
+            return Err(AdminError::UnknownKeyset(keyset.clone()));
+        }
+        Ok(loaded)
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod backup;
 pub mod export;
 pub mod import;
+pub mod plan;
 pub mod problem;
 pub mod schema;
 
@@ -17,6 +18,7 @@ use utoipa::ToSchema;
 pub use backup::{BACKUP_HEADER, BackupHolds};
 pub use export::{ExportRequest, ExportResponse};
 pub use import::{ImportRequest, ImportResponse};
+pub use plan::{Plan, PlanQuery};
 pub use problem::{Code, Problem};
 
 /// `POST /v1/keysets/{keyset}/tokens`

@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod problem;
 pub mod public;
+mod query;
 pub mod routes;
 
 /// The largest body that any path takes, but for batches; and the largest request in a batch.

@@ -26,6 +26,7 @@ pub mod memory;
 pub mod metrics;
 pub mod new_file;
 pub mod pki;
+pub mod plan;
 pub mod policy;
 pub mod pool;
 pub mod restore;

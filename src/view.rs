@@ -95,13 +95,27 @@ fn needed_until(life: &Life, set: &lifecycle::Keyset, facts: &Facts, now: Time) 
     Some(ends + life.longest_ttl + facts.clock_skew)
 }
 
-fn departed(tombstone: &Tombstone) -> Key {
-    let state = match (tombstone.departure, tombstone.revoked) {
+/// What a key that left is.
+pub(crate) fn state_of_departed(tombstone: &Tombstone) -> KeyState {
+    match (tombstone.departure, tombstone.revoked) {
         (Departure::Revoked, _) | (_, Some(_)) => KeyState::Revoked,
         (Departure::Retired | Departure::RetiredEarly | Departure::Replaced, None) => {
             KeyState::Retired
         }
-    };
+    }
+}
+
+/// Where a key came from.
+pub(crate) fn origin(life: &Life) -> KeyOrigin {
+    match life.origin {
+        Origin::Generated => KeyOrigin::Generated,
+        Origin::Imported => KeyOrigin::Imported,
+        Origin::Trusted => KeyOrigin::Trusted,
+    }
+}
+
+fn departed(tombstone: &Tombstone) -> Key {
+    let state = state_of_departed(tombstone);
     Key {
         left: Some(tombstone.left.to_string()),
         reason: tombstone.reason.clone(),
@@ -115,11 +129,7 @@ fn of_life(life: &Life, kid: jwksd_keystore::id::KeyId, state: KeyState) -> Key 
         kid,
         number: life.number.0,
         state,
-        origin: match life.origin {
-            Origin::Generated => KeyOrigin::Generated,
-            Origin::Imported => KeyOrigin::Imported,
-            Origin::Trusted => KeyOrigin::Trusted,
-        },
+        origin: origin(life),
         algorithm: life.algorithm.to_string(),
         published: life.published.to_string(),
         activates: text(life.activates),

@@ -12,8 +12,10 @@
 //! longer among the living: it left a tombstone.) So only activation needs no write.
 //!
 //! [`plan`] decides what is to be done for an [`Intent`], as [`Step`]s; [`Keyset::apply`] says what a
-//! step means; [`next_change`] says when to ask again. Nothing here carries anything out.
+//! step means; [`next_change`] says when to ask again; [`forecast`] asks as if all that time had
+//! passed. Nothing here carries anything out.
 
+mod forecast;
 #[cfg(test)]
 mod histories;
 mod plan;
@@ -28,6 +30,7 @@ use crate::algorithm::Algorithm;
 use crate::facts::Facts;
 use crate::time::{Time, millis};
 
+pub use forecast::{End, Forecast, Foreseen, Reach, forecast};
 pub use plan::{Answer, Intent, LONGEST_TRUST, Now, Plan, Refusal, Replaceable, RotateAt, Step};
 pub use planner::plan;
 

@@ -17,11 +17,12 @@ use super::identity::{RequestIds, identify, still};
 use super::internal::parsed;
 use super::openapi;
 use super::problem;
+use super::query::query_of;
 use super::routes::Routes;
 use crate::administration::{AdminError, Administration, Made};
 use crate::api::{
-    BACKUP_HEADER, BackupHolds, Code, ExportRequest, Problem, RevokeAllRequest, RevokeRequest,
-    RotateRequest,
+    BACKUP_HEADER, BackupHolds, Code, ExportRequest, PlanQuery, Problem, RevokeAllRequest,
+    RevokeRequest, RotateRequest,
 };
 use crate::custody::Asker;
 
@@ -46,6 +47,7 @@ pub(super) fn routes(service: &mut ServiceConfig) -> Vec<(Method, &'static str)>
         .post("/v1/reload", reload)
         .post("/v1/store/backup", back_up)
         .get("/v1/status", status)
+        .get("/v1/plan", plan)
         .get(openapi::PATH, openapi::serve(&openapi::admin()))
         .served()
 }
@@ -56,6 +58,15 @@ async fn list(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> Http
 
 async fn status(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> HttpResponse {
     act(&request, admin, &ids, Ok(()), |admin, asker, ()| admin.status(asker)).await
+}
+
+async fn plan(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> HttpResponse {
+    let wanted = query_of::<PlanQuery>(&request)
+        .and_then(|query| Ok((query.keyset.map(keyset_name).transpose()?, query.days)));
+    act(&request, admin, &ids, wanted, |admin, asker, (keyset, days)| {
+        admin.plan(asker, keyset.as_ref(), days)
+    })
+    .await
 }
 
 async fn reload(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> HttpResponse {

@@ -8,6 +8,7 @@ mod admin;
 mod export;
 mod internal;
 mod operation;
+mod plan;
 mod problems;
 
 use std::collections::BTreeMap;
@@ -40,7 +41,8 @@ nothing for it; over TCP by a bearer token or, where the listener has TLS with a
 certificate. What it may do is in the `[[callers]]` of the configuration.
 
 A request body is JSON in UTF-8: one object, without members that are not named here, of at most \
-64 KiB (a batch: 1 MiB). Its `Content-Type` is `application/json` or not stated. A query is ignored. \
+64 KiB (a batch: 1 MiB). Its `Content-Type` is `application/json` or not stated. A query is \
+ignored where none is named here. \
 HEAD can be asked wherever GET can; another method gets 405 `method_not_allowed` with `Allow`, and a \
 path that is not here 404 `not_found`.
 

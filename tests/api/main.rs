@@ -26,6 +26,7 @@ mod matrix;
 mod metrics;
 mod openapi;
 mod patience;
+mod plan;
 mod public;
 mod restore;
 mod sink;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::export::{export, export_set};
 use super::operation::Operation;
+use super::plan::plan;
 use crate::api::schema::KID;
 use crate::api::{
     BACKUP_HEADER, BackupHolds, Code, ImportRequest, ImportResponse, Keyset, KeysetList,
@@ -27,6 +28,7 @@ pub(super) fn operations() -> Vec<Operation> {
         reload(),
         back_up(),
         status(),
+        plan(),
     ]
 }
 

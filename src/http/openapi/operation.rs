@@ -45,10 +45,12 @@ impl Operation {
         let mut described = OperationBuilder::new().operation_id(Some(id)).summary(Some(summary));
         let mut schemas = Vec::new();
         if path.contains("{keyset}") {
-            described = described.parameter(named::<schema::KeysetName>("keyset", &mut schemas));
+            let keyset = parameter::<schema::KeysetName>("keyset", ParameterIn::Path, &mut schemas);
+            described = described.parameter(keyset);
         }
         if path.contains("{kid}") {
-            described = described.parameter(named::<schema::KeyId>("kid", &mut schemas));
+            let kid = parameter::<schema::KeyId>("kid", ParameterIn::Path, &mut schemas);
+            described = described.parameter(kid);
         }
         let answer = ResponseBuilder::new().header("Cache-Control", no_store());
         Self { method, path, described, answer, codes: Vec::new(), schemas }
@@ -57,6 +59,13 @@ impl Operation {
     /// What it does.
     pub(super) fn says(mut self, description: &str) -> Self {
         self.described = self.described.description(Some(description));
+        self
+    }
+
+    /// What its query may have, which is refused where it is anything else.
+    pub(super) fn may_ask<T: ToSchema>(mut self, name: &str, description: &str) -> Self {
+        let parameter = parameter::<T>(name, ParameterIn::Query, &mut self.schemas);
+        self.described = self.described.parameter(parameter.description(Some(description)));
         self
     }
 
@@ -169,11 +178,20 @@ fn reference<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<S
     Ref::from_schema_name(T::name()).into()
 }
 
-fn named<T: ToSchema>(name: &str, schemas: &mut Vec<(String, RefOr<Schema>)>) -> ParameterBuilder {
+/// What is in a path must be given, what is in a query may.
+fn parameter<T: ToSchema>(
+    name: &str,
+    place: ParameterIn,
+    schemas: &mut Vec<(String, RefOr<Schema>)>,
+) -> ParameterBuilder {
+    let required = match place {
+        ParameterIn::Path => Required::True,
+        _ => Required::False,
+    };
     ParameterBuilder::new()
         .name(name)
-        .parameter_in(ParameterIn::Path)
-        .required(Required::True)
+        .parameter_in(place)
+        .required(required)
         .schema(Some(reference::<T>(schemas)))
 }
 

@@ -1,0 +1,79 @@
+//! What phases and events cannot say: why nothing comes, or what has to happen first.
+
+use jwksd_keystore::facts::{Facts, FirstKey, Span};
+use jwksd_keystore::lifecycle::{End, Number};
+use jwksd_keystore::schedule::Rotation;
+
+use super::{Frame, Subject};
+
+pub(super) fn of_keyset(
+    subject: &Subject<'_>,
+    frame: &Frame,
+    end: &End,
+    dropped: usize,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    match subject.configured {
+        None => notes.push(
+            "not in the configuration: it signs nothing, and serves its last keys until their \
+             tokens have expired"
+                .to_owned(),
+        ),
+        Some(keyset) => notes.extend(of_rotation(subject, &keyset.facts, frame)),
+    }
+    notes.extend(of_file(subject));
+    notes.extend(of_end(end));
+    if dropped > 0 {
+        notes.push(format!("{dropped} keys that left earlier are not told"));
+    }
+    if let Some(apart) = frame.apart {
+        notes.push(format!(
+            "the wall clock and lifecycle time are {} apart: these are instants of lifecycle time",
+            Span(apart)
+        ));
+    }
+    notes
+}
+
+/// Why nothing rotates by itself.
+fn of_rotation(subject: &Subject<'_>, facts: &Facts, frame: &Frame) -> Option<String> {
+    let (name, now) = (subject.name, frame.now.lifecycle);
+    let had_a_key = subject.loaded.head.next_number != Number::default();
+    if facts.first_key == FirstKey::Import && !had_a_key {
+        return Some(format!(
+            "it signs nothing until its first key is imported: jwksd keys import {name} FILE"
+        ));
+    }
+    let set = subject.loaded.keyset();
+    let standby = set.standby_at(facts, now);
+    match &facts.rotate {
+        Rotation::Manual => {
+            let waited = standby.map(|life| life.waited_at(facts)).filter(|&waited| waited > now);
+            let from = waited.map_or_else(String::new, |at| format!(", at {at} at the earliest"));
+            Some(format!("it rotates only when asked: jwksd keys rotate {name}{from}"))
+        }
+        Rotation::Scheduled(_) => None,
+    }
+}
+
+/// Which keys wait for a file.
+fn of_file(subject: &Subject<'_>) -> Vec<String> {
+    let Some(standing) = subject.standing else { return Vec::new() };
+    let file = standing.file.display();
+    let waits = |kid| format!("{kid} does not start to sign before {file} has it");
+    standing.held.values().map(|held| waits(&held.kid)).collect()
+}
+
+/// Why what comes is not told whole.
+fn of_end(end: &End) -> Option<String> {
+    match end {
+        End::Whole => None,
+        End::Cut(at) => Some(format!(
+            "what comes is told until {at}: it is more than one answer holds, so ask for fewer days, \
+             or for this key set alone"
+        )),
+        End::Refused(refusal) => {
+            Some(format!("nothing is told ahead, since the configuration is refused: {refusal}"))
+        }
+    }
+}
