@@ -26,7 +26,7 @@ use crate::listeners::Access;
 use crate::policy::{Action, Caller, Identity};
 use crate::san::NameError;
 use crate::tls;
-use crate::verifiers::{self, MEASURED};
+use crate::verifiers::{self, Catalogue, KeyKind};
 
 /// A configuration without contradictions.
 #[derive(Clone, Debug, PartialEq)]
@@ -341,6 +341,7 @@ impl Config {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        let known = Catalogue::built_in().clients;
         for (name, keyset) in &self.keysets {
             let kids = keyset.checked.live_kids;
             if kids > LIVE_KIDS_WARNING {
@@ -356,14 +357,18 @@ impl Config {
                      the whole set"
                 ));
             }
-            if let Some(refusal) = verifiers::refusal(keyset.facts.algorithm) {
+            let algorithm = keyset.facts.algorithm;
+            let choking = verifiers::choking(&known, algorithm);
+            if !choking.is_empty() {
+                let names: Vec<&str> = choking.iter().map(|client| client.name.as_str()).collect();
                 warnings.push(format!(
-                    "keysets.{name}: {count} of {MEASURED} verifiers that were measured refuse a \
-                     whole JWK Set with {key} keys: {names}{few}",
-                    count = refusal.verifiers.len(),
-                    key = refusal.key,
-                    names = refusal.verifiers.join(", "),
-                    few = match keyset.facts.algorithm.key_type() {
+                    "keysets.{name}: {count} of {of} known verifiers refuse a whole JWK Set with \
+                     {key} keys: {names}{few}",
+                    count = choking.len(),
+                    of = known.len(),
+                    key = KeyKind::of(algorithm).name(),
+                    names = names.join(", "),
+                    few = match algorithm.key_type() {
                         KeyType::Akp => "; of the others only few can verify its tokens",
                         KeyType::Rsa | KeyType::Ec | KeyType::Okp => "",
                     }

@@ -1,89 +1,104 @@
-//! PURE: which verifiers cannot live with which algorithm, as measured with 53 of them.
+//! PURE: the verifiers that are known, and what each does when keys change.
 //!
-//! Each was given a good RS256 key with a key of the algorithm beside it in the JWK Set, and then
-//! refused good RS256 tokens too: it gives up the whole set. Where a kind of key was not measured
-//! or harmed nobody, nothing is said.
+//! What was measured and read is data, in `verifiers/catalogue.toml`; the rules make of it, for the
+//! facts of a key set, who refuses good tokens after a rotation and who trusts a revoked key, and
+//! for how long. A rule tells the worst that can happen, not what mostly does.
 
-use jwksd_keystore::algorithm::{Algorithm, Curve, Family};
+mod catalogue;
+mod client;
+mod lasting;
+#[cfg(test)]
+mod measurements;
+mod revocation;
+mod rotation;
 
-/// How many verifiers were measured.
-pub const MEASURED: usize = 53;
+use std::time::Duration;
 
-/// A kind of key, and who refuses a whole JWK Set that has one.
+use jwksd_keystore::algorithm::Algorithm;
+use jwksd_keystore::facts::Facts;
+
+pub use catalogue::{Catalogue, UnknownVerifier};
+pub use client::{
+    AtJwt, Cache, Client, Keeps, KeyKind, Measured, OldKid, OnFailure, Platform, Seconds, Source,
+    Trusts, Unit, UnknownKid,
+};
+pub use lasting::Lasting;
+pub use revocation::{Trust, trusting, trusts};
+pub use rotation::refuses;
+
+/// How a JWK Set gets to a verifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The kind of key, as people call it.
-    pub key: &'static str,
-    /// Names and, where it matters, versions.
-    pub verifiers: &'static [&'static str],
+pub enum Route {
+    /// From jwksd.
+    Direct,
+    /// Through a cache that others share, such as a CDN: a copy may be `jwks_max_age` old.
+    SharedCache,
 }
 
-const EC: Refusal =
-    Refusal { key: "EC", verifiers: &["python-jose", "auth0-python", "fastapi-azure-auth"] };
-
-const P521: Refusal = Refusal {
-    key: "P-521",
-    verifiers: &[
-        "python-jose",
-        "auth0-python",
-        "fastapi-azure-auth",
-        "jwt-authorizer",
-        "oidc-jwt-validator",
-        "jsonwebtoken 9 (Rust)",
-    ],
-};
-
-const ED25519: Refusal = Refusal {
-    key: "Ed25519",
-    verifiers: &["node-jose", "python-jose", "auth0-python", "fastapi-azure-auth"],
-};
-
-const ML_DSA: Refusal = Refusal {
-    key: "ML-DSA",
-    verifiers: &[
-        "node-jose",
-        "python-jose",
-        "auth0-python",
-        "drf-oidc-auth",
-        "fastapi-azure-auth",
-        "jwskate",
-        "jwt-authorizer",
-        "jwks_client_rs",
-        "oidc-jwt-validator",
-        "jsonwebtoken 9 (Rust)",
-        "jsonwebtoken 10 (Rust)",
-        "axum-jwt-auth",
-        "go-oidc 2",
-    ],
-};
-
-/// Who refuses a set with keys for `algorithm`; `None` where nobody is known to.
-#[must_use]
-pub fn refusal(algorithm: Algorithm) -> Option<Refusal> {
-    match algorithm.family() {
-        Family::Rsa(..) => None,
-        Family::Ec(Curve::P256 | Curve::P384) => Some(EC),
-        Family::Ec(Curve::P521) => Some(P521),
-        Family::Ed25519 => Some(ED25519),
-        Family::MlDsa(_) => Some(ML_DSA),
+impl Route {
+    /// How old a set may be when it gets there.
+    #[must_use]
+    pub const fn stale(self, facts: &Facts) -> Duration {
+        match self {
+            Self::Direct => Duration::ZERO,
+            Self::SharedCache => facts.jwks_max_age,
+        }
     }
+}
+
+/// Who refuses a whole JWK Set with keys for `algorithm`.
+pub fn choking<'a>(
+    clients: impl IntoIterator<Item = &'a Client>,
+    algorithm: Algorithm,
+) -> Vec<&'a Client> {
+    let kind = KeyKind::of(algorithm);
+    clients.into_iter().filter(|client| client.chokes_on.contains(&kind)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use jwksd_keystore::algorithm::RsaBits;
+    use jwksd_keystore::facts::{FirstKey, KeyTypes};
+    use jwksd_keystore::schedule::Rotation;
 
     use super::*;
 
+    pub(super) fn facts() -> Facts {
+        Facts {
+            algorithm: Algorithm::Rs256(RsaBits::B2048),
+            rotate: Rotation::Manual,
+            jwks_max_age: Duration::from_mins(5),
+            verifier_cache: Duration::from_hours(24),
+            max_token_ttl: Duration::from_hours(1),
+            clock_skew: Duration::from_mins(1),
+            first_key: FirstKey::Generate,
+            key_types: KeyTypes::One,
+        }
+    }
+
+    pub(super) fn cache(keeps: Keeps, unknown_kid: UnknownKid) -> Cache {
+        Cache {
+            keeps,
+            unit: Unit::Set,
+            unknown_kid,
+            trusts: None,
+            results: None,
+            on_failure: OnFailure::Expires,
+            most_keys: None,
+            conditional: None,
+        }
+    }
+
     #[test]
-    fn nobody_refuses_rsa_and_thirteen_refuse_ml_dsa() {
-        let count = |algorithm| refusal(algorithm).map(|refusal| refusal.verifiers.len());
-        assert_eq!(count(Algorithm::Ps512(RsaBits::B4096)), None);
-        assert_eq!(count(Algorithm::Es256), Some(3));
-        assert_eq!(count(Algorithm::Es512), Some(6));
-        assert_eq!(count(Algorithm::EdDsa), Some(4));
+    fn nobody_chokes_on_rsa_and_fourteen_on_ml_dsa() {
+        let clients = Catalogue::built_in().clients;
+        let count = |algorithm| choking(&clients, algorithm).len();
+        assert_eq!(count(Algorithm::Ps512(RsaBits::B4096)), 0);
+        assert_eq!(count(Algorithm::Es256), 3);
+        assert_eq!(count(Algorithm::Es512), 6);
+        assert_eq!(count(Algorithm::EdDsa), 4);
         for algorithm in [Algorithm::MlDsa44, Algorithm::MlDsa65, Algorithm::MlDsa87] {
-            assert_eq!(count(algorithm), Some(13));
+            assert_eq!(count(algorithm), 14);
         }
     }
 }
