@@ -1818,3 +1818,130 @@ fn only_a_trusted_key_has_an_end_that_an_admin_moves() {
     let move_signer = Intent::TrustUntil { number: Number(0), until: START + DAY };
     assert!(matches!(world(PLAIN).step(&move_signer), Stepped::Refused(Refusal::NoSuchKey)));
 }
+
+// ---------------------------------------------------------------------------------------------
+// Forecasts
+
+/// How far ahead forecasts go here.
+const AHEAD: Duration = Duration::from_hours(400 * 24);
+
+/// What each living key may do, by its number.
+type States = BTreeMap<Number, State>;
+
+impl World {
+    /// Nothing fails any more, and the clocks agree.
+    fn calm(&mut self) {
+        self.next_outcome = Outcome::Ok;
+        self.settle();
+        assert!(self.unconfirmed.is_empty() && self.in_doubt.is_none());
+        let offset = i128::from(self.lifecycle.as_millis()) - i128::from(self.real.as_millis());
+        self.offset = i64::try_from(offset).unwrap();
+    }
+
+    fn foresee(&self, keys: usize) -> Forecast {
+        let reach = Reach { until: self.lifecycle + AHEAD, keys };
+        forecast(&self.durable, self.config.as_ref(), |_, _| {}, self.now(), reach)
+    }
+
+    fn states(&self) -> States {
+        let state = |life: &Life| (life.number, life.state_at(self.lifecycle));
+        self.durable.lives.iter().map(state).collect()
+    }
+
+    /// Lets everything come that is foreseen, and looks before and at each of its instants.
+    fn lives_through(&mut self, forecast: &Forecast) -> Result<(), TestCaseError> {
+        self.settle();
+        let (now, until) = (self.lifecycle, self.lifecycle + AHEAD);
+        let comes = |instant: &Time| (now..=until).contains(instant);
+        for instant in forecast.instants().into_iter().filter(comes) {
+            for time in [instant.before(Duration::from_millis(1)).max(now), instant] {
+                self.advance(self.until(time), true);
+                prop_assert_eq!(self.states(), forecast.states_at(time), "at {}", time);
+            }
+        }
+        self.advance(self.until(until), true);
+        let living = forecast.keys.iter().filter(|key| key.left.is_none());
+        let living: Vec<_> = living.map(|key| key.life.clone()).collect();
+        prop_assert_eq!(&self.durable.lives, &living);
+        let left = forecast.keys.iter().filter_map(|key| Some((key.life.number, key.left?)));
+        for (number, (at, departure)) in left {
+            prop_assert_eq!(self.buried.get(&number), Some(&(departure, at)));
+        }
+        Ok(())
+    }
+}
+
+impl Forecast {
+    fn states_at(&self, time: Time) -> States {
+        let is_living = |key: &&Foreseen| {
+            key.life.published <= time && key.left.is_none_or(|(left, _)| time < left)
+        };
+        let state = |key: &Foreseen| {
+            let ended = key.life.ended.filter(|&ended| ended <= time);
+            (key.life.number, Life { ended, ..key.life.clone() }.state_at(time))
+        };
+        self.keys.iter().filter(is_living).map(state).collect()
+    }
+
+    /// When anything happens to a key.
+    fn instants(&self) -> BTreeSet<Time> {
+        let of_key = |key: &Foreseen| {
+            let left = key.left.map(|(at, _)| at);
+            [Some(key.life.published), key.life.activates, key.life.ended, left]
+        };
+        self.keys.iter().flat_map(of_key).flatten().collect()
+    }
+}
+
+#[test]
+fn what_is_foreseen_comes_true_after_every_history() {
+    let config = Config { failure_persistence: None, ..Config::default() };
+    let histories = (first_choice(), first_key(), prop::collection::vec(ops(), 0..40));
+    let outcome = TestRunner::new(config).run(&histories, |(choice, first_key, ops)| {
+        let mut world = World::new(choice, first_key);
+        for op in &ops {
+            world.run(op);
+        }
+        world.calm();
+        // What is due at once is foreseen too.
+        world.run(&Op::Advance { span: DAY * 3, wakes: false });
+        let forecast = world.foresee(usize::MAX);
+        prop_assert_eq!(&forecast.end, &End::Whole);
+        world.lives_through(&forecast)
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn a_forecast_that_is_cut_is_the_beginning_of_the_whole_one() {
+    for choice in [PLAIN, [1, 0, 1, 0, 0, 0], [2, 1, 0, 1, 1, 0]] {
+        let world = world(choice).after([pass(DAY * 2), rotate(When::In(DAY * 9)), reload(5, 1)]);
+        let whole = world.foresee(usize::MAX);
+        for keys in 0..6 {
+            let begun = world.foresee(keys);
+            let End::Cut(cut) = begun.end else { panic!("{:?} with {keys} keys", begun.end) };
+            let before = whole.instants().into_iter().filter(|&instant| instant < cut);
+            for instant in before {
+                assert_eq!(begun.states_at(instant), whole.states_at(instant), "{instant}");
+            }
+            assert!(begun.keys.len() >= world.durable.lives.len() + keys);
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_held_back_is_not_foreseen_to_sign() {
+    let world = world(PLAIN).after([pass(DAY)]);
+    let hold = |life: &mut Life, _: Time| {
+        if life.number == Number(1) {
+            life.activates = None;
+        }
+    };
+    let reach = Reach { until: world.lifecycle + AHEAD, keys: 9 };
+    let held = forecast(&world.durable, world.config.as_ref(), hold, world.now(), reach);
+    assert_eq!((held.keys.len(), held.end), (2, End::Whole));
+    assert!(held.keys.iter().all(|key| key.left.is_none() && key.life.ended.is_none()));
+    assert_eq!(held.keys[1].life.activates, None);
+}
