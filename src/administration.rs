@@ -27,7 +27,8 @@ use crate::clock::LifecycleClock;
 use crate::config::{self, Config, ConfigError};
 use crate::custody::{Asker, Custody};
 use crate::gate::{Denied, Permit};
-use crate::health::Health;
+use crate::health::{Health, Subject};
+use crate::master_key;
 use crate::metrics::Metrics;
 use crate::policy::Action;
 use crate::rotator::{Actor, Command, Handle, Outcome, ReloadError, StepError};
@@ -72,6 +73,8 @@ pub struct Administration {
     pub reading: Semaphore,
     /// What is counted and measured.
     pub metrics: Metrics,
+    /// The file of the master key.
+    pub master_key: master_key::Watch,
 }
 
 /// Why an admin did not get what was asked.
@@ -276,7 +279,20 @@ impl Administration {
         self.reload_for(Actor { name: "SIGHUP".to_owned(), request_id: None })
     }
 
+    /// That a configuration could not be put in force stays to be seen until one could.
     fn reload_for(&self, actor: Actor) -> Result<api::ReloadResponse, AdminError> {
+        let outcome = self.try_reload_for(actor);
+        match &outcome {
+            Ok(_) => self.health.clear(&Subject::Reload),
+            Err(error) => {
+                let why = format!("the old configuration stays in force: {error}");
+                self.health.warn(Subject::Reload, &why);
+            }
+        }
+        outcome
+    }
+
+    fn try_reload_for(&self, actor: Actor) -> Result<api::ReloadResponse, AdminError> {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let config = Config::load(&self.config_path, self.clock.now().wall)?;
         let needs_restart = self.started_with.needs_restart(&config);
@@ -307,10 +323,8 @@ impl Administration {
             Ok(_) | Err(Denied::Audit(_)) => {}
             Err(denied) => return Err(denied.into()),
         }
-        let problems = self.health.problems();
-        let warnings = self.health.warnings();
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        Ok(api::Status { version, ready: problems.is_empty(), problems, warnings })
+        self.master_key.look(&self.health);
+        Ok(view::status(&self.health.findings()))
     }
 
     fn permit(

@@ -8,6 +8,7 @@ pub mod import;
 pub mod plan;
 pub mod problem;
 pub mod schema;
+pub mod status;
 
 use jwksd_keystore::id::{KeyId, KeysetName};
 use serde::de::Error;
@@ -20,6 +21,7 @@ pub use export::{ExportRequest, ExportResponse};
 pub use import::{ImportRequest, ImportResponse};
 pub use plan::{Plan, PlanQuery};
 pub use problem::{Code, Problem};
+pub use status::{Check, CheckState, Readiness, Status};
 
 /// `POST /v1/keysets/{keyset}/tokens`
 #[derive(Debug, Deserialize, ToSchema)]
@@ -386,18 +388,4 @@ pub struct ReloadResponse {
     pub removed: Vec<KeysetName>,
     /// What was changed in the file but needs a restart.
     pub needs_restart: Vec<String>,
-}
-
-/// `GET /v1/status`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Status {
-    /// The version of the daemon.
-    pub version: String,
-    /// Whether all is well.
-    pub ready: bool,
-    /// What is not, each with its reason.
-    pub problems: Vec<String>,
-    /// What to see to before it becomes a problem.
-    #[serde(default)]
-    pub warnings: Vec<String>,
 }

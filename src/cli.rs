@@ -16,6 +16,7 @@ mod pki;
 mod print;
 mod serve;
 mod sign;
+mod status;
 mod store;
 
 use std::io::Write;
@@ -42,7 +43,8 @@ Exit codes:
   5  the state of the keys does not allow it
   6  the daemon or its store is not available
   7  the audit was changed since it was written, or a backup is damaged
-  8  nothing was restored yet: store restore wants --accept";
+  8  nothing was restored yet: store restore wants --accept
+  9  ready, with warnings: only with status --fail-on-warning";
 
 /// Makes signing keys on a schedule, publishes them as a JWK Set, and signs for internal callers
 #[derive(Parser)]
@@ -70,8 +72,8 @@ enum Command {
     Check,
     /// Let the running daemon read its configuration again
     Reload,
-    /// Show whether all is well
-    Status,
+    /// Show how each check stands; the exit code is 6 where the daemon is not ready
+    Status(status::Args),
     /// See and change keys
     #[command(subcommand)]
     Keys(keys::Command),
@@ -116,7 +118,7 @@ fn run(cli: &Cli, out: &Out) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(&cli.config, args),
         Command::Check => check::run(&cli.config, out),
         Command::Reload => operate::reload(&cli.connection.admin(&cli.config)?, out),
-        Command::Status => operate::status(&cli.connection.admin(&cli.config)?, out),
+        Command::Status(args) => status::run(&cli.connection.admin(&cli.config)?, args, out),
         Command::Keys(command) => keys::run(&cli.connection.admin(&cli.config)?, command, out),
         Command::Sign(args) => sign::run(&cli.connection.internal(&cli.config)?, args, out),
         Command::Callers(command) => callers::run(command, out),

@@ -25,6 +25,7 @@ pub mod master_key;
 pub mod memory;
 pub mod metrics;
 pub mod new_file;
+pub mod outlook;
 pub mod pki;
 pub mod plan;
 pub mod policy;

@@ -1,5 +1,7 @@
 //! The master key file: made once, read at start, refused where others could read it.
 
+mod watch;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +10,8 @@ use crate::new_file::{Existing, NewFile, Readers};
 use crate::secret_file::{self, Reader, SecretFileError};
 use jwksd_keystore::crypto::CryptoError;
 use jwksd_keystore::seal::{MasterKeyError, MasterKeys};
+
+pub use watch::{WATCH_EVERY, Watch};
 
 /// Why there is no master key.
 #[derive(Debug, thiserror::Error)]

@@ -35,7 +35,8 @@ use crate::clock::LifecycleClock;
 use crate::config::Config;
 use crate::custody::Custody;
 use crate::gate::Permit;
-use crate::health::Health;
+use crate::health::{Health, Subject};
+use crate::outlook::Outlooks;
 use crate::rings::Rings;
 use crate::sink::{self, Report, Standings};
 
@@ -76,6 +77,8 @@ pub struct Parts {
     pub sink: sink::Means,
     /// Where it is told how they stand.
     pub standings: Arc<Standings>,
+    /// Where it is told what is to come.
+    pub outlooks: Arc<Outlooks>,
 }
 
 /// Who asks.
@@ -374,7 +377,7 @@ impl Rotator {
                 }
             }
             if let Some(keyset) = self.due.take(self.now()) {
-                self.tick(&keyset);
+                self.at_work(&keyset, |rotator| rotator.tick(&keyset));
                 continue;
             }
             if self.ordered.is_empty() {
@@ -395,7 +398,10 @@ impl Rotator {
 
     fn handle(&mut self, message: Message) -> std::ops::ControlFlow<()> {
         match message {
-            Message::Command(request) => self.command(request),
+            Message::Command(request) => {
+                let keyset = request.keyset.clone();
+                self.at_work(&keyset, |rotator| rotator.command(request));
+            }
             Message::Reload(config, actor, reply) => {
                 // An error means that nobody waits any more.
                 let _ = reply.send(self.recorded_reload(&config, &actor));
@@ -416,6 +422,13 @@ impl Rotator {
             }
         }
         std::ops::ControlFlow::Continue(())
+    }
+
+    /// Whoever looks from outside can tell when this takes too long.
+    fn at_work(&mut self, keyset: &KeysetName, work: impl FnOnce(&mut Self)) {
+        self.parts.outlooks.begin(keyset, self.now());
+        work(self);
+        self.parts.outlooks.end();
     }
 
     fn now(&self) -> Time {
@@ -442,12 +455,12 @@ impl Rotator {
         match self.parts.store.record_seen(self.served_until(now)) {
             Ok(()) => {
                 self.seen_due = now + SEEN_EVERY;
-                self.parts.health.clear("store");
+                self.parts.health.clear(&Subject::Store);
             }
             Err(error) => {
                 self.seen_due = now + RETRY_LONGEST;
                 tracing::error!(%error, "cannot record lifecycle time");
-                self.parts.health.report("store", error.to_string());
+                self.parts.health.report(Subject::Store, &error.to_string());
             }
         }
     }
@@ -480,7 +493,8 @@ impl Rotator {
                     self.republish(keyset);
                 }
                 self.failures.remove(keyset);
-                self.parts.health.clear(&format!("key set {keyset}"));
+                self.parts.health.clear(&Subject::Steps(keyset.clone()));
+                self.parts.outlooks.is_done(keyset);
                 self.due.set(keyset, next);
             }
             Err(StepError::NeedsKey) => {
@@ -493,6 +507,25 @@ impl Rotator {
         }
     }
 
+    /// That the store failed someone is told, until it did something. It is asked for that soon.
+    fn blame_store(&mut self, error: &StepError) {
+        let StepError::Store(error) = error else { return };
+        match error {
+            StoreError::Conflict | StoreError::Used => {}
+            StoreError::Missing(_)
+            | StoreError::Locked(_)
+            | StoreError::Unknown(_)
+            | StoreError::Unavailable(_)
+            | StoreError::Occupied(_)
+            | StoreError::Damaged { .. }
+            | StoreError::OtherMasterKey { .. }
+            | StoreError::UnknownFormat(_) => {
+                self.parts.health.report(Subject::Store, &error.to_string());
+                self.seen_due = self.seen_due.min(self.now() + RETRY_FIRST);
+            }
+        }
+    }
+
     fn keep_intent(&mut self, keyset: &KeysetName, intent: &Intent) {
         // What a file was confirmed to have, is still noted there.
         if let Intent::Unserved { from, to } = intent {
@@ -501,12 +534,14 @@ impl Rotator {
     }
 
     fn retry_later(&mut self, keyset: &KeysetName, error: &StepError) {
+        self.blame_store(error);
         let failures = self.failures.entry(keyset.clone()).or_insert(0);
         let wait = RETRY_FIRST.saturating_mul(1 << (*failures).min(6)).min(RETRY_LONGEST);
         *failures += 1;
         tracing::error!(%keyset, %error, retry_in = ?wait, "a step failed");
-        self.parts.health.report(format!("key set {keyset}"), error.to_string());
+        self.parts.health.report(Subject::Steps(keyset.clone()), &error.to_string());
         let now = self.now();
+        self.parts.outlooks.is_not_done(keyset, now);
         self.due.set(keyset, Some(now + wait));
     }
 
@@ -528,6 +563,9 @@ impl Rotator {
         match self.step_of_command(&keyset, &request.command, &request.actor) {
             Err(StepError::NeedsKey) => self.parked.push(request),
             outcome => {
+                if let Err(error) = &outcome {
+                    self.blame_store(error);
+                }
                 answer(&request, outcome);
                 let now = self.now();
                 self.due.set(&keyset, Some(now));
@@ -589,6 +627,7 @@ impl Rotator {
                     self.revoking.get_mut(keyset).and_then(VecDeque::pop_front);
                 }
                 Err(error) => {
+                    self.blame_store(&error);
                     self.revocations_stay(keyset, &error);
                     return false;
                 }
@@ -596,7 +635,7 @@ impl Rotator {
         }
         self.revoking.remove(keyset);
         self.failures.remove(keyset);
-        self.parts.health.clear(&format!("key set {keyset}"));
+        self.parts.health.clear(&Subject::Steps(keyset.clone()));
         let is_known = self.published.contains_key(keyset) && !self.in_doubt.contains_key(keyset);
         match self.parts.store.load(keyset) {
             Ok(loaded) if is_known => self.publish(keyset, loaded),

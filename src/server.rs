@@ -26,7 +26,9 @@ use crate::health::Health;
 use crate::http::connection::Timeouts;
 use crate::limits::Limits;
 use crate::listeners::{Access, BindError, Bound, Passed, PassedError, SocketFile, bind};
+use crate::master_key;
 use crate::metrics::Metrics;
+use crate::outlook::Outlooks;
 use crate::pool::{self, Pool};
 use crate::rings::Rings;
 use crate::rotator;
@@ -256,7 +258,9 @@ fn open(
         .map_err(|error| StartError::Audit { path: config.audit.path.clone(), error })?;
     let audit = Arc::new(audit);
     let standings = Arc::new(Standings::default());
-    let health = Arc::new(Health::new(audit.clone(), clock.clone(), standings.clone()));
+    let outlooks = Arc::new(Outlooks::default());
+    let (standing, outlook) = (standings.clone(), outlooks.clone());
+    let health = Arc::new(Health::new(audit.clone(), clock.clone(), standing, outlook));
     tls.look(&health);
     let rings = Arc::new(Rings::default());
     let limits = Limits::new(since_boot, &config.callers);
@@ -272,10 +276,12 @@ fn open(
         health: health.clone(),
         sink,
         standings: standings.clone(),
+        outlooks,
     };
     let (rotator, thread) = rotator::start(parts, seen)?;
     rotator.settle();
     check_signers(&custody, &clock, &health)?;
+    let master_key = master_key::Watch::new(&started_with.store.master_key, &master_keys);
     let administration = Administration {
         custody,
         rotator,
@@ -290,6 +296,7 @@ fn open(
         reloading: Mutex::default(),
         reading: import::room(),
         metrics: Metrics::new(started),
+        master_key,
     };
     Ok((Arc::new(administration), thread, audit))
 }
@@ -304,7 +311,8 @@ fn check_signers(
     for (keyset, settings) in &custody.config().keysets {
         let signs = custody.ring(keyset).is_some_and(|ring| ring.signer_at(now).is_ok());
         if !signs && settings.facts.first_key == FirstKey::Generate {
-            let why = health.problems().join("; ");
+            let findings = health.findings();
+            let why = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             return Err(StartError::NoFirstKey { keyset: keyset.clone(), why });
         }
     }

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use crate::administration::Administration;
+use crate::master_key;
 use crate::server::{BATCHES_DRAIN, Daemon};
 use crate::tls;
 
@@ -72,8 +73,11 @@ pub async fn run(daemon: Daemon, mut signals: Signals) -> Result<(), Ended> {
         }
     });
     if administration.tls.are_any() {
-        actix_web::rt::spawn(watch_certificates(administration.clone()));
+        let look = |of: &Administration| of.tls.look(&of.health);
+        actix_web::rt::spawn(watch_files(administration.clone(), tls::WATCH_EVERY, look));
     }
+    let look = |of: &Administration| of.master_key.look(&of.health);
+    actix_web::rt::spawn(watch_files(administration.clone(), master_key::WATCH_EVERY, look));
     notify(&[NotifyState::Ready]);
     let mut watchdog = watchdog();
 
@@ -136,16 +140,19 @@ async fn reload(administration: &Arc<Administration>) {
     notify(&[NotifyState::Ready]);
 }
 
-/// Looks at the files of TLS now and then, for as long as the process lives.
-async fn watch_certificates(administration: Arc<Administration>) {
-    let mut interval = tokio::time::interval(tls::WATCH_EVERY);
+/// Looks at files now and then, for as long as the process lives.
+async fn watch_files(
+    administration: Arc<Administration>,
+    every: Duration,
+    look: fn(&Administration),
+) {
+    let mut interval = tokio::time::interval(every);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         let administration = administration.clone();
-        let look = move || administration.tls.look(&administration.health);
-        if let Err(error) = tokio::task::spawn_blocking(look).await {
-            tracing::error!(%error, "a look at the files of TLS did not end");
+        if let Err(error) = tokio::task::spawn_blocking(move || look(&administration)).await {
+            tracing::error!(%error, "a look at files did not end");
         }
     }
 }

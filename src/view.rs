@@ -1,4 +1,4 @@
-//! PURE: a key set as admins see it.
+//! PURE: a key set, and how the checks stand, as admins see it.
 
 use jwksd_keystore::facts::{Facts, Span};
 use jwksd_keystore::id::KeysetName;
@@ -7,8 +7,12 @@ use jwksd_keystore::schedule::Rotation;
 use jwksd_keystore::store::{Loaded, Record, Tombstone};
 use jwksd_keystore::time::Time;
 
-use crate::api::{Event, EventKind, JwksFile, Key, KeyOrigin, KeyState, Keyset};
+use crate::api::{
+    Check, CheckState, Event, EventKind, JwksFile, Key, KeyOrigin, KeyState, Keyset, Readiness,
+    Status,
+};
 use crate::config;
+use crate::health::{self, Finding};
 use crate::sink::Standing;
 
 /// The key set at `now`.
@@ -177,4 +181,56 @@ fn coming(loaded: &Loaded, now: Time) -> Vec<Event> {
         .collect();
     events.sort_by_key(|(time, _)| *time);
     events.into_iter().map(|(_, event)| event).collect()
+}
+
+/// How all checks stand, for admins.
+#[must_use]
+pub fn status(findings: &[Finding]) -> Status {
+    let texts = |state| {
+        let found = findings.iter().filter(|finding| finding.state == state);
+        found.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let problems = texts(health::State::Failing);
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ready: problems.is_empty(),
+        problems,
+        warnings: texts(health::State::Warning),
+        checks: checks(findings),
+    }
+}
+
+/// The same for monitors.
+#[must_use]
+pub fn readiness(findings: &[Finding]) -> Readiness {
+    let ready = findings.iter().all(|finding| finding.state != health::State::Failing);
+    Readiness { ready, checks: checks(findings) }
+}
+
+fn checks(findings: &[Finding]) -> Vec<Check> {
+    let rows = |check: health::Check| {
+        let found = findings.iter().filter(|finding| finding.subject.check() == check);
+        let rows: Vec<Check> = found.map(found_check).collect();
+        if rows.is_empty() { vec![good(check)] } else { rows }
+    };
+    health::Check::ALL.into_iter().flat_map(rows).collect()
+}
+
+fn good(check: health::Check) -> Check {
+    let name = check.name().to_owned();
+    Check { name, state: CheckState::Ok, reason: None, keyset: None, listener: None }
+}
+
+fn found_check(Finding { subject, state, why }: &Finding) -> Check {
+    Check {
+        state: match state {
+            health::State::Ok => CheckState::Ok,
+            health::State::Warning => CheckState::Warning,
+            health::State::Failing => CheckState::Failing,
+        },
+        reason: Some(why.clone()),
+        keyset: subject.keyset().cloned(),
+        listener: subject.listener().map(str::to_owned),
+        ..good(subject.check())
+    }
 }

@@ -1,8 +1,8 @@
-//! `jwksd reload` and `jwksd status`.
+//! `jwksd reload`.
 
 use std::process::ExitCode;
 
-use jwksd::api::{ReloadResponse, Status};
+use jwksd::api::ReloadResponse;
 use jwksd::client::Client;
 use jwksd_keystore::id::KeysetName;
 
@@ -29,20 +29,4 @@ pub(super) fn reload(client: &Client, out: &Out) -> anyhow::Result<ExitCode> {
         text
     })?;
     Ok(ExitCode::SUCCESS)
-}
-
-pub(super) fn status(client: &Client, out: &Out) -> anyhow::Result<ExitCode> {
-    let answer: Status = ask(client.get("/v1/status"))?;
-    out.print(&answer, |answer| {
-        let state = if answer.ready { "ready" } else { "not ready" };
-        let mut text = format!("jwksd {} is {state}\n", answer.version);
-        for problem in &answer.problems {
-            text += &format!("  {problem}\n");
-        }
-        for warning in &answer.warnings {
-            text += &format!("  warning: {warning}\n");
-        }
-        text
-    })?;
-    Ok(if answer.ready { ExitCode::SUCCESS } else { ExitCode::from(6) })
 }

@@ -22,6 +22,31 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// Text of others for a terminal: nothing in it controls that, and it stays on its line.
+pub(super) fn harmless(text: &str) -> String {
+    let escaped = |c: char| {
+        // What is printable but for these is escaped by nothing else.
+        let is_quiet = matches!(c, '"' | '\'' | '\\');
+        if is_quiet { c.to_string() } else { c.escape_debug().to_string() }
+    };
+    text.chars().map(escaped).collect()
+}
+
+/// Words in lines of at most `width` characters, or of one word.
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) | None => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// A number of things, such as "1 key" and "2 keys".
 pub(super) fn counted(number: u64, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };

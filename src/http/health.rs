@@ -22,7 +22,7 @@ pub(super) async fn alive() -> HttpResponse {
 }
 
 async fn ready(health: Data<Arc<Health>>) -> HttpResponse {
-    let (mut response, body) = if health.problems().is_empty() {
+    let (mut response, body) = if health.is_ready() {
         (HttpResponse::Ok(), "ready\n")
     } else {
         (HttpResponse::ServiceUnavailable(), "not ready\n")

@@ -14,6 +14,7 @@ use jwksd_keystore::time::Time;
 
 use super::changes::after;
 use super::{Command, Request, Rotator, WARM_AHEAD};
+use crate::health::Subject;
 use crate::sink::Report;
 
 /// From which delay between commit and publication on a key's wait is counted anew.
@@ -51,6 +52,8 @@ impl Rotator {
         let body = ring.served().map(|served| &served.body[..]);
         self.files.order(keyset, body, &loaded, now);
         self.note_revoked(keyset);
+        let set = self.files.hold_set(keyset, loaded.keyset(), now);
+        self.parts.outlooks.take(keyset, &set, self.facts.get(keyset), now);
         self.published.insert(keyset.clone(), loaded);
         self.warm(keyset, now);
     }
@@ -67,12 +70,12 @@ impl Rotator {
         let Some(ring) = self.parts.rings.ring(keyset) else {
             return;
         };
-        let what = format!("secret of key set {keyset}");
+        let what = Subject::Secrets(keyset.clone());
         match ring.warm(now, now + WARM_AHEAD) {
             Ok(()) => self.parts.health.clear(&what),
             Err(error) => {
                 tracing::error!(%keyset, %error, "a secret does not open");
-                self.parts.health.report(what, error.to_string());
+                self.parts.health.report(what, &error.to_string());
             }
         }
     }

@@ -19,6 +19,7 @@ use super::publication::LATE;
 use super::{Actor, Command, Gone, Outcome, Rotator, SEEN_EVERY, StepError};
 use crate::audit::events::{self, KeyEvent};
 use crate::audit::{AuditError, Decision, Line, Recorded};
+use crate::health::Subject;
 use crate::policy::Action;
 
 /// How often a step is planned anew after a conflict or an unknown outcome.
@@ -379,7 +380,7 @@ impl Rotator {
         match committed {
             Ok(_) => {
                 self.seen_due = now.lifecycle + SEEN_EVERY;
-                self.parts.health.clear("store");
+                self.parts.health.clear(&Subject::Store);
                 Ok(())
             }
             Err(error @ StoreError::Unknown(_)) => {

@@ -137,11 +137,10 @@ impl Standings {
 
     /// What is not well at `now`.
     #[must_use]
-    pub fn troubles(&self, now: Time) -> Vec<String> {
+    pub fn troubles(&self, now: Time) -> Vec<(KeysetName, String)> {
         let all = self.lock();
         let trouble = |(keyset, standing): (&KeysetName, &Standing)| {
-            let trouble = standing.trouble(now)?;
-            Some(format!("jwks_file of key set {keyset}: {trouble}"))
+            Some((keyset.clone(), standing.trouble(now)?))
         };
         all.iter().filter_map(trouble).collect()
     }

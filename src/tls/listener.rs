@@ -13,7 +13,7 @@ use super::handshake::Live;
 use super::material::{Contents, Files, Material, MaterialError};
 use super::provider;
 use crate::clock::Clock;
-use crate::health::Health;
+use crate::health::{Health, Subject};
 use crate::secret_file::Reader;
 
 /// How often the files are looked at.
@@ -241,7 +241,7 @@ impl Tls {
         let found = self.current.load().material.with_clients_of(&watch.files);
         match found {
             Ok(clients) => {
-                health.clear(&self.about_clients());
+                health.clear(&Subject::ClientCa(self.table));
                 if let Some(material) = clients {
                     self.replace(material);
                     tracing::info!("{}: other CAs of clients are in force", self.table);
@@ -249,7 +249,7 @@ impl Tls {
             }
             Err(error) if watch.failed.is_some() => {
                 let why = format!("{error}; clients of the CAs before are let in");
-                health.report(self.about_clients(), why);
+                health.report(Subject::ClientCa(self.table), &why);
             }
             Err(_) => {}
         }
@@ -296,15 +296,15 @@ impl Tls {
 
     fn forgive(&self, watch: &mut Watch, health: &Health) {
         watch.failed = None;
-        health.clear(&self.about_clients());
-        health.clear(&self.about_files());
+        health.clear(&Subject::ClientCa(self.table));
+        health.clear(&Subject::TlsFiles(self.table));
     }
 
     fn blame(&self, watch: &mut Watch, error: &MaterialError, health: &Health) {
         let why = error.to_string();
         if watch.failed.as_ref() == Some(&why) {
             let why = format!("{why}; what was in force before stays");
-            if health.warn(self.about_files(), why.clone()) {
+            if health.warn(Subject::TlsFiles(self.table), &why) {
                 tracing::error!("{}: {why}", self.table);
             }
         }
@@ -314,11 +314,11 @@ impl Tls {
     fn tell_validity(&self, watch: &mut Watch, health: &Health) {
         let (now, current) = (self.now(), self.current.load());
         let warning = current.material.warning(now);
-        let what = format!("{} certificate", self.table);
+        let what = Subject::Certificate(self.table);
         match (&warning, current.material.validity.at(now)) {
-            (Some(why), Standing::Ended | Standing::NotYet) => health.report(what, why.clone()),
+            (Some(why), Standing::Ended | Standing::NotYet) => health.report(what, why),
             (Some(why), Standing::EndsSoon | Standing::Good) => {
-                health.warn(what, why.clone());
+                health.warn(what, why);
             }
             (None, _) => health.clear(&what),
         }
@@ -328,14 +328,6 @@ impl Tls {
             }
             watch.told = warning;
         }
-    }
-
-    fn about_clients(&self) -> String {
-        format!("{} client_ca", self.table)
-    }
-
-    fn about_files(&self) -> String {
-        format!("{} files", self.table)
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {

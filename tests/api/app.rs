@@ -1,5 +1,6 @@
 //! [`TestApp`]: the whole daemon on sockets of its own.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,8 +141,9 @@ impl TestApp {
     ) -> Self {
         let clock = Arc::new(ManualClock::new(START));
         let rows = MemoryRows::default();
-        let master_keys =
-            Arc::new(MasterKeys::parse(&MasterKeys::generate_file().unwrap()).unwrap());
+        let master_key = MasterKeys::generate_file().unwrap();
+        let master_keys = Arc::new(MasterKeys::parse(&master_key).unwrap());
+        write_secret(&dir.path().join("master.key"), &master_key);
         write_config(dir.path(), keysets, callers);
         let daemon =
             daemon(dir.path(), &clock, &rows, &master_keys, timeouts, sink.clone()).unwrap();
@@ -222,6 +224,10 @@ impl TestApp {
 
     pub(crate) fn now(&self) -> Time {
         self.clock.wall()
+    }
+
+    pub(crate) fn master_key_path(&self) -> PathBuf {
+        self.dir.path().join("master.key")
     }
 
     pub(crate) fn audit_path(&self) -> PathBuf {
@@ -477,6 +483,12 @@ fn daemon(
         sink,
     };
     server::start(foundation).map_err(|error| error.to_string())
+}
+
+/// For its owner alone.
+pub(crate) fn write_secret(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 fn write_config(dir: &Path, keysets: &str, callers: &str) {

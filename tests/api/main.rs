@@ -28,6 +28,7 @@ mod openapi;
 mod patience;
 mod plan;
 mod public;
+mod readiness;
 mod restore;
 mod sink;
 mod supervision;

@@ -513,11 +513,34 @@ async fn a_certificate_that_ends_soon_is_a_warning_and_one_that_has_ended_a_prob
     assert_eq!(status["warnings"].as_array().unwrap().len(), 3, "{status}");
     assert!(status["warnings"][0].as_str().unwrap().contains("2026-12-01"), "{status}");
     assert_eq!(status["problems"], json!([]));
+    assert_eq!(
+        certificates(&status),
+        ["warning admin.tls", "warning internal.tls", "warning public.tls"]
+    );
 
     setup.app.clock.advance(Duration::from_hours(6 * 24));
     setup.look();
     let status = setup.status().await;
     assert_eq!((&status["warnings"], &status["ready"]), (&json!([]), &json!(false)));
+    assert_eq!(
+        certificates(&status),
+        ["failing admin.tls", "failing internal.tls", "failing public.tls"]
+    );
+
+    let long = setup.ours.server();
+    setup.files.write("cert.pem", &long.certificate);
+    setup.files.write("key.pem", &long.key);
+    setup.look();
+    let status = setup.status().await;
+    assert_eq!((certificates(&status), &status["ready"]), (vec!["ok ".to_owned()], &json!(true)));
+}
+
+/// How the certificates stand, each with the listener that it is of.
+fn certificates(status: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let rows = status["checks"].as_array().unwrap().iter();
+    let rows = rows.filter(|row| row["name"] == "certificate");
+    rows.map(|row| format!("{} {}", text(&row["state"]), text(&row["listener"]))).collect()
 }
 
 #[actix_web::test]

@@ -24,5 +24,6 @@ mod secrets;
 mod signals;
 mod sink;
 mod start;
+mod status;
 mod store;
 mod tls;

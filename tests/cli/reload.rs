@@ -1,4 +1,4 @@
-//! `jwksd reload`, SIGHUP and `jwksd status`.
+//! `jwksd reload` and SIGHUP.
 
 use crate::daemon::Signal;
 use crate::keys::active;
@@ -112,14 +112,4 @@ fn a_key_set_that_a_reload_takes_away_signs_no_more_and_is_still_published() {
     place.run(&["sign", "second", "--claims", "{}", "--ttl", "15m"]).fails(5, &gone);
     place.run(&["keys", "rotate", "second", "--now"]).fails(5, &gone);
     assert_eq!(daemon.http("/second/.well-known/jwks.json").0, 200);
-}
-
-#[test]
-fn status_says_whether_all_is_well() {
-    let place = place();
-    let _daemon = place.start();
-    assert!(place.run(&["status"]).ok().contains("is ready"));
-    let status = place.run(&["status", "--json"]).json();
-    assert_eq!(status["ready"], true);
-    assert_eq!(status["problems"], serde_json::json!([]));
 }

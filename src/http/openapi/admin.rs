@@ -287,7 +287,21 @@ fn status() -> Operation {
     Operation::get("/v1/status", "status", "Is all well?")
         .gives::<Status>(
             "What is not well; that is no error of the request.",
-            json!({"version": "0.1.0", "ready": true, "problems": [], "warnings": []}),
+            json!({
+                "version": "0.1.0",
+                "ready": true,
+                "problems": [],
+                "warnings": ["public.tls certificate: expires at 2026-12-01T00:00:00Z"],
+                "checks": [
+                    {"name": "store", "state": "ok", "reason": null},
+                    {
+                        "name": "certificate",
+                        "state": "warning",
+                        "reason": "expires at 2026-12-01T00:00:00Z",
+                        "listener": "public.tls",
+                    },
+                ],
+            }),
         )
         .refuses(&[Code::UnknownCaller, Code::NotAllowed, Code::Stopping])
 }
