@@ -7,7 +7,6 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::{Data, ServiceConfig};
-use serde_json::json;
 
 use super::health::alive;
 use super::problem;
@@ -15,6 +14,7 @@ use super::routes::Routes;
 use crate::administration::Administration;
 use crate::api::{Code, Problem};
 use crate::metrics::CONTENT_TYPE;
+use crate::view;
 
 /// `/metrics`, `/readyz` and `/healthz`.
 pub fn configure(service: &mut ServiceConfig) {
@@ -35,12 +35,10 @@ async fn metrics(administration: Data<Arc<Administration>>) -> HttpResponse {
     }
 }
 
-/// As `/readyz` of the public listener, with the reasons.
+/// As `/readyz` of the public listener, with each check and its reason.
 async fn ready(administration: Data<Arc<Administration>>) -> HttpResponse {
-    let (problems, warnings) = (administration.health.problems(), administration.health.warnings());
-    let ready = problems.is_empty();
-    let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    response
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .json(json!({ "ready": ready, "problems": problems, "warnings": warnings }))
+    let readiness = view::readiness(&administration.health.findings());
+    let mut response =
+        if readiness.ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.insert_header((CACHE_CONTROL, "no-store")).json(readiness)
 }

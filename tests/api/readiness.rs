@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jwksd::api::{Check, CheckState, Code, KeyState, Status};
+use jwksd::api::{Check, CheckState, Code, KeyState, Readiness, Status};
 use jwksd::outlook::{LATE, UNNOTICED};
 use jwksd_keystore::facts::Span;
 use jwksd_keystore::seal::MasterKeys;
@@ -83,6 +83,22 @@ async fn the_public_readiness_says_no_reasons() {
     app.clock.set_wall(START + DAY);
     let answer = app.get("/readyz").await;
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (503, &b"not ready\n"[..]));
+}
+
+#[actix_web::test]
+async fn the_listener_for_metrics_tells_each_check_as_the_status_does() {
+    let app = TestApp::start().await;
+    let answer = app.watch("/readyz").await;
+    assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (200, "no-store"));
+    let status = status(&app).await;
+    assert_eq!(answer.json(), json!({"ready": true, "checks": status.checks}));
+    app.clock.set_wall(START + DAY);
+    let answer = app.watch("/readyz").await;
+    assert_eq!(answer.status, 503);
+    let told: Readiness = serde_json::from_slice(&answer.body).unwrap();
+    let clock = told.checks.iter().find(|check| check.name == "clock").unwrap();
+    stands(clock, CheckState::Failing, "1d apart");
+    assert!(!told.ready);
 }
 
 #[actix_web::test]
