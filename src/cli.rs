@@ -7,17 +7,22 @@ mod audit;
 mod callers;
 mod check;
 mod connection;
+mod events;
 mod export;
 mod import;
 mod init;
 mod keys;
+mod look;
 mod operate;
 mod pki;
+mod plan;
 mod print;
 mod serve;
+mod short;
 mod sign;
 mod status;
 mod store;
+mod timeline;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -70,6 +75,8 @@ enum Command {
     Serve(serve::Args),
     /// Check the configuration and show the waits and the next rotations that follow from it
     Check,
+    /// Show what comes: when each key is published, activates, ends and retires
+    Plan(plan::Args),
     /// Let the running daemon read its configuration again
     Reload,
     /// Show how each check stands; the exit code is 6 where the daemon is not ready
@@ -117,6 +124,7 @@ fn run(cli: &Cli, out: &Out) -> anyhow::Result<ExitCode> {
         Command::Init(args) => init::run(&cli.config, args),
         Command::Serve(args) => serve::run(&cli.config, args),
         Command::Check => check::run(&cli.config, out),
+        Command::Plan(args) => plan::run(&cli.connection.admin(&cli.config)?, args, out),
         Command::Reload => operate::reload(&cli.connection.admin(&cli.config)?, out),
         Command::Status(args) => status::run(&cli.connection.admin(&cli.config)?, args, out),
         Command::Keys(command) => keys::run(&cli.connection.admin(&cli.config)?, command, out),

@@ -2,6 +2,9 @@
 
 use jwksd_keystore::time::Time;
 
+/// The fewest letters of a last column.
+const NARROWEST: usize = 16;
+
 /// Rows in columns that line up, without spaces at the ends of lines.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let columns = head.len();
@@ -22,29 +25,56 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Text of others for a terminal: nothing in it controls that, and it stays on its line.
-pub(super) fn harmless(text: &str) -> String {
-    let escaped = |c: char| {
-        // What is printable but for these is escaped by nothing else.
-        let is_quiet = matches!(c, '"' | '\'' | '\\');
-        if is_quiet { c.to_string() } else { c.escape_debug().to_string() }
+/// The same, where the last column goes on below itself instead of beyond `width`.
+pub(super) fn table_within(width: usize, head: &[&str], rows: &[Vec<String>]) -> String {
+    let last = head.len().saturating_sub(1);
+    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
+    let column = |column: usize| {
+        cells(column).map(|cell| cell.chars().count()).chain([head[column].len()]).max()
     };
-    text.chars().map(escaped).collect()
+    let before: usize = (0..last).filter_map(column).map(|width| width + 2).sum();
+    let room = width.saturating_sub(before).max(NARROWEST);
+    let mut parted = Vec::new();
+    for row in rows {
+        let lines = row.get(last).map_or_else(Vec::new, |text| wrapped(text, room));
+        let mut lines = lines.into_iter();
+        let first = row[..last.min(row.len())].iter().cloned().chain(lines.next());
+        parted.push(first.collect());
+        parted.extend(lines.map(|line| [vec![String::new(); last], vec![line]].concat()));
+    }
+    table(head, &parted)
 }
 
-/// Words in lines of at most `width` characters, or of one word.
+/// Lines of at most `width` columns; words that are longer are parted.
 pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let letters: Vec<char> = word.chars().collect();
+        for part in letters.chunks(width.max(1)) {
+            let part: String = part.iter().collect();
+            let line = lines.last().map_or(0, |line| line.chars().count());
+            match lines.last_mut() {
+                Some(begun) if line == 0 => *begun = part,
+                Some(begun) if line + 1 + part.chars().count() <= width => {
+                    *begun += " ";
+                    *begun += &part;
+                }
+                Some(_) | None => lines.push(part),
             }
-            Some(_) | None => lines.push(word.to_owned()),
         }
     }
     lines
+}
+
+/// A text that others wrote, without what could move a terminal's cursor or turn letters around.
+pub(super) fn inert(text: &str) -> String {
+    let is_bad = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let inert = |c: char| if is_bad(c) { c.escape_unicode().to_string() } else { c.to_string() };
+    text.chars().map(inert).collect()
 }
 
 /// A number of things, such as "1 key" and "2 keys".
@@ -60,5 +90,29 @@ pub(super) fn local(time: Time, zone: &str) -> String {
     match local {
         Ok(local) => local.strftime("%a %Y-%m-%d %H:%M:%S %:z").to_string(),
         Err(_) => time.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_last_column_that_is_too_wide_goes_on_below_itself() {
+        let rows = [vec!["a".to_owned(), "one two three four five".to_owned()]];
+        let text = table_within(21, &["AT", "WHY"], &rows);
+        assert_eq!(text, "AT  WHY\na   one two three\n    four five\n");
+    }
+
+    #[test]
+    fn words_without_end_are_parted() {
+        assert_eq!(wrapped("aaaaaaa bb", 3), ["aaa", "aaa", "a", "bb"]);
+        assert_eq!(wrapped("", 3), [""]);
+    }
+
+    #[test]
+    fn texts_of_others_cannot_move_the_cursor() {
+        let text = inert("a\u{1b}[2J\u{202e}b\n\u{85}\u{200b}é");
+        assert_eq!(text, "a\\u{1b}[2J\\u{202e}b\\u{a}\\u{85}\\u{200b}é");
     }
 }

@@ -3,6 +3,7 @@
 use jwksd_keystore::facts::{Facts, FirstKey, Span};
 use jwksd_keystore::lifecycle::{End, Number};
 use jwksd_keystore::schedule::Rotation;
+use jwksd_keystore::time::Time;
 
 use super::{Frame, Subject};
 
@@ -49,11 +50,18 @@ fn of_rotation(subject: &Subject<'_>, facts: &Facts, frame: &Frame) -> Option<St
     match &facts.rotate {
         Rotation::Manual => {
             let waited = standby.map(|life| life.waited_at(facts)).filter(|&waited| waited > now);
-            let from = waited.map_or_else(String::new, |at| format!(", at {at} at the earliest"));
+            let from = waited.map_or_else(String::new, |at| {
+                format!("; its standby has waited at {}", whole_seconds(at))
+            });
             Some(format!("it rotates only when asked: jwksd keys rotate {name}{from}"))
         }
         Rotation::Scheduled(_) => None,
     }
+}
+
+/// The first whole second that is not before.
+fn whole_seconds(at: Time) -> Time {
+    Time::from_millis(at.as_millis().div_ceil(1000).saturating_mul(1000))
 }
 
 /// Which keys wait for a file.

@@ -1,9 +1,7 @@
 //! What comes, as it is told; and that it does.
 
 use hyper::Method;
-use jwksd::api::plan::{
-    Phase, PhaseState, Plan, PlannedEventKind as Kind, PlannedKeyset, PlannedState, Why,
-};
+use jwksd::api::plan::{Phase, PhaseState, Plan, PlannedEventKind as Kind, PlannedState, Why};
 use jwksd_keystore::time::Time;
 
 use crate::app::{CALLERS, DAY, KEYSETS, START, TestApp, To};
@@ -18,16 +16,6 @@ max_token_ttl = "1h"
 
 async fn plan(app: &TestApp, query: &str) -> Plan {
     app.admin_get(&format!("/v1/plan{query}")).await.unwrap()
-}
-
-/// What comes in the only key set.
-async fn coming(app: &TestApp, query: &str) -> PlannedKeyset {
-    let mut plan = plan(app, query).await;
-    let now: Time = plan.now.parse().unwrap();
-    let mut keyset = plan.keysets.remove(0);
-    assert!(plan.keysets.is_empty());
-    keyset.events.retain(|event| event.at.parse::<Time>().unwrap() > now);
-    keyset
 }
 
 fn phase(state: PhaseState, from: &str, until: &str, expected: bool) -> Phase {

@@ -18,6 +18,7 @@ mod notify;
 mod output;
 mod pki;
 mod place;
+mod plan;
 mod refusals;
 mod reload;
 mod secrets;
