@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use jwksd::api::{Check, CheckState, Status};
 use jwksd::client::Client;
 
-use super::print::{counted, harmless, wrapped};
+use super::print::{counted, inert, wrapped};
 use super::{Out, ask};
 
 /// How wide the text is, at most.
@@ -49,9 +49,9 @@ fn line(check: &Check, column: usize) -> String {
         CheckState::Warning => "warning",
         CheckState::Failing => "FAILING",
     };
-    let start = format!("  {:column$}{state:9}", harmless(&check.name));
+    let start = format!("  {:column$}{state:9}", inert(&check.name));
     let indent = start.chars().count();
-    let said = wrapped(&harmless(&said(check)), WIDTH.saturating_sub(indent));
+    let said = wrapped(&inert(&said(check)), WIDTH.saturating_sub(indent));
     let said = said.join(&format!("\n{:indent$}", ""));
     format!("{}\n", format!("{start}{said}").trim_end())
 }
