@@ -26,6 +26,7 @@ use crate::audit::Recorded;
 use crate::clock::LifecycleClock;
 use crate::config::{self, Config, ConfigError};
 use crate::custody::{Asker, Custody};
+use crate::fetchers::Fetchers;
 use crate::gate::{Denied, Permit};
 use crate::health::{Health, Subject};
 use crate::master_key;
@@ -75,6 +76,8 @@ pub struct Administration {
     pub metrics: Metrics,
     /// The file of the master key.
     pub master_key: master_key::Watch,
+    /// Who has fetched what.
+    pub fetchers: Arc<Fetchers>,
 }
 
 /// Why an admin did not get what was asked.
@@ -303,6 +306,7 @@ impl Administration {
         // What was read may have been written anew meanwhile.
         self.tls.look(&self.health);
         let after = self.custody.config();
+        self.fetchers.put_in_force(after.fetchers.clone());
         let is_gone = |name: &&KeysetName| !after.keysets.contains_key(*name);
         // So that whoever acts on the answer does not act on a file that was not looked at yet.
         self.standings.wait(&changed, FILE_PATIENCE, |standing| standing.asked.is_none());

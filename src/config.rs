@@ -3,6 +3,7 @@
 //! `raw` is the file as written, with unknown keys refused. [`Config`] cannot be wrong: every
 //! contradiction is found while it is made, with a message that names the place.
 
+mod fetchers;
 mod files;
 mod limits;
 mod raw;
@@ -22,6 +23,7 @@ use jwksd_keystore::time::Time;
 use serde::de::DeserializeOwned;
 
 use crate::audit;
+use crate::fetchers::Settings as FetcherSettings;
 use crate::listeners::Access;
 use crate::policy::{Action, Caller, Identity};
 use crate::san::NameError;
@@ -51,6 +53,8 @@ pub struct Config {
     pub connections: Connections,
     /// `[metrics] listen`: nowhere without that table.
     pub metrics: Vec<Listen>,
+    /// `[fetchers]`, unless that is off.
+    pub fetchers: Option<FetcherSettings>,
 }
 
 /// How many connections each listener has at once; others wait to be accepted.
@@ -289,6 +293,14 @@ pub enum ValueError {
     /// A text that must not be empty.
     #[error("must not be empty")]
     Empty,
+    /// Not a header that can say who fetches.
+    #[error("{name:?} cannot say who fetches: {why}")]
+    Header {
+        /// Its name.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
 }
 
 /// Where a running daemon listens for callers and admins: all that its clients need, so that they

@@ -22,6 +22,7 @@ use crate::audit::{Audit, AuditError};
 use crate::clock::{Clock, LifecycleClock};
 use crate::config::{Config, Listen};
 use crate::custody::Custody;
+use crate::fetchers::Fetchers;
 use crate::health::Health;
 use crate::http::connection::Timeouts;
 use crate::limits::Limits;
@@ -251,6 +252,7 @@ fn open(
 ) -> Result<Opened, StartError> {
     let seen = store.seen()?;
     let (wall, since_boot, started) = (clock.clone(), clock.clone(), clock.wall());
+    let fetchers = Arc::new(Fetchers::new(clock.clone(), config.fetchers.clone()));
     let tls = Arc::new(OfListeners::new(config.tls.read()?, &clock));
     let clock = Arc::new(LifecycleClock::new(clock, seen, config.smallest_skew()));
     let started_with = config.clone();
@@ -297,6 +299,7 @@ fn open(
         reading: import::room(),
         metrics: Metrics::new(started),
         master_key,
+        fetchers,
     };
     Ok((Arc::new(administration), thread, audit))
 }

@@ -25,6 +25,7 @@ pub struct Ring {
     published: JwkSet,
     served: Option<ServedSet>,
     max_token_ttl: Duration,
+    publish_ahead: Duration,
     frozen: Option<Time>,
 }
 
@@ -33,12 +34,22 @@ pub struct Ring {
 pub struct ServedSet {
     /// The JSON text.
     pub body: Vec<u8>,
-    /// The strong entity tag of the text, with its quotes (RFC 9110, section 8.8.3).
-    pub etag: String,
+    /// Which version it is.
+    pub version: Arc<Version>,
     /// The JOSE names of the algorithms of its keys, each once.
     pub algorithms: Vec<&'static str>,
     /// For how long it may be reused.
     pub max_age: Duration,
+}
+
+/// What tells a version of a JWK Set from others. Shared, since it is asked about when its ring is
+/// long gone.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The strong entity tag of the text, with its quotes (RFC 9110, section 8.8.3).
+    pub etag: String,
+    /// The kids of its keys.
+    pub kids: Vec<KeyId>,
 }
 
 /// Whether the ring of a set signs.
@@ -54,6 +65,8 @@ pub enum Signing {
 pub struct Signer {
     number: Number,
     activates: Option<Time>,
+    /// The earliest activation by which every verifier has seen the key.
+    waited: Option<Time>,
     longest_ttl: Duration,
     key: Arc<SealedKey>,
 }
@@ -99,7 +112,7 @@ impl Ring {
             Signing::Off => Vec::new(),
             Signing::On => records
                 .iter()
-                .filter_map(|record| Signer::of(keyset, record, master_keys, previous))
+                .filter_map(|record| Signer::of(keyset, record, facts, master_keys, previous))
                 .collect(),
         };
         let published = JwkSet { keys: records.iter().map(Record::jwk).collect() };
@@ -108,6 +121,7 @@ impl Ring {
             served: facts.and_then(|facts| ServedSet::of(&published, facts.jwks_max_age)),
             published,
             max_token_ttl: facts.map_or(Duration::ZERO, |facts| facts.max_token_ttl),
+            publish_ahead: facts.map_or(Duration::ZERO, |facts| facts.waits().publish_ahead()),
             frozen: None,
         }
     }
@@ -143,12 +157,36 @@ impl Ring {
     ///
     /// [`SignError::NoSigner`].
     pub fn signer_at(&self, now: Time) -> Result<&Signer, SignError> {
-        let now = self.frozen.map_or(now, |frozen| frozen.min(now));
+        let now = self.standing_still(now);
         self.signers
             .iter()
             .filter(|signer| signer.activates.is_some_and(|activates| activates <= now))
             .max_by_key(|signer| signer.number)
             .ok_or(SignError::NoSigner)
+    }
+
+    /// The kid of the key that signs next, by the rule of
+    /// [`Keyset::standby_at`](crate::lifecycle::Keyset::standby_at). None in a set that does not sign.
+    #[must_use]
+    pub fn standby_at(&self, now: Time) -> Option<&KeyId> {
+        let now = self.standing_still(now);
+        let is_pending =
+            |signer: &&Signer| signer.activates.is_none_or(|activates| activates > now);
+        let has_waited = |signer: &&Signer| signer.waited.is_some_and(|waited| waited <= now);
+        let pending = || self.signers.iter().filter(is_pending);
+        let standby = pending().rfind(has_waited).or_else(|| pending().next());
+        standby.map(Signer::kid)
+    }
+
+    /// How long a key is published before it signs: whoever keeps the set as stated has fetched it
+    /// within this time.
+    #[must_use]
+    pub fn publish_ahead(&self) -> Duration {
+        self.publish_ahead
+    }
+
+    fn standing_still(&self, now: Time) -> Time {
+        self.frozen.map_or(now, |frozen| frozen.min(now))
     }
 
     /// The longest lifetime of a token signed at `now`: what is in force, but never more than the
@@ -183,6 +221,7 @@ impl Signer {
     fn of(
         keyset: &KeysetName,
         record: &Record,
+        facts: Option<&Facts>,
         master_keys: &Arc<MasterKeys>,
         previous: Option<&Ring>,
     ) -> Option<Self> {
@@ -208,6 +247,7 @@ impl Signer {
         Some(Self {
             number: record.life.number,
             activates: record.life.activates,
+            waited: facts.map(|facts| record.life.waited_at(facts)),
             longest_ttl: record.life.longest_ttl,
             key,
         })
@@ -290,6 +330,7 @@ impl ServedSet {
             return None;
         }
         let body = serde_json::to_vec(jwks).ok()?;
+        let kids = jwks.keys.iter().map(|key| key.kid.clone()).collect();
         let etag = format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(&sha256(&body)[..16]));
         let mut algorithms = Vec::new();
         for name in jwks.keys.iter().map(|key| key.algorithm.jose_name()) {
@@ -297,7 +338,7 @@ impl ServedSet {
                 algorithms.push(name);
             }
         }
-        Some(Self { body, etag, algorithms, max_age })
+        Some(Self { body, version: Arc::new(Version { etag, kids }), algorithms, max_age })
     }
 }
 
@@ -309,7 +350,7 @@ mod tests {
     use crate::crypto;
     use crate::facts::tests::facts;
     use crate::jwk::PublicKey;
-    use crate::lifecycle::{Life, Origin, PlannedBy};
+    use crate::lifecycle::{Keyset, Life, Origin, PlannedBy};
     use crate::seal::tests::master_keys;
 
     fn at(millis: u64) -> Time {
@@ -358,6 +399,10 @@ mod tests {
             let (keyset, keys) = (&self.keyset, &self.master_keys);
             Ring::new(keyset, &self.records, Some(&facts), signing, keys, previous)
         }
+
+        fn kids(&self) -> Vec<KeyId> {
+            self.records.iter().map(|record| record.kid.clone()).collect()
+        }
     }
 
     #[test]
@@ -379,6 +424,30 @@ mod tests {
         let number = |now| ring.signer_at(at(now)).map(|signer| signer.number.0);
         assert_eq!(number(9), Err(SignError::NoSigner));
         assert_eq!(number(u64::MAX), Ok(1));
+    }
+
+    #[test]
+    fn the_standby_is_the_one_that_the_rules_name_at_every_instant() {
+        let mut late = life(4, None);
+        late.served_from = at(5_000_000);
+        let mut trusted = life(5, None);
+        (trusted.ended, trusted.origin) = (Some(at(0)), Origin::Trusted);
+        let lives = [life(1, Some(10)), life(2, Some(90_000_000)), life(3, None), late, trusted];
+        let fixture = Fixture::new(lives.clone());
+        let (facts, ring) = (facts("0 3 1 * *"), fixture.ring(Signing::On, None));
+        let set = Keyset { lives: lives.to_vec(), ..Keyset::default() };
+        let mut named = Vec::new();
+        for now in (0..120_000_000).step_by(1_000_000).map(at) {
+            let standby = ring.standby_at(now).cloned();
+            let number = set.standby_at(&facts, now).map(|life| life.number);
+            let of = |number: Number| fixture.records.iter().find(|r| r.life.number == number);
+            assert_eq!(standby.as_ref(), number.and_then(of).map(|record| &record.kid), "{now}");
+            named.extend(number);
+        }
+        named.dedup();
+        assert_eq!(named, [1, 2, 3, 4].map(Number));
+        assert_eq!(ring.frozen_at(Some(at(20))).standby_at(at(u64::MAX)), Some(&fixture.kids()[1]));
+        assert_eq!(fixture.ring(Signing::Off, None).standby_at(at(0)), None);
     }
 
     #[test]
@@ -430,10 +499,12 @@ mod tests {
         fixture.records[1].life.activates = Some(at(99));
         let planned = fixture.ring(Signing::On, Some(&first));
         assert_eq!(first.served().unwrap().body, planned.served().unwrap().body);
-        assert_eq!(first.served().unwrap().etag, planned.served().unwrap().etag);
+        assert_eq!(first.served().unwrap().version, planned.served().unwrap().version);
         fixture.records.pop();
         let shorter = fixture.ring(Signing::On, Some(&planned));
-        assert_ne!(first.served().unwrap().etag, shorter.served().unwrap().etag);
+        let (etag, kids) = (&first.served().unwrap().version.etag, fixture.kids());
+        assert_ne!(*etag, shorter.served().unwrap().version.etag);
+        assert_eq!(shorter.served().unwrap().version.kids, kids);
     }
 
     #[test]

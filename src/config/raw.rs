@@ -12,6 +12,7 @@ use jwksd_keystore::time::Time;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::fetchers::RawFetchers;
 use super::limits::{RawLimits, Written};
 use super::{
     Config, ConfigError, Discovery, Keyset, Listen, Public, Store, TokenSettings, ValueError,
@@ -42,6 +43,8 @@ pub(super) struct Raw {
     #[serde(default)]
     limits: RawLimits,
     metrics: Option<RawMetrics>,
+    #[serde(default)]
+    fetchers: RawFetchers,
 }
 
 #[derive(Deserialize)]
@@ -304,6 +307,7 @@ impl Raw {
             connections,
             keysets,
             metrics: metrics.transpose()?.unwrap_or_default(),
+            fetchers: self.fetchers.check()?,
         };
         check_places(&config)?;
         check_groups(&config)?;

@@ -2,16 +2,19 @@
 
 use actix_web::http::Method;
 use actix_web::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, USER_AGENT,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::web::{self, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use jwksd_keystore::id::KeysetName;
+use jwksd_keystore::ring::Ring;
 use serde::Serialize;
 
 use super::problem;
 use crate::api::{Code, Problem};
 use crate::custody::Custody;
+use crate::fetchers::{Fetch, Fetchers};
 
 const ROOT: &str = "/.well-known/jwks.json";
 const ALIAS: &str = "/jwks.json";
@@ -36,24 +39,38 @@ pub fn configure(service: &mut ServiceConfig) {
     }
 }
 
-async fn root_set(request: HttpRequest, custody: Data<Custody>) -> HttpResponse {
-    serve_set(&request, &custody, &custody.config().public.root)
+async fn root_set(
+    request: HttpRequest,
+    custody: Data<Custody>,
+    fetchers: Data<Fetchers>,
+) -> HttpResponse {
+    serve_set(&request, &custody, &fetchers, &custody.config().public.root)
 }
 
-async fn set(request: HttpRequest, custody: Data<Custody>, name: Path<String>) -> HttpResponse {
+async fn set(
+    request: HttpRequest,
+    custody: Data<Custody>,
+    fetchers: Data<Fetchers>,
+    name: Path<String>,
+) -> HttpResponse {
     match KeysetName::try_from(name.into_inner()) {
-        Ok(keyset) => serve_set(&request, &custody, &keyset),
+        Ok(keyset) => serve_set(&request, &custody, &fetchers, &keyset),
         Err(_) => problem::not_found().await,
     }
 }
 
-fn serve_set(request: &HttpRequest, custody: &Custody, keyset: &KeysetName) -> HttpResponse {
+fn serve_set(
+    request: &HttpRequest,
+    custody: &Custody,
+    fetchers: &Fetchers,
+    keyset: &KeysetName,
+) -> HttpResponse {
     if !is_read(request) {
         return problem::method_not_allowed("GET, HEAD");
     }
     let ring = custody.ring(keyset);
     let is_configured = custody.config().keysets.contains_key(keyset);
-    let Some(served) = ring.as_ref().and_then(|ring| ring.served()) else {
+    let Some((ring, served)) = ring.as_ref().and_then(|ring| Some((ring, ring.served()?))) else {
         return if is_configured {
             // Never an empty set: many verifiers fail on one, and some keep it.
             let detail = format!("the key set {keyset} has no key yet");
@@ -64,10 +81,15 @@ fn serve_set(request: &HttpRequest, custody: &Custody, keyset: &KeysetName) -> H
         };
     };
     let cache_control = format!("public, max-age={}", served.max_age.as_secs());
-    let is_known = is_known(request, &served.etag);
+    let etag = served.version.etag.as_str();
+    let condition = Condition::of(request, etag);
+    if condition.leaves_with_the_set(request.method()) {
+        note(request, fetchers, keyset, ring);
+    }
+    let is_known = condition != Condition::Unmet;
     let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response
-        .insert_header((ETAG, served.etag.as_str()))
+        .insert_header((ETAG, etag))
         .insert_header((CACHE_CONTROL, cache_control))
         .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
         .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
@@ -77,13 +99,57 @@ fn serve_set(request: &HttpRequest, custody: &Custody, keyset: &KeysetName) -> H
     response.content_type("application/jwk-set+json").body(served.body.clone())
 }
 
-/// Whether the client has this version (RFC 9110, section 13.1.2: a list, or `*`, compared
-/// weakly).
-fn is_known(request: &HttpRequest, etag: &str) -> bool {
-    request.headers().get_all(IF_NONE_MATCH).any(|value| {
-        let tags = value.to_str().unwrap_or("").split(',').map(str::trim);
-        tags.into_iter().any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
-    })
+/// What a client says of the version that it has (RFC 9110, section 13.1.2: a list, or `*`,
+/// compared weakly).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    /// It has not got this one.
+    Unmet,
+    /// It has this one.
+    Version,
+    /// It has one, and does not say which.
+    Any,
+}
+
+impl Condition {
+    fn of(request: &HttpRequest, etag: &str) -> Self {
+        let values = request.headers().get_all(IF_NONE_MATCH);
+        let texts = values.map(|value| value.to_str().unwrap_or(""));
+        let mut condition = Self::Unmet;
+        for tag in texts.flat_map(|text| text.split(',')).map(str::trim) {
+            if tag.strip_prefix("W/").unwrap_or(tag) == etag {
+                return Self::Version;
+            }
+            if tag == "*" {
+                condition = Self::Any;
+            }
+        }
+        condition
+    }
+
+    /// Whether the client has this version when it is answered. HEAD brings it nothing that it did
+    /// not have.
+    fn leaves_with_the_set(self, method: &Method) -> bool {
+        match self {
+            Self::Unmet => *method == Method::GET,
+            Self::Version => true,
+            Self::Any => false,
+        }
+    }
+}
+
+fn note(request: &HttpRequest, fetchers: &Fetchers, keyset: &KeysetName, ring: &Ring) {
+    let Some(watch) = fetchers.watch() else { return };
+    let headers = request.headers();
+    let header = watch.header().and_then(|name| headers.get_all(name).last());
+    let user_agent = headers.get(USER_AGENT);
+    watch.note(&Fetch {
+        keyset,
+        ring,
+        peer: request.peer_addr().map(|address| address.ip()),
+        header: header.map(HeaderValue::as_bytes),
+        user_agent: user_agent.map_or(b"", HeaderValue::as_bytes),
+    });
 }
 
 /// What is said of an issuer: exactly what is there (OpenID Connect Discovery 1.0, section 3;

@@ -76,9 +76,11 @@ pub(super) fn listen_all(
     let mut files = Vec::new();
 
     let anyone = rules(Audience::Anyone);
+    let fetchers = Data::from(administration.fetchers.clone());
     let for_public = (custody.clone(), Data::new(administration.health.clone()));
     let public = listen((sockets.public, &tls.public), anyone, &mut files, move |service| {
         service.app_data(for_public.0.clone()).app_data(for_public.1.clone());
+        service.app_data(fetchers.clone());
         http::health::configure(service);
         http::public::configure(service);
     })?;

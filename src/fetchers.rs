@@ -1,0 +1,412 @@
+//! Who has fetched which version of each JWK Set.
+//!
+//! It is kept in memory alone, in room that is bounded whatever strangers send; nobody is told apart
+//! further than the operator asked for, and who was not seen for longer than any verifier keeps the
+//! set is dropped. It is what strangers say of themselves, so nothing is decided by it.
+//!
+//! A fetch costs one lookup and waits for nothing: where another thread looks at the same set in the
+//! same moment, the fetch is not noted.
+
+mod table;
+#[cfg(test)]
+mod tests;
+mod who;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+use std::time::Duration;
+
+use actix_web::http::header::HeaderName;
+use arc_swap::ArcSwapOption;
+use jwksd_keystore::id::{KeyId, KeysetName};
+use jwksd_keystore::ring::{Ring, Signer, Version};
+use jwksd_keystore::time::Time;
+
+use self::table::{Entry, MOST_IN_ALL, OTHERS, Room, Seen, Table};
+use self::who::{Text, Who};
+use crate::clock::Clock;
+
+pub use self::who::Prefixes;
+
+/// For how much longer than a verifier may keep the set it counts as one.
+const SLACK: Duration = Duration::from_hours(1);
+
+/// `[fetchers]`, where it is enabled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The header that says who fetches, set by a proxy; without it, the address of the peer does.
+    pub header: Option<HeaderName>,
+    /// How much of an address is kept.
+    pub prefixes: Prefixes,
+}
+
+/// Who has fetched what, if anybody watches.
+pub struct Fetchers {
+    clock: Arc<dyn Clock>,
+    watch: ArcSwapOption<Watch>,
+}
+
+/// What was seen under the same settings, since they are in force.
+pub struct Watch {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    /// Since when, on the clock that nobody sets.
+    began: Duration,
+    hasher: RandomState,
+    tables: RwLock<HashMap<KeysetName, Arc<Mutex<Table>>>>,
+    /// How many fetchers all tables have.
+    kept: AtomicUsize,
+}
+
+/// A JWK Set that was sent, or confirmed to be the newest.
+pub struct Fetch<'a> {
+    /// Whose.
+    pub keyset: &'a KeysetName,
+    /// What is served now.
+    pub ring: &'a Ring,
+    /// The address at the other end; none of a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// The last line of the header of [`Watch::header`], where it was sent.
+    pub header: Option<&'a [u8]>,
+    /// `User-Agent`, or nothing.
+    pub user_agent: &'a [u8],
+}
+
+/// A fetcher that was seen lately. Whoever has the same prefix and user agent is the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetcher {
+    /// A network, `local`, or what the configured header said: printable ASCII, at most 80.
+    pub who: String,
+    /// The same of its user agent.
+    pub user_agent: String,
+    /// When it fetched last, by the wall clock.
+    pub last: Time,
+    /// How often it fetched.
+    pub fetches: u64,
+    /// What it got last.
+    pub version: Arc<Version>,
+    /// What it lacks of what is served now.
+    pub has: Has,
+}
+
+/// What a fetcher has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Has {
+    /// A version without the key that signs: it refuses tokens until it fetches.
+    WithoutActive,
+    /// A version without the key that signs next.
+    WithoutStandby,
+    /// Another version, in which neither is missing.
+    Older,
+    /// What is served.
+    Current,
+}
+
+/// How the fetchers of a key set stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many were seen lately.
+    pub known: u64,
+    /// How many of them have the current version.
+    pub current: u64,
+    /// How many of them lack the key that signs.
+    pub without_active: u64,
+    /// How many of them lack the standby; those that lack both too.
+    pub without_standby: u64,
+    /// How many had to make room for others, since the watch began.
+    pub forgotten: u64,
+}
+
+/// For how long after its last fetch a fetcher counts: as long as a verifier may keep the set
+/// (`publish_ahead`), and an hour.
+#[must_use]
+pub fn window(ring: &Ring) -> Duration {
+    ring.publish_ahead() + SLACK
+}
+
+impl Fetchers {
+    /// Watches as the settings say, or not at all.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, settings: Option<Settings>) -> Self {
+        let fetchers = Self { clock, watch: ArcSwapOption::empty() };
+        fetchers.put_in_force(settings);
+        fetchers
+    }
+
+    /// Goes on with these settings. What was seen under others is dropped: they name fetchers
+    /// otherwise, or shall not be kept any more.
+    pub fn put_in_force(&self, settings: Option<Settings>) {
+        if self.watch().as_ref().map(|watch| &watch.settings) != settings.as_ref() {
+            let clock = &self.clock;
+            self.watch.store(settings.map(|settings| Arc::new(Watch::new(clock, settings))));
+        }
+    }
+
+    /// What is watched with, if anybody watches.
+    #[must_use]
+    pub fn watch(&self) -> Option<Arc<Watch>> {
+        self.watch.load_full()
+    }
+}
+
+impl Watch {
+    fn new(clock: &Arc<dyn Clock>, settings: Settings) -> Self {
+        Self {
+            settings,
+            clock: clock.clone(),
+            began: clock.since_boot(),
+            hasher: RandomState::new(),
+            tables: RwLock::default(),
+            kept: AtomicUsize::new(0),
+        }
+    }
+
+    /// The header that says who fetches.
+    #[must_use]
+    pub fn header(&self) -> Option<&HeaderName> {
+        self.settings.header.as_ref()
+    }
+
+    /// Since when fetchers are watched, by the wall clock.
+    #[must_use]
+    pub fn since(&self) -> Time {
+        self.clocks().wall_at(self.began)
+    }
+
+    /// Notes a fetch, unless that would wait.
+    pub fn note(&self, fetch: &Fetch<'_>) {
+        let Some(served) = fetch.ring.served() else { return };
+        let Some(table) = self.table_at_once(fetch.keyset) else { return };
+        let mut table = match table.try_lock() {
+            Ok(table) => table,
+            Err(TryLockError::Poisoned(table)) => table.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let prefixes = self.settings.prefixes;
+        let who = match (fetch.header, fetch.peer) {
+            (Some(value), _) => prefixes.named(value),
+            (None, Some(address)) => prefixes.network(address),
+            (None, None) => Who::Local,
+        };
+        let user_agent = Text::of(fetch.user_agent);
+        let at = self.clock.since_boot();
+        let seen =
+            Seen { who: &who, user_agent: user_agent.as_ref(), version: &served.version, at };
+        let hash = self.hash(&seen);
+        if !table.note_known(&seen, hash) {
+            self.note_new(&mut table, seen, hash, window(fetch.ring));
+        }
+    }
+
+    #[cold]
+    fn note_new(&self, table: &mut Table, mut seen: Seen<'_>, mut hash: u64, window: Duration) {
+        let oldest = seen.at.saturating_sub(window);
+        let mut survey = table.survey(seen.who);
+        if survey.has_some_before(oldest) {
+            self.changing(table, |table| table.drop_before(oldest));
+            survey = table.survey(seen.who);
+        }
+        if survey.has_all_user_agents() {
+            seen.user_agent = OTHERS;
+            hash = self.hash(&seen);
+            if table.note_known(&seen, hash) {
+                return;
+            }
+        }
+        let is_left = self.kept.load(Ordering::Relaxed) < MOST_IN_ALL;
+        let room = if is_left { Room::Left } else { Room::Taken };
+        self.changing(table, |table| table.note_new(&seen, hash, room, &survey));
+    }
+
+    fn hash(&self, seen: &Seen<'_>) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        match seen.who {
+            Who::Local => {}
+            Who::Network(address, _) => address.hash(&mut hasher),
+            Who::Named(text) => text.as_ref().hash(&mut hasher),
+        }
+        hasher.write(seen.user_agent.as_bytes());
+        hasher.finish()
+    }
+
+    /// The table of a key set, if it can be had without waiting.
+    fn table_at_once(&self, keyset: &KeysetName) -> Option<Arc<Mutex<Table>>> {
+        if let Some(table) = self.tables.try_read().ok()?.get(keyset) {
+            return Some(table.clone());
+        }
+        // Only key sets that are served come here, so strangers cannot make any.
+        Some(self.tables.try_write().ok()?.entry(keyset.clone()).or_default().clone())
+    }
+
+    /// How much memory the tables take, but for the versions, which rings have too.
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        tables.values().map(|table| size_of::<Mutex<Table>>() + lock(table).bytes()).sum()
+    }
+
+    /// Changes a table, and counts what it has.
+    fn changing(&self, table: &mut Table, change: impl FnOnce(&mut Table)) {
+        let before = table.len();
+        change(table);
+        let after = table.len();
+        self.kept.fetch_add(after, Ordering::Relaxed);
+        self.kept.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    fn clocks(&self) -> Clocks {
+        Clocks { since_boot: self.clock.since_boot(), wall: self.clock.wall() }
+    }
+
+    // --- What others ask. Whoever was not seen within the window is dropped before.
+
+    /// The fetchers of a key set that is served as `ring`, at `now` in lifecycle time: those that
+    /// lack most first.
+    #[must_use]
+    pub fn fetchers(&self, keyset: &KeysetName, ring: &Ring, now: Time) -> Vec<Fetcher> {
+        let (standing, clocks) = (Standing::of(ring, now), self.clocks());
+        let mut fetchers: Vec<Fetcher> = self.with_table(keyset, ring, |table| {
+            let entries = table.into_iter().flat_map(Table::iter);
+            entries.map(|entry| standing.fetcher(entry, clocks)).collect()
+        });
+        fetchers.sort_by(|a, b| {
+            let order = |f: &'_ Fetcher| (f.has, f.last);
+            order(a)
+                .cmp(&order(b))
+                .then_with(|| (&a.who, &a.user_agent).cmp(&(&b.who, &b.user_agent)))
+        });
+        fetchers
+    }
+
+    /// How many there are, without their names.
+    #[must_use]
+    pub fn tally(&self, keyset: &KeysetName, ring: &Ring, now: Time) -> Tally {
+        let standing = Standing::of(ring, now);
+        self.with_table(keyset, ring, |table| {
+            let Some(table) = table else { return Tally::default() };
+            let forgotten = table.forgotten;
+            let tally = Tally { forgotten, ..Tally::default() };
+            table.iter().fold(tally, |tally, entry| Tally {
+                known: tally.known + 1,
+                current: tally.current + u64::from(standing.has(&entry.version) == Has::Current),
+                without_active: tally.without_active
+                    + u64::from(!standing.has_active(&entry.version)),
+                without_standby: tally.without_standby
+                    + u64::from(!standing.has_standby(&entry.version)),
+                forgotten,
+            })
+        })
+    }
+
+    /// How many fetchers are known, and how many of them have a version without this key.
+    #[must_use]
+    pub fn without(&self, keyset: &KeysetName, ring: &Ring, kid: &KeyId) -> (u64, u64) {
+        self.with_table(keyset, ring, |table| {
+            let count = |counts: (u64, u64), entry: &Entry| {
+                (counts.0 + 1, counts.1 + u64::from(!entry.version.kids.contains(kid)))
+            };
+            table.map_or((0, 0), |table| table.iter().fold((0, 0), count))
+        })
+    }
+
+    /// The fetchers whose last fetch has this key: after it was revoked, those that did not fetch
+    /// since. `ring` is what is served now.
+    #[must_use]
+    pub fn holding(
+        &self,
+        keyset: &KeysetName,
+        ring: &Ring,
+        kid: &KeyId,
+        now: Time,
+    ) -> Vec<Fetcher> {
+        let mut fetchers = self.fetchers(keyset, ring, now);
+        fetchers.retain(|fetcher| fetcher.version.kids.contains(kid));
+        fetchers
+    }
+
+    fn with_table<T>(
+        &self,
+        keyset: &KeysetName,
+        ring: &Ring,
+        look: impl FnOnce(Option<&Table>) -> T,
+    ) -> T {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let table = tables.get(keyset).cloned();
+        drop(tables);
+        let Some(table) = table else { return look(None) };
+        let mut table = lock(&table);
+        let oldest = self.clock.since_boot().saturating_sub(window(ring));
+        self.changing(&mut table, |table| table.drop_before(oldest));
+        look(Some(&table))
+    }
+}
+
+/// Both clocks at one moment.
+#[derive(Clone, Copy)]
+struct Clocks {
+    since_boot: Duration,
+    wall: Time,
+}
+
+impl Clocks {
+    /// When something was, by the wall clock as it is now, in whole seconds.
+    fn wall_at(self, since_boot: Duration) -> Time {
+        let exact = self.wall.before(self.since_boot.saturating_sub(since_boot));
+        Time::from_millis(exact.as_secs() * 1000)
+    }
+}
+
+/// What is served now, and which keys of it matter.
+struct Standing<'a> {
+    served: Option<&'a Version>,
+    active: Option<&'a KeyId>,
+    standby: Option<&'a KeyId>,
+}
+
+impl<'a> Standing<'a> {
+    fn of(ring: &'a Ring, now: Time) -> Self {
+        Self {
+            served: ring.served().map(|served| &*served.version),
+            active: ring.signer_at(now).ok().map(Signer::kid),
+            standby: ring.standby_at(now),
+        }
+    }
+
+    fn fetcher(&self, entry: &Entry, clocks: Clocks) -> Fetcher {
+        Fetcher {
+            who: entry.who.to_string(),
+            user_agent: entry.user_agent.to_string(),
+            last: clocks.wall_at(entry.last),
+            fetches: entry.fetches,
+            version: entry.version.clone(),
+            has: self.has(&entry.version),
+        }
+    }
+
+    fn has(&self, version: &Version) -> Has {
+        if self.served.is_some_and(|served| served.etag == version.etag) {
+            Has::Current
+        } else if !self.has_active(version) {
+            Has::WithoutActive
+        } else if !self.has_standby(version) {
+            Has::WithoutStandby
+        } else {
+            Has::Older
+        }
+    }
+
+    fn has_active(&self, version: &Version) -> bool {
+        self.active.is_none_or(|kid| version.kids.contains(kid))
+    }
+
+    fn has_standby(&self, version: &Version) -> bool {
+        self.standby.is_none_or(|kid| version.kids.contains(kid))
+    }
+}
+
+fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
