@@ -30,7 +30,7 @@ use crate::fetchers::Fetchers;
 use crate::gate::{Denied, Permit};
 use crate::health::{Health, Subject};
 use crate::master_key;
-use crate::metrics::Metrics;
+use crate::metrics::exposition::Exposition;
 use crate::policy::Action;
 use crate::rotator::{Actor, Command, Handle, Outcome, ReloadError, StepError};
 use crate::sink::{Standing, Standings};
@@ -73,7 +73,7 @@ pub struct Administration {
     /// Room for key files that are being read.
     pub reading: Semaphore,
     /// What is counted and measured.
-    pub metrics: Metrics,
+    pub metrics: Exposition,
     /// The file of the master key.
     pub master_key: master_key::Watch,
     /// Who has fetched what.

@@ -9,6 +9,7 @@
 pub mod chain;
 mod checkpoint;
 pub mod events;
+mod figures;
 mod file;
 pub mod files;
 pub mod handover;
@@ -36,6 +37,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::chain::Link;
 use self::checkpoint::{Checkpoint, Held};
+pub use self::figures::Figures;
 use self::file::{AuditFile, Kind};
 pub use self::line::{Decision, Line};
 use self::recovery::OnDisk;
@@ -107,6 +109,7 @@ struct Shared {
     checkpoint: Mutex<Option<Checkpoint>>,
     wake: Condvar,
     failing: AtomicBool,
+    figures: Figures,
 }
 
 struct State {
@@ -183,6 +186,7 @@ impl Audit {
             checkpoint: Mutex::new(checkpoint),
             wake: Condvar::new(),
             failing: AtomicBool::new(false),
+            figures: Figures::default(),
         });
         match (shared.try_again(), handover) {
             (Err(error), _) => tracing::error!(%error, "the audit cannot be written"),
@@ -270,6 +274,13 @@ impl Audit {
     /// Counts what took effect although it could not be recorded.
     pub fn count_unrecorded(&self) {
         self.shared.lock().unrecorded += 1;
+        self.shared.figures.count_unrecorded();
+    }
+
+    /// How often and how fast it was written.
+    #[must_use]
+    pub fn figures(&self) -> &Figures {
+        &self.shared.figures
     }
 
     /// Whether a write or a sync failed, and none succeeded since.
@@ -330,8 +341,9 @@ impl Shared {
             return Err(io::Error::other("the audit is closed").into());
         }
         let now = entry.time;
-        let written =
-            state.say_unrecorded(now).and_then(|()| state.file.append(&entry.object, now));
+        let written = self.figures.write(|| {
+            state.say_unrecorded(now).and_then(|()| state.file.append(&entry.object, now))
+        });
         written.inspect_err(|_| self.fail(state))?;
         if !std::mem::replace(&mut state.unmarked, true) || self.wants_next(state) {
             self.wake.notify_one();
@@ -344,7 +356,7 @@ impl Shared {
     fn sync(&self, written: &Written) -> Result<(), AuditError> {
         let mut checkpoint = self.lock_checkpoint();
         let Some(file) = &written.to_sync else { return Ok(()) };
-        self.trust(written, file.sync_data())?;
+        self.trust(written, self.figures.sync(|| file.sync_data()))?;
         self.raise(&mut checkpoint, written)
     }
 
@@ -400,7 +412,7 @@ impl Shared {
             state.written()
         };
         if let Some(file) = &written.to_sync {
-            self.trust(&written, file.sync_data())?;
+            self.trust(&written, self.figures.sync(|| file.sync_data()))?;
         }
         self.raise(&mut checkpoint, &written)?;
         let state = self.lock();
@@ -424,6 +436,7 @@ impl Shared {
                     tracing::error!(%error, "decisions take effect without being recorded");
                 }
                 state.unrecorded += 1;
+                self.figures.count_unrecorded();
                 Ok(Recorded::No)
             }
         }

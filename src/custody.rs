@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jwksd_keystore::algorithm::Algorithm;
 use jwksd_keystore::crypto::{self, CryptoError};
 use jwksd_keystore::facts::Span;
 use jwksd_keystore::id::{KeyId, KeysetName};
@@ -23,6 +24,9 @@ use crate::config::{Config, TokenSettings};
 use crate::duration;
 use crate::gate::{Act, Denied, Gate, Permit, TokenRecord};
 use crate::limits::{Allowance, BatchSlot, Desk, Limits, Over, Slot};
+use crate::metrics::Metrics;
+use crate::metrics::histogram::Stopwatch;
+use crate::metrics::outcomes::{Outcome, Turned};
 use crate::policy::{Action, Caller, FinalToken, Identity, Refusal};
 use crate::rings::Rings;
 use crate::san::San;
@@ -39,6 +43,7 @@ pub struct Custody {
     audit: Arc<Audit>,
     gate: Gate,
     limits: Limits,
+    metrics: Arc<Metrics>,
 }
 
 /// What a connection tells about who is at its other end.
@@ -83,6 +88,8 @@ pub struct SignedToken {
     pub kid: KeyId,
     /// Its `exp`.
     pub expires: Time,
+    /// What it was signed with.
+    pub algorithm: Algorithm,
 }
 
 /// Why there is no token.
@@ -139,9 +146,10 @@ impl Custody {
         clock: Arc<LifecycleClock>,
         audit: Arc<Audit>,
         limits: Limits,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let gate = Gate::new(audit.clone());
-        Self { config: ArcSwap::from_pointee(config), rings, clock, audit, gate, limits }
+        Self { config: ArcSwap::from_pointee(config), rings, clock, audit, gate, limits, metrics }
     }
 
     /// The configuration in force.
@@ -153,7 +161,14 @@ impl Custody {
     /// Puts another configuration in force. The rotator does this, after it took it over.
     pub fn put_in_force(&self, config: Config) {
         self.limits.put_in_force(&config.callers);
+        self.metrics.put_in_force(&config);
         self.config.store(Arc::new(config));
+    }
+
+    /// What is counted and measured.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// The ring of a key set, for what is public anyway.
@@ -218,6 +233,7 @@ impl Custody {
         let slot = allowance.begin().inspect_err(|over| {
             let now = self.clock.now().wall;
             self.gate.note_over(&caller, desk, &over.to_string(), &request_id, now);
+            self.metrics.count_turned_away(&caller.name, desk, Turned::of_over(over));
         })?;
         let (recorder, slot) = (Recorder::Worker, Arc::new(slot));
         Ok(Asker { caller, request_id, recorder, certificate: None, allowance, slot })
@@ -230,7 +246,10 @@ impl Custody {
     /// [`Over`]: there are too many of them.
     pub fn take_unknown_caller(&self, desk: Desk) -> Result<(), Over> {
         self.audit.count_unknown_caller(self.clock.now().wall);
-        self.limits.take_unknown(desk)
+        let taken = self.limits.take_unknown(desk);
+        let why = taken.as_ref().err().map_or(Turned::UnknownCaller, Turned::of_over);
+        self.metrics.count_stranger(desk, why);
+        taken
     }
 
     /// Whether a batch of tokens may be begun. What holds for all of its requests is decided and
@@ -244,6 +263,7 @@ impl Custody {
         let admitted = self.admit(&config, asker, keyset);
         let admitted = admitted.and_then(|_| Ok(asker.allowance.begin_batch()?));
         self.note(asker, keyset, &admitted);
+        self.count_batch_refused(asker, &admitted);
         admitted
     }
 
@@ -260,7 +280,15 @@ impl Custody {
     ) -> Result<(), TokenError> {
         let taken = asker.allowance.take_rest_of(count).map_err(TokenError::Over);
         self.note(asker, keyset, &taken);
+        self.count_batch_refused(asker, &taken);
         taken
+    }
+
+    fn count_batch_refused<T>(&self, asker: &Asker, outcome: &Result<T, TokenError>) {
+        if let Err(TokenError::Over(over)) = outcome {
+            let (caller, why) = (asker.name(), Turned::of_over(over));
+            self.metrics.count_turned_away(caller, Desk::Internal, why);
+        }
     }
 
     /// The asker of one request of a batch: the caller as the configuration in force has it, so
@@ -307,7 +335,20 @@ impl Custody {
         keyset: &KeysetName,
         request: &TokenRequest<'_>,
     ) -> Result<SignedToken, TokenError> {
+        let watch = Stopwatch::start();
         let signed = self.sign_permitted(asker, keyset, request);
+        match &signed {
+            Ok(signed) => {
+                let span = (asker.recorder == Recorder::Worker).then(|| watch.elapsed());
+                self.metrics.count_signed(keyset, asker.name(), signed.algorithm, span);
+            }
+            Err(error) => {
+                let config = self.config.load();
+                let algorithm = config.keysets.get(keyset).map(|set| set.facts.algorithm);
+                let why = outcome_of(error);
+                self.metrics.count_unsigned(keyset, asker.name(), algorithm, why);
+            }
+        }
         self.note(asker, keyset, &signed);
         signed
     }
@@ -368,7 +409,8 @@ impl Custody {
             forced: &grant.force,
         });
         let token = signer.sign(typ, &payload)?;
-        Ok(SignedToken { token, kid: signer.kid().clone(), expires })
+        let (kid, algorithm) = (signer.kid().clone(), signer.algorithm());
+        Ok(SignedToken { token, kid, expires, algorithm })
     }
 
     /// What is the same for all tokens of a caller in a key set: whether it may sign there, and
@@ -405,7 +447,16 @@ impl Custody {
     ) -> Result<Permit, Denied> {
         let (now, request_id) = (self.clock.now().wall, asker.request_id.as_str());
         let act = Act { now, action, name, keyset, kid, detail, request_id };
-        self.gate.act(&asker.caller, act)
+        self.gate.act(&asker.caller, act).inspect_err(|denied| {
+            let why = match denied {
+                Denied::Refused(_) => Turned::NotAllowed,
+                Denied::Audit(_) => Turned::NotRecorded,
+            };
+            // What becomes of requests for a token is counted by itself.
+            if action != Action::SignToken {
+                self.metrics.count_turned_away(asker.name(), Desk::Admin, why);
+            }
+        })
     }
 
     /// Whether a caller may do something, where nothing is done yet and so nothing is recorded.
@@ -441,6 +492,25 @@ impl Asker {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.caller.name
+    }
+}
+
+/// What an error comes to, for whoever counts.
+fn outcome_of(error: &TokenError) -> Outcome {
+    match error {
+        TokenError::Denied(Denied::Refused(_)) => Outcome::NotAllowed,
+        TokenError::Claims(_)
+        | TokenError::NotATtl
+        | TokenError::TtlTooLong { .. }
+        | TokenError::Type { .. } => Outcome::Invalid,
+        TokenError::UnknownKeyset(_) | TokenError::NotConfigured(_) => Outcome::NotConfigured,
+        TokenError::Over(_) => Outcome::Limited,
+        TokenError::Denied(Denied::Audit(_)) | TokenError::Sign(SignError::NoSigner) => {
+            Outcome::Unavailable
+        }
+        TokenError::Sign(SignError::Seal(_) | SignError::Crypto(_)) | TokenError::Random(_) => {
+            Outcome::Failed
+        }
     }
 }
 

@@ -36,6 +36,7 @@ use crate::config::Config;
 use crate::custody::Custody;
 use crate::gate::Permit;
 use crate::health::{Health, Subject};
+use crate::metrics::Metrics;
 use crate::outlook::Outlooks;
 use crate::rings::Rings;
 use crate::sink::{self, Report, Standings};
@@ -79,6 +80,8 @@ pub struct Parts {
     pub standings: Arc<Standings>,
     /// Where it is told what is to come.
     pub outlooks: Arc<Outlooks>,
+    /// Where what becomes of keys is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Who asks.

@@ -28,7 +28,8 @@ use crate::http::connection::Timeouts;
 use crate::limits::Limits;
 use crate::listeners::{Access, BindError, Bound, Passed, PassedError, SocketFile, bind};
 use crate::master_key;
-use crate::metrics::Metrics;
+use crate::metrics::exposition::Exposition;
+use crate::metrics::{self, Metrics};
 use crate::outlook::Outlooks;
 use crate::pool::{self, Pool};
 use crate::rings::Rings;
@@ -251,8 +252,11 @@ fn open(
     sink: sink::Means,
 ) -> Result<Opened, StartError> {
     let seen = store.seen()?;
-    let (wall, since_boot, started) = (clock.clone(), clock.clone(), clock.wall());
+    let (wall, since_boot) = (clock.clone(), clock.clone());
     let fetchers = Arc::new(Fetchers::new(clock.clone(), config.fetchers.clone()));
+    let metrics = Arc::new(Metrics::new(clock.wall(), &config));
+    let store: Arc<dyn Store> =
+        Arc::new(metrics::store::Timed::new(store, metrics.store().clone()));
     let tls = Arc::new(OfListeners::new(config.tls.read()?, &clock));
     let clock = Arc::new(LifecycleClock::new(clock, seen, config.smallest_skew()));
     let started_with = config.clone();
@@ -266,7 +270,8 @@ fn open(
     tls.look(&health);
     let rings = Arc::new(Rings::default());
     let limits = Limits::new(since_boot, &config.callers);
-    let custody = Custody::new(config, rings.clone(), clock.clone(), audit.clone(), limits);
+    let custody =
+        Custody::new(config, rings.clone(), clock.clone(), audit.clone(), limits, metrics.clone());
     let custody = Arc::new(custody);
     let parts = rotator::Parts {
         store: store.clone(),
@@ -279,11 +284,21 @@ fn open(
         sink,
         standings: standings.clone(),
         outlooks,
+        metrics: metrics.clone(),
     };
     let (rotator, thread) = rotator::start(parts, seen)?;
     rotator.settle();
     check_signers(&custody, &clock, &health)?;
     let master_key = master_key::Watch::new(&started_with.store.master_key, &master_keys);
+    let sources = metrics::exposition::Sources {
+        metrics,
+        custody: custody.clone(),
+        clock: clock.clone(),
+        health: health.clone(),
+        audit: audit.clone(),
+        tls: tls.clone(),
+        standings: standings.clone(),
+    };
     let administration = Administration {
         custody,
         rotator,
@@ -297,7 +312,7 @@ fn open(
         backups: Backups { master_keys, audit: audit.clone(), one_at_a_time: Mutex::default() },
         reloading: Mutex::default(),
         reading: import::room(),
-        metrics: Metrics::new(started),
+        metrics: Exposition::of(sources),
         master_key,
         fetchers,
     };

@@ -259,6 +259,12 @@ impl Signer {
         &self.key.kid
     }
 
+    /// What it signs with.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.key.algorithm
+    }
+
     /// Signs `payload` as a compact JWS (RFC 7515, section 7.1) whose header is exactly `alg`,
     /// `kid` and `typ`. Header, kid and signature come from this one key.
     ///

@@ -55,7 +55,9 @@ impl Administration {
             Err(error) => (Decision::Failed, error.to_string()),
         };
         self.record_backup(asker, decision, &outcome, now)?;
-        Ok(made?)
+        let made = made?;
+        self.metrics.metrics().count_backup(now);
+        Ok(made)
     }
 
     fn made(&self, line: Option<Link>, taken: Time) -> Result<Made, BackupError> {

@@ -25,6 +25,7 @@ use crate::api::{
 };
 use crate::custody::{Asker, Custody};
 use crate::limits::BatchSlot;
+use crate::metrics::outcomes::BatchOutcome;
 use crate::pool::{NotTaken, Pool, Work};
 
 /// How many batches may be in hand: received, signed, or answered. Each takes a body and an answer,
@@ -63,12 +64,22 @@ pub(super) async fn sign(
     };
     let request_id = asker.request_id.clone();
     let custody = custody.into_inner();
-    match signed(&request, asker, custody, &service, keyset.into_inner(), body).await {
-        Ok(answer) => HttpResponse::Ok()
-            .insert_header((CACHE_CONTROL, "no-store"))
-            .insert_header((CONTENT_TYPE, "application/json"))
-            .body(answer),
-        Err(problem) => problem::respond(&Problem { request_id: Some(request_id), ..problem }),
+    let keyset = keyset.into_inner();
+    // Dropped with this when the caller hangs up, and counted as abandoned then.
+    let measured = custody.metrics().batch(KeysetName::try_from(keyset.clone()).ok());
+    match signed(&request, asker, custody, &service, keyset, body).await {
+        Ok(answer) => {
+            measured.ends(BatchOutcome::Answered);
+            HttpResponse::Ok()
+                .insert_header((CACHE_CONTROL, "no-store"))
+                .insert_header((CONTENT_TYPE, "application/json"))
+                .body(answer)
+        }
+        Err(problem) => {
+            let is_busy = problem.code == Code::Busy;
+            measured.ends(if is_busy { BatchOutcome::Busy } else { BatchOutcome::Refused });
+            problem::respond(&Problem { request_id: Some(request_id), ..problem })
+        }
     }
 }
 

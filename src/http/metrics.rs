@@ -13,7 +13,7 @@ use super::problem;
 use super::routes::Routes;
 use crate::administration::Administration;
 use crate::api::{Code, Problem};
-use crate::metrics::CONTENT_TYPE;
+use crate::metrics::exposition::CONTENT_TYPE;
 use crate::view;
 
 /// `/metrics`, `/readyz` and `/healthz`.

@@ -15,6 +15,7 @@ use super::problem;
 use crate::api::{Code, Problem};
 use crate::custody::Custody;
 use crate::fetchers::{Fetch, Fetchers};
+use crate::metrics::outcomes::Answer;
 
 const ROOT: &str = "/.well-known/jwks.json";
 const ALIAS: &str = "/jwks.json";
@@ -44,7 +45,8 @@ async fn root_set(
     custody: Data<Custody>,
     fetchers: Data<Fetchers>,
 ) -> HttpResponse {
-    serve_set(&request, &custody, &fetchers, &custody.config().public.root)
+    let root = &custody.config().public.root;
+    counted(&custody, Some(root), serve_set(&request, &custody, &fetchers, root))
 }
 
 async fn set(
@@ -54,9 +56,16 @@ async fn set(
     name: Path<String>,
 ) -> HttpResponse {
     match KeysetName::try_from(name.into_inner()) {
-        Ok(keyset) => serve_set(&request, &custody, &fetchers, &keyset),
-        Err(_) => problem::not_found().await,
+        Ok(keyset) => {
+            counted(&custody, Some(&keyset), serve_set(&request, &custody, &fetchers, &keyset))
+        }
+        Err(_) => counted(&custody, None, problem::not_found().await),
     }
+}
+
+fn counted(custody: &Custody, keyset: Option<&KeysetName>, answer: HttpResponse) -> HttpResponse {
+    custody.metrics().count_fetch(keyset, Answer::of_status(answer.status()));
+    answer
 }
 
 fn serve_set(

@@ -15,6 +15,7 @@ use jwksd_keystore::time::Time;
 use super::changes::after;
 use super::{Command, Request, Rotator, WARM_AHEAD};
 use crate::health::Subject;
+use crate::metrics::keys::Keys;
 use crate::sink::Report;
 
 /// From which delay between commit and publication on a key's wait is counted anew.
@@ -28,9 +29,14 @@ impl Rotator {
         let loaded = self.with_pending_revocations(keyset, loaded);
         let signing = if self.facts.contains_key(keyset) { Signing::On } else { Signing::Off };
         let previous = self.parts.rings.ring(keyset);
+        let records = self.files.hold_records(keyset, &loaded, now);
+        let lives =
+            records.iter().map(|record| (record.kid.clone(), record.life.clone())).collect();
+        let keys = Keys { lives, facts: self.facts.get(keyset).cloned() };
+        self.parts.metrics.note_keys(keyset, keys);
         let ring = Ring::new(
             keyset,
-            &self.files.hold_records(keyset, &loaded, now),
+            &records,
             loaded.head.facts.as_ref(),
             signing,
             &self.parts.master_keys,

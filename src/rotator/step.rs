@@ -374,6 +374,9 @@ impl Rotator {
             // A revocation holds whatever the store says.
             Err(_) => keys.into_iter().filter(|key| key.event.is_revocation()).collect(),
         };
+        if committed.is_ok() {
+            self.parts.metrics.count_events(keyset, &keys);
+        }
         if self.record(keyset, asked, decision, (&detail, &keys), now).is_err() {
             tracing::error!(%keyset, "the outcome of a commit is not in the audit: {detail}");
         }

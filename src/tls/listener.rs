@@ -172,6 +172,15 @@ impl OfListeners {
         }
     }
 
+    /// When the certificate ends that each listener shows, by the names of the listeners.
+    pub fn certificate_ends(&self) -> impl Iterator<Item = (&'static str, Time)> {
+        let listeners =
+            [("public", &self.public), ("internal", &self.internal), ("admin", &self.admin)];
+        listeners.into_iter().filter_map(|(listener, tls)| {
+            Some((listener, tls.as_ref()?.in_force().material.validity.ends))
+        })
+    }
+
     /// Whether any listener has TLS.
     #[must_use]
     pub fn are_any(&self) -> bool {

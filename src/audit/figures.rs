@@ -1,0 +1,82 @@
+//! How often and how fast the audit was written, for whoever watches. Nothing is decided by it.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::metrics::histogram::{Histogram, OF_FILES, Stopwatch};
+
+/// How often and how fast the audit was written.
+#[derive(Debug)]
+pub struct Figures {
+    /// How long writes took.
+    pub writes: Histogram,
+    /// How long syncs took.
+    pub syncs: Histogram,
+    write_errors: AtomicU64,
+    sync_errors: AtomicU64,
+    unrecorded: AtomicU64,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        Self {
+            writes: Histogram::new(OF_FILES),
+            syncs: Histogram::new(OF_FILES),
+            write_errors: AtomicU64::default(),
+            sync_errors: AtomicU64::default(),
+            unrecorded: AtomicU64::default(),
+        }
+    }
+}
+
+impl Figures {
+    /// How many lines were handed to the kernel.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        self.writes.snapshot().count
+    }
+
+    /// How many writes failed.
+    #[must_use]
+    pub fn write_errors(&self) -> u64 {
+        self.write_errors.load(Ordering::Relaxed)
+    }
+
+    /// How many syncs failed.
+    #[must_use]
+    pub fn sync_errors(&self) -> u64 {
+        self.sync_errors.load(Ordering::Relaxed)
+    }
+
+    /// How many decisions took effect without a line.
+    #[must_use]
+    pub fn unrecorded(&self) -> u64 {
+        self.unrecorded.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_unrecorded(&self) {
+        self.unrecorded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn write(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        timed(&self.writes, &self.write_errors, write)
+    }
+
+    pub(super) fn sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        timed(&self.syncs, &self.sync_errors, sync)
+    }
+}
+
+fn timed(
+    durations: &Histogram,
+    errors: &AtomicU64,
+    work: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    let watch = Stopwatch::start();
+    let outcome = work();
+    match &outcome {
+        Ok(()) => durations.observe(watch.elapsed()),
+        Err(_) => drop(errors.fetch_add(1, Ordering::Relaxed)),
+    }
+    outcome
+}
