@@ -210,7 +210,7 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
 
 fn exit_code_of(code: Code) -> u8 {
     match code {
-        Code::UnknownCaller | Code::NotAllowed => 3,
+        Code::UnknownCaller | Code::NotAllowed | Code::WrongHost | Code::CrossSite => 3,
         Code::UnknownKeyset | Code::UnknownKey => 4,
         Code::NotConfigured
         | Code::ExpectActiveRequired

@@ -169,7 +169,7 @@ impl Client {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(HOST, "jwksd")
+            .header(HOST, self.host())
             .header(CONTENT_TYPE, "application/json");
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -182,6 +182,14 @@ impl Client {
         match serde_json::from_slice::<Problem>(&answer) {
             Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
             Err(_) => Err(self.strange(&format!("status {}", head.status))),
+        }
+    }
+
+    /// The name under which the listener is asked: it takes no other than its own.
+    fn host(&self) -> &str {
+        match &self.place {
+            Listen::Unix(_) => "localhost",
+            Listen::Tcp(address) => address,
         }
     }
 

@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 
 use crate::audit;
 use crate::fetchers::Settings as FetcherSettings;
+use crate::hosts::Host;
 use crate::listeners::Access;
 use crate::policy::{Action, Caller, Identity};
 use crate::san::NameError;
@@ -55,6 +56,8 @@ pub struct Config {
     pub metrics: Vec<Listen>,
     /// `[fetchers]`, unless that is off.
     pub fetchers: Option<FetcherSettings>,
+    /// `[admin] hosts`
+    pub admin_hosts: Vec<Host>,
 }
 
 /// How many connections each listener has at once; others wait to be accepted.

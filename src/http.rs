@@ -3,7 +3,9 @@
 pub mod admin;
 pub mod batch;
 mod body;
+mod browser;
 pub mod connection;
+pub mod guard;
 pub mod health;
 pub mod identity;
 mod import;

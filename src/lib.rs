@@ -19,6 +19,7 @@ pub mod fetchers;
 pub mod folder;
 pub mod gate;
 pub mod health;
+pub mod hosts;
 pub mod http;
 pub mod limits;
 pub mod listeners;

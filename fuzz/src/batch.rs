@@ -21,7 +21,7 @@ pub fn run(data: &[u8]) {
         for caller in ["all", "narrow"] {
             let bearer = format!("Bearer {}", daemon::bearer_token(caller));
             let request = Request::post("/v1/keysets/default/tokens/batch")
-                .header(HOST, "jwksd")
+                .header(HOST, "localhost")
                 .header(AUTHORIZATION, bearer)
                 .body(data.to_vec().into())
                 .unwrap();

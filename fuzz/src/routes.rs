@@ -144,7 +144,7 @@ impl Request<'_> {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         let headers = request.headers_mut();
-        headers.insert(HOST, HeaderValue::from_static("jwksd"));
+        headers.insert(HOST, HeaderValue::from_static("localhost"));
         for (name, value) in &self.headers {
             headers.append(name, value.clone());
         }

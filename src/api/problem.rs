@@ -36,6 +36,10 @@ pub enum Code {
     UnknownCaller,
     /// Known, but not allowed.
     NotAllowed,
+    /// The admin listener has another name.
+    WrongHost,
+    /// A page of another site asks.
+    CrossSite,
     /// No such key set.
     UnknownKeyset,
     /// No such key in the set.
@@ -152,6 +156,8 @@ impl Problem {
             | Code::InvalidTyp
             | Code::UnknownCaller
             | Code::NotAllowed
+            | Code::WrongHost
+            | Code::CrossSite
             | Code::ExpectActiveRequired
             | Code::NotDurable
             | Code::NotRecorded
@@ -178,7 +184,7 @@ impl Code {
             | Self::PassphraseRequired
             | Self::WrongPassphrase => 400,
             Self::UnknownCaller => 401,
-            Self::NotAllowed => 403,
+            Self::NotAllowed | Self::CrossSite => 403,
             Self::NotFound | Self::UnknownKeyset | Self::UnknownKey => 404,
             Self::MethodNotAllowed => 405,
             Self::NotConfigured
@@ -191,6 +197,7 @@ impl Code {
             | Self::InvalidConfig => 409,
             Self::BodyTooLarge => 413,
             Self::UnsupportedMediaType => 415,
+            Self::WrongHost => 421,
             Self::ExpectActiveRequired => 428,
             Self::RateLimited | Self::TooManyAtOnce => 429,
             Self::Internal => 500,
@@ -222,6 +229,8 @@ impl Code {
             Self::WrongPassphrase => "the passphrase does not open the key file",
             Self::UnknownCaller => "the caller is not known",
             Self::NotAllowed => "the caller may not do this",
+            Self::WrongHost => "the request is for another host",
+            Self::CrossSite => "a page of another site asks",
             Self::UnknownKeyset => "there is no such key set",
             Self::UnknownKey => "there is no such key in the key set",
             Self::NotConfigured => "the key set is missing from the configuration",

@@ -20,6 +20,7 @@ use super::{
 use crate::audit::{self, OnFailure};
 use crate::claims::OWN_CLAIMS;
 use crate::duration;
+use crate::hosts::Host;
 use crate::limits::Settings;
 use crate::policy::{Action, Caller, Grant, Identity, KeysetPattern};
 use crate::tls::{Files, Tables};
@@ -35,7 +36,7 @@ pub(super) struct Raw {
     audit: RawAudit,
     public: RawPublic,
     internal: RawListener,
-    admin: RawListener,
+    admin: RawAdmin,
     #[serde(default)]
     keysets: BTreeMap<KeysetName, RawKeyset>,
     #[serde(default)]
@@ -102,6 +103,26 @@ struct RawListener {
 #[serde(deny_unknown_fields)]
 struct RawMetrics {
     listen: OneOrMany,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAdmin {
+    listen: OneOrMany,
+    tls: Option<RawTls>,
+    #[serde(default)]
+    hosts: Vec<String>,
+}
+
+impl RawAdmin {
+    fn hosts(&self) -> Result<Vec<Host>, Wrong> {
+        let host = |text: &String| text.parse().map_err(|error| wrong("admin.hosts", error));
+        self.hosts.iter().map(host).collect()
+    }
+
+    fn listener(self) -> RawListener {
+        RawListener { listen: self.listen, tls: self.tls }
+    }
 }
 
 #[derive(Deserialize)]
@@ -206,7 +227,7 @@ struct RawGrant {
 #[derive(Deserialize)]
 pub(super) struct RawEndpoints {
     internal: RawListener,
-    admin: RawListener,
+    admin: RawAdmin,
 }
 
 impl RawEndpoints {
@@ -293,7 +314,8 @@ impl Raw {
         check_issuers(&keysets)?;
         let (public, public_tls) = self.public.check(&keysets)?;
         let (internal, internal_tls) = private_listener("internal", self.internal)?;
-        let (admin, admin_tls) = private_listener("admin", self.admin)?;
+        let admin_hosts = self.admin.hosts()?;
+        let (admin, admin_tls) = private_listener("admin", self.admin.listener())?;
         let metrics = self.metrics.map(|table| listens("metrics.listen", table.listen));
         let (of_callers, connections) = self.limits.check()?;
         let config = Config {
@@ -308,6 +330,7 @@ impl Raw {
             keysets,
             metrics: metrics.transpose()?.unwrap_or_default(),
             fetchers: self.fetchers.check()?,
+            admin_hosts,
         };
         check_places(&config)?;
         check_groups(&config)?;

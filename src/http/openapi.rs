@@ -27,6 +27,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use self::operation::Operation;
 use super::problem;
+use crate::api::Code;
 
 /// Where a listener describes itself.
 pub const PATH: &str = "/openapi.json";
@@ -53,15 +54,19 @@ in its `x-codes`. New members of answers, and new codes, can come within this ve
 #[must_use]
 pub fn internal() -> OpenApi {
     let about = "Tokens for callers.";
-    document("jwksd, internal listener", about, internal::operations())
+    document("jwksd, internal listener", about, internal::operations(), &[])
 }
 
 /// The admin listener.
 #[must_use]
 pub fn admin() -> OpenApi {
     let about = "To see, rotate, revoke, retire, import and export keys, to have the configuration read \
-                 again, and to back up the store.";
-    document("jwksd, admin listener", about, admin::operations())
+                 again, and to back up the store.\n\n\
+                 A request names the listener as it is called, in `Host`: `localhost`, a loopback \
+                 address, where it listens, a name of its certificate, or one of `[admin] hosts`. What a \
+                 browser asks for a page of another site is refused.";
+    let of_all = [Code::WrongHost, Code::CrossSite];
+    document("jwksd, admin listener", about, admin::operations(), &of_all)
 }
 
 /// Hands out a document. Its text is made once.
@@ -87,12 +92,13 @@ pub fn text(document: &OpenApi) -> Result<String, serde_json::Error> {
     Ok(document.to_pretty_json()? + "\n")
 }
 
-fn document(title: &str, about: &str, mut operations: Vec<Operation>) -> OpenApi {
+/// What the operations of a listener are, with the problems that any of them can have.
+fn document(title: &str, about: &str, mut operations: Vec<Operation>, of_all: &[Code]) -> OpenApi {
     operations.push(itself());
     let mut paths = Paths::new();
     let mut schemas = BTreeMap::new();
     for operation in operations {
-        operation.add(&mut paths, &mut schemas);
+        operation.refuses(of_all).add(&mut paths, &mut schemas);
     }
     let mut license = License::new("MIT OR Apache-2.0");
     license.identifier = Some("MIT OR Apache-2.0".to_owned());

@@ -143,6 +143,7 @@ fn serve(
             .configure(configure.clone())
             .default_service(web::to(http::problem::not_found))
             .wrap(from_fn(http::identity::refuse_strangers))
+            .wrap(from_fn(http::guard::own_pages_only))
             .wrap_fn(http::connection::in_time)
     };
     let of_peers = tls.clone();

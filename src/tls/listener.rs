@@ -6,7 +6,9 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use jwksd_keystore::time::Time;
 use rustls::ServerConfig;
-use rustls::server::NoServerSessionStorage;
+use rustls::client::verify_server_name;
+use rustls::pki_types::ServerName;
+use rustls::server::{NoServerSessionStorage, ParsedCertificate};
 
 use super::certificate::Standing;
 use super::handshake::Live;
@@ -14,6 +16,7 @@ use super::material::{Contents, Files, Material, MaterialError};
 use super::provider;
 use crate::clock::Clock;
 use crate::health::{Health, Subject};
+use crate::hosts::Host;
 use crate::secret_file::Reader;
 
 /// How often the files are looked at.
@@ -216,6 +219,22 @@ impl Tls {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(config)
+    }
+
+    /// Whether the certificate that is shown has this name, as clients judge it.
+    #[must_use]
+    pub fn is_for(&self, host: &Host) -> bool {
+        let in_force = self.in_force();
+        let certificate = in_force.material.shown.end_entity_cert();
+        let parsed = certificate.and_then(ParsedCertificate::try_from);
+        let name = match host {
+            Host::Name(name) => ServerName::try_from(name.as_str()).ok(),
+            Host::Address(address) => Some(ServerName::from(*address)),
+        };
+        parsed
+            .ok()
+            .zip(name)
+            .is_some_and(|(parsed, name)| verify_server_name(&parsed, &name).is_ok())
     }
 
     pub(super) fn now(&self) -> Time {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use hyper::header::{HeaderMap, HeaderName};
+use hyper::header::{HOST, HeaderMap, HeaderName};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use jwksd::api::{Key, KeyState, Keyset, Problem, RotateResponse, TokenResponse};
@@ -567,7 +567,10 @@ where
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    let mut request = Request::builder().method(method).uri(path).header("host", "test");
+    let mut request = Request::builder().method(method).uri(path);
+    if headers.iter().all(|(name, _)| name != HOST) {
+        request = request.header(HOST, "localhost");
+    }
     for (name, value) in headers {
         request = request.header(name, *value);
     }

@@ -162,27 +162,27 @@ async fn bytes_that_are_no_request_are_answered_with_400_at_most() {
     let long = "a".repeat(70_000);
     let many = "x: y\r\n".repeat(200);
     let requests: [(&str, Vec<u8>); 12] = [
-        ("a path that is too long", format!("GET /{long} HTTP/1.1\r\nhost: x\r\n\r\n").into()),
-        ("bytes in the path", b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n".to_vec()),
-        ("NUL in the path", b"GET /\0 HTTP/1.1\r\nhost: x\r\n\r\n".to_vec()),
-        ("no path", b"GET HTTP/1.1\r\nhost: x\r\n\r\n".to_vec()),
+        ("a path that is too long", format!("GET /{long} HTTP/1.1\r\nhost: localhost\r\n\r\n").into()),
+        ("bytes in the path", b"GET /\xff\xfe HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec()),
+        ("NUL in the path", b"GET /\0 HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec()),
+        ("no path", b"GET HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec()),
         ("no version", b"GET /v1/keysets\r\n\r\n".to_vec()),
         ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()),
         ("TLS", b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\r\n\r\n".to_vec()),
-        ("NUL in a header", b"GET /v1/keysets HTTP/1.1\r\nhost: x\r\na: \0\r\n\r\n".to_vec()),
+        ("NUL in a header", b"GET /v1/keysets HTTP/1.1\r\nhost: localhost\r\na: \0\r\n\r\n".to_vec()),
         ("too many headers", format!("GET /v1/keysets HTTP/1.1\r\n{many}\r\n").into()),
         (
             "a length that is none",
-            b"POST /v1/keysets HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n".to_vec(),
+            b"POST /v1/keysets HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n".to_vec(),
         ),
         (
             "two lengths",
-            b"POST /v1/keysets HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n"
+            b"POST /v1/keysets HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n"
                 .to_vec(),
         ),
         (
             "a length and chunks",
-            b"POST /v1/reload HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\
+            b"POST /v1/reload HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n\
               transfer-encoding: chunked\r\n\r\n0\r\n\r\n"
                 .to_vec(),
         ),

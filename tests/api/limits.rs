@@ -176,7 +176,7 @@ async fn begin(app: &TestApp, path: &str, body: &[u8]) -> Wire {
     let mut wire = Wire::to(&app.daemon.internal).await;
     let length = body.len();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
     );
     wire.send(head.as_bytes()).await;
     assert_eq!(wire.head().await, "HTTP/1.1 100 Continue\r\n\r\n");

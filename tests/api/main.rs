@@ -17,6 +17,7 @@ mod dialer;
 mod disk;
 mod export;
 mod faults;
+mod guard;
 mod http;
 mod import;
 mod internal;

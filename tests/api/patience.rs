@@ -36,13 +36,13 @@ fn places(app: &TestApp) -> Vec<Listen> {
 /// A request that is answered at every place of its listener, if only with a problem.
 fn any_request(place: &Listen) -> &'static str {
     match place {
-        Listen::Tcp(_) => "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n",
+        Listen::Tcp(_) => "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
         // Of a caller that is known: nobody else's connection is kept.
         Listen::Unix(path) if path.ends_with("admin.sock") => {
-            "GET /v1/keysets HTTP/1.1\r\nhost: test\r\n\r\n"
+            "GET /v1/keysets HTTP/1.1\r\nhost: localhost\r\n\r\n"
         }
         Listen::Unix(_) => {
-            "POST /v1/keysets/default/tokens HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n"
+            "POST /v1/keysets/default/tokens HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n"
         }
     }
 }
@@ -71,7 +71,7 @@ async fn all_dribble(app: &TestApp, places: &[Listen], begin: &str) -> Vec<Strin
 #[actix_web::test]
 async fn whoever_sends_a_head_byte_by_byte_is_cut_off_and_nobody_else_notices() {
     let app = hasty().await;
-    let begin = "GET /healthz HTTP/1.1\r\nhost: test\r\nx-slow: ";
+    let begin = "GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-slow: ";
     for told in all_dribble(&app, &places(&app), begin).await {
         assert!(told.starts_with("HTTP/1.1 408"), "{told}");
     }
@@ -93,7 +93,7 @@ async fn the_head_of_a_later_request_has_no_more_time() {
         let mut wire = Wire::to(&place).await;
         wire.send(any_request(&place).as_bytes()).await;
         wire.answer().await;
-        wire.send(b"GET /healthz HTTP/1.1\r\nhost: test\r\nx-slow: ").await;
+        wire.send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-slow: ").await;
         dribbling.spawn(async move { wire.dribble().await });
     }
     dribbling.join_all().await;
@@ -103,7 +103,8 @@ async fn the_head_of_a_later_request_has_no_more_time() {
 #[actix_web::test]
 async fn whoever_sends_a_body_byte_by_byte_is_refused_and_cut_off() {
     let app = hasty().await;
-    let head = |path: &str, rest: &str| format!("POST {path} HTTP/1.1\r\nhost: test\r\n{rest}");
+    let head =
+        |path: &str, rest: &str| format!("POST {path} HTTP/1.1\r\nhost: localhost\r\n{rest}");
     let endless = "transfer-encoding: chunked\r\n\r\n1\r\n1\r\nffff\r\n1";
     for rest in ["content-length: 60000\r\n\r\n{", endless] {
         let internal = [app.daemon.internal.clone()];
@@ -125,7 +126,7 @@ async fn whoever_sends_a_body_byte_by_byte_is_refused_and_cut_off() {
 async fn a_body_that_no_path_wants_holds_no_connection() {
     let app = hasty().await;
     let endless =
-        "POST /nowhere HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\nffff\r\n1";
+        "POST /nowhere HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nffff\r\n1";
     for told in all_dribble(&app, &places(&app), endless).await {
         assert!(told.starts_with("HTTP/1.1 4"), "{told}");
     }
@@ -142,7 +143,7 @@ async fn the_public_listener_takes_no_body_and_asks_for_none() {
     }
     // A body of nothing is none.
     let mut wire = Wire::to(&app.daemon.public).await;
-    wire.send(b"GET /healthz HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n").await;
+    wire.send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!(wire.answer().await.1, b"ok\n");
 }
 
@@ -152,7 +153,7 @@ async fn whoever_asks_on_and_on_and_reads_nothing_is_cut_off() {
     // The second is answered with a head alone.
     for header in ["x-any: 1", "if-none-match: *"] {
         let request =
-            format!("GET /.well-known/jwks.json HTTP/1.1\r\nhost: test\r\n{header}\r\n\r\n");
+            format!("GET /.well-known/jwks.json HTTP/1.1\r\nhost: localhost\r\n{header}\r\n\r\n");
         for place in places(&app) {
             let mut wire = Wire::to(&place).await;
             let poured = wire.pour(request.repeat(100).as_bytes()).await;
@@ -173,7 +174,8 @@ async fn whoever_does_not_take_a_batch_is_cut_off_and_holds_its_share_no_longer(
     let place = &app.daemon.internal;
     let mut wire = Wire::to(place).await;
     let path = "/v1/keysets/default/tokens/batch";
-    let head = format!("POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n");
+    let head =
+        format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n");
     wire.send(head.as_bytes()).await;
     wire.send(body.as_bytes()).await;
     assert!(wire.head().await.starts_with("HTTP/1.1 200 OK"));
@@ -191,9 +193,9 @@ async fn a_head_that_is_too_large_is_refused() {
     let long = "x".repeat(300_000);
     let many = "x-more: 1\r\n".repeat(1000);
     let heads = [
-        format!("GET /{long} HTTP/1.1\r\nhost: test\r\n\r\n"),
-        format!("GET /healthz HTTP/1.1\r\nhost: test\r\nx-long: {long}\r\n\r\n"),
-        format!("GET /healthz HTTP/1.1\r\nhost: test\r\n{many}\r\n"),
+        format!("GET /{long} HTTP/1.1\r\nhost: localhost\r\n\r\n"),
+        format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-long: {long}\r\n\r\n"),
+        format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\n{many}\r\n"),
     ];
     for place in places(&app) {
         for head in &heads {
@@ -248,7 +250,7 @@ async fn strangers_on_the_network_take_no_connection_from_unix_sockets() {
 async fn strangers_keep_no_connection_and_known_callers_do() {
     let app = hasty().await;
     let place = app.daemon.internal.clone();
-    let document = b"GET /openapi.json HTTP/1.1\r\nhost: test\r\n\r\n";
+    let document = b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let mut wire = Wire::to(&place).await;
     wire.send(document).await;
     assert!(wire.answer().await.0.contains("connection: close"));

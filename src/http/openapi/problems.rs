@@ -21,7 +21,11 @@ pub(super) fn example(code: Code) -> Value {
     };
     let request_id = match code {
         // Told before anyone was recognised.
-        Code::NotFound | Code::MethodNotAllowed | Code::UnknownCaller => None,
+        Code::NotFound
+        | Code::MethodNotAllowed
+        | Code::UnknownCaller
+        | Code::WrongHost
+        | Code::CrossSite => None,
         _ => Some("26596b9df5f2b0f8-12".to_owned()),
     };
     let retry_after = match code {
@@ -52,6 +56,11 @@ fn detail(code: Code) -> &'static str {
         Code::NotAllowed => {
             "no grant of this caller allows sign-token on this key set, if there is one"
         }
+        Code::WrongHost => {
+            "\"jwksd.example.com\" is no name of the admin listener; if it should be one, put it \
+             among the hosts of [admin] in the configuration, and reload"
+        }
+        Code::CrossSite => "a page of another site makes this browser ask; nothing was looked at",
         Code::UnknownKeyset => "there is no key set other",
         Code::UnknownKey => "there is no key nobody in the key set",
         Code::NotConfigured => {

@@ -217,7 +217,7 @@ impl Open {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header("host", "test")
+            .header("host", "localhost")
             .header("content-type", "application/json")
             .header("authorization", format!("Bearer {token}"))
             .body(Full::new(Bytes::from(body)))

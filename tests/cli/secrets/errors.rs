@@ -19,7 +19,7 @@ const POST: &str = "POST";
 
 /// All codes but `internal`, `stopping` and `standby_exported`: the first takes a fault of the
 /// daemon, the second a request in the very moment of its end, the third an export.
-const CODES: [&str; 32] = [
+const CODES: [&str; 34] = [
     "not_found",
     "method_not_allowed",
     "invalid_request",
@@ -33,6 +33,8 @@ const CODES: [&str; 32] = [
     "wrong_passphrase",
     "unknown_caller",
     "not_allowed",
+    "wrong_host",
+    "cross_site",
     "unknown_keyset",
     "unknown_key",
     "not_configured",
@@ -57,6 +59,9 @@ const CODES: [&str; 32] = [
 /// Callers of no more than tokens, the second of few.
 const OTHER: &str = "jwksd_other";
 const SLOW: &str = "jwksd_slow";
+
+/// What a browser sends for a page elsewhere.
+const FRAMED: &str = "Host: localhost\r\nOrigin: http://evil.example\r\nSec-Fetch-Site: cross-site";
 
 pub(super) fn all_were_seen(shown: &[u8]) {
     let shown = String::from_utf8_lossy(shown);
@@ -94,7 +99,7 @@ pub(super) fn provoke(place: &Place, wire: &Wire) {
     let unknown = "jwksd_unheard-of";
     let revocation = at("/keys/unheard-of/revoke");
     let reason = r#"{"reason":"a test"}"#;
-    let requests: [(To, &str, &str, &str, &str); 24] = [
+    let requests: [(To, &str, &str, &str, &str); 26] = [
         (To::Public, "GET", "/nothing", "", "not_found"),
         (To::Internal, "GET", "/nothing", "", "not_found"),
         (To::Admin, "GET", "/nothing", "", "not_found"),
@@ -110,6 +115,8 @@ pub(super) fn provoke(place: &Place, wire: &Wire) {
         (To::InternalTcp(READER), POST, &tokens, good, "not_allowed"),
         (To::AdminTcp(READER), POST, &rotation, &expecting(&active, ""), "not_allowed"),
         (To::AdminTcp(READER), POST, "/v1/reload", "", "not_allowed"),
+        (To::AdminWith("Host: evil.example"), "GET", "/v1/keysets", "", "wrong_host"),
+        (To::AdminWith(FRAMED), POST, "/v1/reload", "", "cross_site"),
         (To::Internal, POST, "/v1/keysets/unheard-of/tokens", good, "unknown_keyset"),
         (To::Internal, POST, "/v1/keysets/second/tokens", good, "no_active_key"),
         (To::AdminTcp(TOKEN), POST, &revocation, reason, "unknown_key"),

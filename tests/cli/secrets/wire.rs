@@ -29,6 +29,8 @@ pub(super) enum To {
     /// With a body that is said to be a form.
     InternalForm,
     Admin,
+    /// With these lines in its head in place of `Host`.
+    AdminWith(&'static str),
     /// By TCP: whoever has the bearer token.
     InternalTcp(&'static str),
     AdminTcp(&'static str),
@@ -70,15 +72,21 @@ impl Wire {
             To::InternalTcp(token) | To::AdminTcp(token) => {
                 format!("Authorization: Bearer {token}\r\n")
             }
-            To::Public | To::Internal | To::InternalForm | To::Admin => String::new(),
+            To::Public | To::Internal | To::InternalForm | To::Admin | To::AdminWith(_) => {
+                String::new()
+            }
         };
         let content_type = match to {
             To::InternalForm => "application/x-www-form-urlencoded",
             _ => "application/json",
         };
+        let host = match to {
+            To::AdminWith(lines) => lines,
+            _ => "Host: localhost",
+        };
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{token}\
+            "{method} {path} HTTP/1.1\r\n{host}\r\nConnection: close\r\n{token}\
              Content-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         match to {
@@ -86,7 +94,7 @@ impl Wire {
             To::InternalTcp(_) => sent(TcpStream::connect(&self.internal).unwrap(), &request),
             To::AdminTcp(_) => sent(TcpStream::connect(&self.admin).unwrap(), &request),
             To::Internal | To::InternalForm => sent(self.unix("sign.sock"), &request),
-            To::Admin => sent(self.unix("admin.sock"), &request),
+            To::Admin | To::AdminWith(_) => sent(self.unix("admin.sock"), &request),
         }
     }
 

@@ -1,0 +1,82 @@
+//! Keeps pages of other sites away from the admin listener: a browser shows whatever identity it
+//! has (a client certificate, a password that it was told, the way through a forwarded socket) to
+//! every page that makes it ask.
+//!
+//! Two rules, for all routes. The listener is asked by a name of its own, so that a name of someone
+//! else cannot be made to lead here (DNS rebinding). And a browser that says that a page elsewhere
+//! asks is refused.
+
+use std::sync::Arc;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HOST, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::middleware::Next;
+
+use super::admin::Admin;
+use super::browser;
+use super::problem;
+use crate::administration::Administration;
+use crate::api::{Code, Problem};
+use crate::config::Listen;
+use crate::hosts::Host;
+
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// As much as is told of what a request names: no DNS name is longer.
+const LONGEST_TOLD: usize = 253;
+
+/// Refuses what pages of other sites ask of the admin listener, and has browsers keep its answers
+/// to its own pages. Other listeners are not looked at.
+///
+/// # Errors
+///
+/// None of its own.
+pub async fn own_pages_only(
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let Some(admin) = request.app_data::<Admin>() else { return next.call(request).await };
+    let mut response = match refusal(&request, admin) {
+        Some(problem) => request.into_response(problem::respond(&problem)),
+        None => next.call(request).await?,
+    };
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    Ok(response)
+}
+
+fn refusal(request: &ServiceRequest, admin: &Arc<Administration>) -> Option<Problem> {
+    let host = browser::only(request.headers(), &HOST).unwrap_or_default();
+    // A client that takes the listener for a proxy names it a second time (RFC 9112, section 3.2.2).
+    let target = request.uri().authority().map_or(host, |authority| authority.as_str());
+    let is_own = |asked| Host::of_authority(asked).is_some_and(|host| owns(admin, &host));
+    if let Some(other) = [target, host].into_iter().find(|asked| !is_own(asked)) {
+        let other: String = other.chars().take(LONGEST_TOLD).collect();
+        tracing::debug!(host = other, "refused what was asked of another host");
+        let detail = format!(
+            "{other:?} is no name of the admin listener; if it should be one, put it among the \
+             hosts of [admin] in the configuration, and reload"
+        );
+        return Some(Problem::new(Code::WrongHost, detail));
+    }
+    browser::is_from_elsewhere(request.request(), host).then(|| {
+        let detail = "a page of another site makes this browser ask; nothing was looked at";
+        Problem::new(Code::CrossSite, detail)
+    })
+}
+
+/// Whether the listener has this name: it leads to the asker's own machine, or stands where the
+/// listener listens, in its certificate, or in the configuration.
+fn owns(admin: &Administration, host: &Host) -> bool {
+    let config = admin.custody.config();
+    let listens_there = |place: &Listen| match place {
+        Listen::Tcp(address) => Host::of_authority(address).as_ref() == Some(host),
+        Listen::Unix(_) => false,
+    };
+    host.is_loopback()
+        || config.admin.iter().any(listens_there)
+        || config.admin_hosts.contains(host)
+        || admin.tls.admin.as_ref().is_some_and(|tls| tls.is_for(host))
+}
