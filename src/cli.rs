@@ -23,6 +23,7 @@ mod sign;
 mod status;
 mod store;
 mod timeline;
+mod verifiers;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -73,8 +74,8 @@ enum Command {
     Init(init::Args),
     /// Run the daemon in the foreground
     Serve(serve::Args),
-    /// Check the configuration and show the waits and the next rotations that follow from it
-    Check,
+    /// Check the configuration and show the waits, the next rotations and what verifiers make of it
+    Check(verifiers::Args),
     /// Show what comes: when each key is published, activates, ends and retires
     Plan(plan::Args),
     /// Let the running daemon read its configuration again
@@ -123,7 +124,7 @@ fn run(cli: &Cli, out: &Out) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Init(args) => init::run(&cli.config, args),
         Command::Serve(args) => serve::run(&cli.config, args),
-        Command::Check => check::run(&cli.config, out),
+        Command::Check(args) => check::run(&cli.config, args, out),
         Command::Plan(args) => plan::run(&cli.connection.admin(&cli.config)?, args, out),
         Command::Reload => operate::reload(&cli.connection.admin(&cli.config)?, out),
         Command::Status(args) => status::run(&cli.connection.admin(&cli.config)?, args, out),

@@ -29,7 +29,7 @@ use crate::listeners::Access;
 use crate::policy::{Action, Caller, Identity};
 use crate::san::NameError;
 use crate::tls;
-use crate::verifiers::{self, Catalogue, KeyKind};
+use crate::verifiers::{self, Catalogue, KeyKind, UnknownVerifier};
 
 /// A configuration without contradictions.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,6 +114,8 @@ pub struct Keyset {
     pub discovery: Discovery,
     /// The file that its JWK Set is written to besides.
     pub jwks_file: Option<PathBuf>,
+    /// The ids of the verifiers that it has, as far as they are stated; none where they are not.
+    pub verifiers: Vec<String>,
 }
 
 /// What the tokens of a key set have.
@@ -268,6 +270,9 @@ pub enum ValueError {
     /// A set without `typ`.
     #[error("must name at least one typ")]
     NoTokenType,
+    /// A verifier that nobody knows.
+    #[error(transparent)]
+    Verifier(#[from] UnknownVerifier),
     /// Not an RSA size.
     #[error("must be 2048, 3072 or 4096")]
     RsaBits,
@@ -356,7 +361,7 @@ impl Config {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        let known = Catalogue::built_in().clients;
+        let catalogue = Catalogue::built_in();
         for (name, keyset) in &self.keysets {
             let kids = keyset.checked.live_kids;
             if kids > LIVE_KIDS_WARNING {
@@ -373,14 +378,17 @@ impl Config {
                 ));
             }
             let algorithm = keyset.facts.algorithm;
-            let choking = verifiers::choking(&known, algorithm);
+            // Those that are stated are known: the file was checked.
+            let verifiers = catalogue.chosen(&keyset.verifiers).unwrap_or_default();
+            let choking = verifiers::choking(verifiers.iter().copied(), algorithm);
             if !choking.is_empty() {
                 let names: Vec<&str> = choking.iter().map(|client| client.name.as_str()).collect();
                 warnings.push(format!(
-                    "keysets.{name}: {count} of {of} known verifiers refuse a whole JWK Set with \
-                     {key} keys: {names}{few}",
+                    "keysets.{name}: {count} of {of} {which} verifiers refuse a whole JWK Set \
+                     with {key} keys: {names}{few}",
                     count = choking.len(),
-                    of = known.len(),
+                    of = verifiers.len(),
+                    which = if keyset.verifiers.is_empty() { "known" } else { "stated" },
                     key = KeyKind::of(algorithm).name(),
                     names = names.join(", "),
                     few = match algorithm.key_type() {

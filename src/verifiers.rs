@@ -6,6 +6,8 @@
 
 mod catalogue;
 mod client;
+mod contents;
+mod effects;
 mod lasting;
 #[cfg(test)]
 mod measurements;
@@ -22,9 +24,11 @@ pub use client::{
     AtJwt, Cache, Client, Keeps, KeyKind, Measured, OldKid, OnFailure, Platform, Seconds, Source,
     Trusts, Unit, UnknownKid,
 };
+pub use contents::{Choke, chokes};
+pub use effects::{Against, Changes, Effects, Lastings, Mend, effects};
 pub use lasting::Lasting;
 pub use revocation::{Trust, trusting, trusts};
-pub use rotation::refuses;
+pub use rotation::{least_verifier_cache, refuses};
 
 /// How a JWK Set gets to a verifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,21 @@ impl Route {
             Self::SharedCache => facts.jwks_max_age,
         }
     }
+}
+
+/// What there is to know of a key set.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// What its operator states.
+    pub facts: &'a Facts,
+    /// The smallest gap of its schedule, where it has one.
+    pub smallest_gap: Option<Duration>,
+    /// How many keys can have live tokens at once.
+    pub live_kids: u32,
+    /// The most bytes of its JWK Set.
+    pub bytes: usize,
+    /// The `typ` headers that callers may ask for.
+    pub token_types: &'a [String],
 }
 
 /// Who refuses a whole JWK Set with keys for `algorithm`.
@@ -74,6 +93,10 @@ mod tests {
             first_key: FirstKey::Generate,
             key_types: KeyTypes::One,
         }
+    }
+
+    pub(super) fn situation(facts: &Facts) -> Situation<'_> {
+        Situation { facts, smallest_gap: None, live_kids: 2, bytes: 2_000, token_types: &[] }
     }
 
     pub(super) fn cache(keeps: Keeps, unknown_kid: UnknownKid) -> Cache {

@@ -9,6 +9,7 @@ use jwksd::clock::{Clock, SystemClock};
 use jwksd::config::{Config, Keyset};
 use jwksd::folder;
 use jwksd::sink;
+use jwksd::verifiers::{Catalogue, UnknownVerifier};
 use jwksd_keystore::facts::{Span, Waits};
 use jwksd_keystore::id::KeysetName;
 use jwksd_keystore::jwk::{JWK_SET_LIMIT, JwkSet, PublicJwk};
@@ -16,19 +17,19 @@ use jwksd_keystore::schedule::Rotation;
 use jwksd_keystore::time::Time;
 use serde::Serialize;
 
-use super::{Out, load, print};
+use super::{Out, load, print, verifiers};
 
 /// How many rotations are shown.
 const SHOWN: usize = 3;
 
 #[derive(Serialize)]
-struct Report {
-    keysets: Vec<KeysetReport>,
+struct Report<'a> {
+    keysets: Vec<KeysetReport<'a>>,
     warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
-struct KeysetReport {
+struct KeysetReport<'a> {
     name: KeysetName,
     algorithm: String,
     issuer: String,
@@ -40,6 +41,7 @@ struct KeysetReport {
     jwk_set: Size,
     discovery: Option<String>,
     jwks_file: Option<String>,
+    verifiers: verifiers::Report<'a>,
 }
 
 #[derive(Serialize)]
@@ -60,23 +62,29 @@ struct Fire {
     local: String,
 }
 
-pub(super) fn run(path: &Path, out: &Out) -> anyhow::Result<ExitCode> {
+pub(super) fn run(path: &Path, args: &verifiers::Args, out: &Out) -> anyhow::Result<ExitCode> {
     let config = load(path)?;
     let now = SystemClock.wall();
-    let mut report = report(&config, now);
+    let catalogue = Catalogue::built_in();
+    let mut report = report(&config, args, &catalogue, now)?;
     report.warnings.extend(config.tls.check(now)?);
     report.warnings.extend(file_warnings(&config));
-    out.print(&report, text)?;
+    out.print(&report, |report| text(report, args))?;
     if !out.json {
         print(&format!("{} is good\n", path.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn report(config: &Config, now: Time) -> Report {
+fn report<'a>(
+    config: &Config,
+    args: &verifiers::Args,
+    catalogue: &'a Catalogue,
+    now: Time,
+) -> Result<Report<'a>, UnknownVerifier> {
     let keyset = |(name, keyset): (&KeysetName, &Keyset)| {
         let waits = keyset.facts.waits();
-        KeysetReport {
+        Ok(KeysetReport {
             name: name.clone(),
             algorithm: keyset.facts.algorithm.to_string(),
             issuer: keyset.tokens.issuer.clone(),
@@ -93,9 +101,11 @@ fn report(config: &Config, now: Time) -> Report {
                 format!("{}{path}/.well-known/openid-configuration", config.public.base_url)
             }),
             jwks_file: keyset.jwks_file.as_ref().map(|file| file.display().to_string()),
-        }
+            verifiers: verifiers::report(keyset, args, catalogue)?,
+        })
     };
-    Report { keysets: config.keysets.iter().map(keyset).collect(), warnings: config.warnings() }
+    let keysets = config.keysets.iter().map(keyset).collect::<Result<_, _>>()?;
+    Ok(Report { keysets, warnings: config.warnings() })
 }
 
 /// What is wrong with the places of files. It keeps no daemon from its start, so it is no error.
@@ -158,7 +168,7 @@ fn next_rotations(rotate: &Rotation, now: Time) -> Vec<Fire> {
     }
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &Report<'_>, args: &verifiers::Args) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     for keyset in &report.keysets {
@@ -185,6 +195,10 @@ fn text(report: &Report) -> String {
         if let Some(file) = &keyset.jwks_file {
             let _ = writeln!(text, "  the JWK Set is also written to  {file}");
         }
+        text += &match args.verifiers {
+            Some(_) => verifiers::details(&keyset.verifiers),
+            None => verifiers::summary(&keyset.verifiers),
+        };
     }
     for warning in &report.warnings {
         let _ = writeln!(text, "warning: {warning}");

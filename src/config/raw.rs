@@ -24,6 +24,7 @@ use crate::hosts::Host;
 use crate::limits::Settings;
 use crate::policy::{Action, Caller, Grant, Identity, KeysetPattern};
 use crate::tls::{Files, Tables};
+use crate::verifiers::Catalogue;
 
 /// A terabyte: larger numbers are slips.
 const LARGEST_FILE_MIB: u64 = 1 << 20;
@@ -183,6 +184,7 @@ struct RawKeyset {
     token_types: Option<Vec<String>>,
     discovery: Option<bool>,
     jwks_file: Option<PathBuf>,
+    verifiers: Option<Vec<String>>,
 }
 
 /// An algorithm by its JOSE name, for keys of 2048 bits where it is one of RSA.
@@ -312,6 +314,7 @@ impl Raw {
             return Err(wrong("keysets", ValueError::NoKeyset));
         }
         check_issuers(&keysets)?;
+        check_verifiers(&keysets)?;
         let (public, public_tls) = self.public.check(&keysets)?;
         let (internal, internal_tls) = private_listener("internal", self.internal)?;
         let admin_hosts = self.admin.hosts()?;
@@ -393,6 +396,12 @@ impl RawKeyset {
                 Some(false) => Discovery::Off,
             },
             jwks_file: self.jwks_file,
+            verifiers: match self.verifiers {
+                Some(list) if list.is_empty() => {
+                    return Err(wrong(at("verifiers"), ValueError::Empty));
+                }
+                list => list.unwrap_or_default(),
+            },
         })
     }
 
@@ -451,6 +460,19 @@ fn check_issuers(keysets: &BTreeMap<KeysetName, Keyset>) -> Result<(), Wrong> {
         }
     }
     Ok(())
+}
+
+fn check_verifiers(keysets: &BTreeMap<KeysetName, Keyset>) -> Result<(), Wrong> {
+    let mut stating = keysets.iter().filter(|(_, keyset)| !keyset.verifiers.is_empty()).peekable();
+    if stating.peek().is_none() {
+        return Ok(());
+    }
+    let catalogue = Catalogue::built_in();
+    let check = |(name, keyset): (&KeysetName, &Keyset)| {
+        let place = || format!("keysets.{name}.verifiers");
+        catalogue.chosen(&keyset.verifiers).map(drop).map_err(|error| wrong(place(), error))
+    };
+    stating.try_for_each(check)
 }
 
 fn listens(place: &str, raw: OneOrMany) -> Result<Vec<Listen>, Wrong> {

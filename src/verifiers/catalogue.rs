@@ -23,7 +23,10 @@ pub struct Catalogue {
 
 /// There is no such verifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no verifier {name:?}{}; docs/verifiers.md has those that are known", did_you_mean(.nearest.as_deref()))]
+#[error(
+    "there is no verifier {name:?}{}; docs/verifiers.md has those that are known",
+    but_one_like_it(.nearest.as_deref())
+)]
 pub struct UnknownVerifier {
     /// What was given.
     pub name: String,
@@ -31,8 +34,8 @@ pub struct UnknownVerifier {
     pub nearest: Option<String>,
 }
 
-fn did_you_mean(nearest: Option<&str>) -> String {
-    nearest.map_or_else(String::new, |id| format!("; did you mean {id:?}?"))
+fn but_one_like_it(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |id| format!(", but {id:?}"))
 }
 
 impl Catalogue {
@@ -55,7 +58,7 @@ impl Catalogue {
             .ok_or_else(|| UnknownVerifier { name: id.to_owned(), nearest: self.nearest(id) })
     }
 
-    /// The verifiers of these ids, or all where there are none.
+    /// The verifiers of these ids, each once, or all where there are none.
     ///
     /// # Errors
     ///
@@ -64,7 +67,14 @@ impl Catalogue {
         if ids.is_empty() {
             return Ok(self.clients.iter().collect());
         }
-        ids.iter().map(|id| self.named(id)).collect()
+        let mut chosen: Vec<&Client> = Vec::new();
+        for id in ids {
+            let client = self.named(id)?;
+            if !chosen.iter().any(|other| other.id == client.id) {
+                chosen.push(client);
+            }
+        }
+        Ok(chosen)
     }
 
     fn nearest(&self, id: &str) -> Option<String> {
@@ -94,6 +104,6 @@ mod tests {
         assert_eq!(nearest("qqqq"), None);
         assert_eq!(nearest(""), None);
         let error = catalogue.chosen(&["envoy".to_owned(), "pyjtw".to_owned()]).unwrap_err();
-        assert!(error.to_string().starts_with("there is no verifier \"pyjtw\"; did you mean"));
+        assert!(error.to_string().starts_with("there is no verifier \"pyjtw\", but \"pyjwt\";"));
     }
 }

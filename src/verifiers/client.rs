@@ -42,9 +42,12 @@ pub struct Client {
     /// What else it asks of a set or a token, a sentence each.
     #[serde(default)]
     pub demands: Vec<String>,
-    /// The settings of its own that shorten for how long it keeps keys; empty where there are none.
+    /// The setting of its own that shortens for how long it keeps keys; empty where there is none.
     #[serde(default)]
     pub setting: String,
+    /// The setting of its own that makes it keep more keys; empty where there is none.
+    #[serde(default)]
+    pub keys_setting: String,
     /// What was measured, where it was.
     #[serde(default)]
     pub measured: Vec<Measured>,

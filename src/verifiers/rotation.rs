@@ -19,29 +19,45 @@ pub fn refuses(cache: &Cache, facts: &Facts, route: Route, published_for: Durati
     let misses_for = stale.saturating_sub(published_for);
     // A copy without the key was fetched so long before it signs, at least.
     let aged = published_for.saturating_sub(stale);
-    let after = |wait: Duration| misses_for + wait.saturating_sub(aged);
+    let Some(blind) = least_verifier_cache(cache, facts) else { return Lasting::UntilRestart };
+    // It pauses only after a fetch that missed, and none does where the key is in all copies.
+    let pause = match cache.unknown_kid {
+        UnknownKid::FetchesUnlessMissed(pause) | UnknownKid::FetchesAtMost { per: pause, .. }
+            if !misses_for.is_zero() =>
+        {
+            pause
+        }
+        UnknownKid::Refuses
+        | UnknownKid::NotKnown
+        | UnknownKid::Fetches
+        | UnknownKid::FetchesUnlessMissed(_)
+        | UnknownKid::FetchesAtMost { .. }
+        | UnknownKid::FetchesAfter(_)
+        | UnknownKid::FetchesBeforeExpiry(_) => Duration::ZERO,
+    };
+    Lasting::of(misses_for + blind.saturating_sub(aged) + pause)
+}
+
+/// The least `verifier_cache` with which a verifier refuses no key that waited: for how long at the
+/// longest it goes by its copy although tokens come whose kid is not in it. `None` where that is
+/// until it is restarted.
+#[must_use]
+pub fn least_verifier_cache(cache: &Cache, facts: &Facts) -> Option<Duration> {
     let keeps = match cache.keeps {
         Keeps::Nothing => Some(Duration::ZERO),
         Keeps::For(span) => Some(span),
         Keeps::MaxAge => Some(facts.jwks_max_age),
         Keeps::Process => None,
     };
-    let wait = match cache.unknown_kid {
+    let pause = match cache.unknown_kid {
         UnknownKid::Refuses | UnknownKid::NotKnown => None,
-        UnknownKid::Fetches => Some(Duration::ZERO),
-        UnknownKid::FetchesUnlessMissed(pause) | UnknownKid::FetchesAtMost { per: pause, .. } => {
-            // Only a fetch that misses makes it pause, and none does if the key is in all copies.
-            let pause = if misses_for.is_zero() { Duration::ZERO } else { pause };
-            return Lasting::of(misses_for + pause);
-        }
-        UnknownKid::FetchesAfter(cooldown) => Some(cooldown),
+        UnknownKid::Fetches
+        | UnknownKid::FetchesUnlessMissed(_)
+        | UnknownKid::FetchesAtMost { .. } => Some(Duration::ZERO),
+        UnknownKid::FetchesAfter(pause) => Some(pause),
         UnknownKid::FetchesBeforeExpiry(rest) => Some(facts.jwks_max_age.saturating_sub(rest)),
     };
-    match (keeps, wait) {
-        (None, None) => Lasting::UntilRestart,
-        (Some(span), None) | (None, Some(span)) => Lasting::of(after(span)),
-        (Some(keeps), Some(wait)) => Lasting::of(after(keeps.min(wait))),
-    }
+    keeps.into_iter().chain(pause).min()
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ fn the_size_is_for_all_rsa_algorithms_and_no_others() {
 #[test]
 fn verifiers_that_refuse_the_algorithm_are_named() {
     let said = Place::with("ES256", "ML-DSA-65").run(&["check"]).ok();
-    for words in ["keysets.default: 13 of 63 known verifiers", "node-jose", "go-oidc 2"] {
+    for words in ["keysets.default: 14 of 63 known verifiers", "node-jose", "go-oidc 2"] {
         assert!(said.contains(words), "{words:?} is not in {said}");
     }
     let said = Place::with("ES256", "RS512").run(&["check"]).ok();
@@ -237,4 +237,107 @@ fn where_there_is_no_configuration_it_is_said_how_to_name_one() {
             .run(&[command, &["--config", "none.toml"]].concat())
             .fails(1, &["cannot read none.toml", "give --config FILE"]);
     }
+}
+
+/// The default configuration, changed.
+fn shipped_with(edits: &[(&str, &str)]) -> Place {
+    let place = Place::new();
+    place.write("config.toml", include_str!("../../config.toml"));
+    for (from, to) in edits {
+        place.edit(&format!("\n{from}"), &format!("\n{to}"));
+    }
+    place
+}
+
+#[test]
+fn what_a_configuration_means_for_verifiers_is_said_in_a_few_lines() {
+    let said = shipped_with(&[]).run(&["check"]).ok();
+    let lines = said.lines().skip_while(|line| !line.starts_with("  verifiers  63 known"));
+    let lines: Vec<&str> = lines.collect();
+    assert!((10..25).contains(&lines.len()), "{said}");
+    for words in [
+        "tokens of a key that was published in time: none refuse them",
+        "a verifier_cache of 1d does",
+        "tokens of a key that signs at once, by --now: 26 refuse them",
+        "for 1d: fastapi-azure-auth, drf-oidc-auth",
+        "for 20m or less: 21 others",
+        "mend: rotate without --now",
+        "until it is restarted: get-jwks with fast-jwt, PyJWT (PyJWKClient with cache_keys=True)",
+        "tokens with typ at+jwt are refused by 4: hono/jwk",
+        "refused for 7d5m by fastify-jwt-jwks",
+    ] {
+        assert!(said.contains(words), "{words:?} is not in {said}");
+    }
+}
+
+#[test]
+fn a_verifier_cache_that_is_too_short_is_said_with_the_one_that_would_do() {
+    let said = shipped_with(&[("# verifier_cache = \"24h\"", "verifier_cache = \"10m\"")])
+        .run(&["check"])
+        .ok();
+    for words in [
+        "tokens of a key that was published in time: 6 refuse them",
+        "for 23h49m: fastapi-azure-auth, drf-oidc-auth, TIBCO EMS",
+        "for 1h49m: AWS API Gateway",
+        "for 9m or less: 1 other",
+        "mend: verifier_cache = \"1d\"\n",
+    ] {
+        assert!(said.contains(words), "{words:?} is not in {said}");
+    }
+}
+
+#[test]
+fn verifiers_that_are_asked_about_are_shown_one_by_one() {
+    let place = shipped_with(&[("max_token_ttl = \"1h\"", "max_token_ttl = \"91d\"")]);
+    let said = place.run(&["check", "--verifiers", "okta-jwt-verifier-node,pyjwt,pyjwt"]).ok();
+    for words in [
+        "  verifiers  2\n",
+        "okta-jwt-verifier-node  no               no (6m)      1h (1h5m)",
+        "no more than 3 keys are kept: max_token_ttl = \"56d\", or fewer rotations; restart it",
+        "pyjwt                   no               30s (5m30s)  5m (10m)",
+        "restart it, or set lifespan",
+    ] {
+        assert!(said.contains(words), "{words:?} is not in {said}");
+    }
+    let all = place.run(&["check", "--verifiers", "all", "--json"]).json();
+    let told = &all["keysets"][0]["verifiers"];
+    assert_eq!(told["effects"].as_array().unwrap().len(), 63);
+    assert_eq!(told["least_verifier_cache"], "1d");
+    let envoy = told["effects"].as_array().unwrap().iter().find(|of| of["id"] == "envoy").unwrap();
+    assert_eq!(envoy["changes"]["rotation"]["shared_cache"], "none");
+    assert_eq!(envoy["changes"]["at_once"]["shared_cache"], "15m");
+    assert_eq!(envoy["changes"]["revocation"]["direct"], "10m");
+    assert_eq!(envoy["mends"][1]["setting"], "cache_duration");
+    let unknown = place.run(&["check", "--verifiers", "pyjwt,envoi"]);
+    unknown.fails(1, &["there is no verifier \"envoi\", but \"envoy\""]);
+}
+
+#[test]
+fn verifiers_that_the_key_set_names_are_the_ones_that_count() {
+    let place = shipped_with(&[
+        ("algorithm = \"RS256\"", "algorithm = \"ES256\""),
+        ("# verifiers = [\"pyjwt\", \"envoy\"]", "verifiers = [\"envoy\", \"auth0-python\"]"),
+    ]);
+    let said = place.run(&["check"]).ok();
+    for words in [
+        "  verifiers  2 named;",
+        "a verifier_cache of 10m does",
+        "for 10m: Envoy (jwt_authn)",
+        "JWK Sets with EC keys are refused by 1: auth0-python",
+        "mend: a key set of its own with algorithm = \"RS256\"",
+        "keysets.default: 1 of 2 stated verifiers refuse a whole JWK Set with EC keys: auth0-python",
+    ] {
+        assert!(said.contains(words), "{words:?} is not in {said}");
+    }
+    let named = place.run(&["check", "--verifiers", "all"]).ok();
+    assert!(named.contains("  verifiers  63\n"), "{named}");
+}
+
+#[test]
+fn a_verifier_that_nobody_knows_is_refused_with_the_one_that_is_most_like_it() {
+    let unknown = "max_token_ttl = \"1h\"\nverifiers = [\"pyjwt\", \"Enovy\"]";
+    let words = ["keysets.default.verifiers", "there is no verifier \"Enovy\", but \"envoy\""];
+    refused("max_token_ttl = \"1h\"", unknown, &words);
+    let none = "max_token_ttl = \"1h\"\nverifiers = []";
+    refused("max_token_ttl = \"1h\"", none, &["keysets.default.verifiers", "must not be empty"]);
 }
