@@ -4,6 +4,7 @@
 
 mod backup;
 mod export;
+mod fetchers;
 pub(crate) mod import;
 mod plan;
 
@@ -194,6 +195,7 @@ impl Administration {
         let outcome = self.rotator.command(permit, keyset, command, actor(asker))?;
         let mut answer = rotated(keyset, expect, &outcome);
         answer.waits_for = self.file_without(keyset, &answer.to);
+        answer.fetchers = self.fetchers_of(keyset, &answer.to);
         Ok(answer)
     }
 
@@ -465,6 +467,7 @@ fn rotated(keyset: &KeysetName, expect: KeyId, outcome: &Outcome) -> api::Rotate
         activates: activates.map(|time| time.to_string()),
         refused_until: refused_until.map(|time| time.to_string()),
         waits_for: None,
+        fetchers: None,
     }
 }
 

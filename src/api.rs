@@ -4,6 +4,7 @@
 
 pub mod backup;
 pub mod export;
+pub mod fetchers;
 pub mod import;
 pub mod plan;
 pub mod problem;
@@ -18,6 +19,7 @@ use utoipa::ToSchema;
 
 pub use backup::{BACKUP_HEADER, BackupHolds};
 pub use export::{ExportRequest, ExportResponse};
+pub use fetchers::{Fetchers, FetchersOfKey, FetchersQuery};
 pub use import::{ImportRequest, ImportResponse};
 pub use plan::{Plan, PlanQuery};
 pub use problem::{Code, Problem};
@@ -313,6 +315,10 @@ pub struct RotateResponse {
     /// The `jwks_file` that is not confirmed to have the key: it waits from when it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
+    /// How many verifiers are known to have fetched the key that `to` names, and how many not; not
+    /// there where nobody watches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetchers: Option<FetchersOfKey>,
 }
 
 /// `POST /v1/keysets/{keyset}/keys/{kid}/revoke`

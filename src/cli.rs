@@ -9,6 +9,7 @@ mod check;
 mod connection;
 mod events;
 mod export;
+mod fetchers;
 mod import;
 mod init;
 mod keys;
@@ -85,6 +86,8 @@ enum Command {
     /// See and change keys
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Show who has fetched which version of the JWK Sets
+    Fetchers(fetchers::Args),
     /// Get a token signed; prints the token alone
     Sign(sign::Args),
     /// Set up callers
@@ -129,6 +132,7 @@ fn run(cli: &Cli, out: &Out) -> anyhow::Result<ExitCode> {
         Command::Reload => operate::reload(&cli.connection.admin(&cli.config)?, out),
         Command::Status(args) => status::run(&cli.connection.admin(&cli.config)?, args, out),
         Command::Keys(command) => keys::run(&cli.connection.admin(&cli.config)?, command, out),
+        Command::Fetchers(args) => fetchers::run(&cli.connection.admin(&cli.config)?, args, out),
         Command::Sign(args) => sign::run(&cli.connection.internal(&cli.config)?, args, out),
         Command::Callers(command) => callers::run(command, out),
         Command::Audit(command) => audit::run(&cli.config, command, out),

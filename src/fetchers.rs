@@ -105,6 +105,15 @@ pub enum Has {
     Current,
 }
 
+/// What was seen of a key set's fetchers, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// How they stand.
+    pub tally: Tally,
+    /// All of them, those that lack most first, of them those that were unseen for longest.
+    pub fetchers: Vec<Fetcher>,
+}
+
 /// How the fetchers of a key set stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -263,42 +272,25 @@ impl Watch {
 
     // --- What others ask. Whoever was not seen within the window is dropped before.
 
-    /// The fetchers of a key set that is served as `ring`, at `now` in lifecycle time: those that
-    /// lack most first.
+    /// The fetchers of a key set that is served as `ring`, at `now` in lifecycle time.
     #[must_use]
-    pub fn fetchers(&self, keyset: &KeysetName, ring: &Ring, now: Time) -> Vec<Fetcher> {
+    pub fn fetched(&self, keyset: &KeysetName, ring: &Ring, now: Time) -> Fetched {
         let (standing, clocks) = (Standing::of(ring, now), self.clocks());
-        let mut fetchers: Vec<Fetcher> = self.with_table(keyset, ring, |table| {
+        let (tally, mut fetchers) = self.with_table(keyset, ring, |table| {
             let entries = table.into_iter().flat_map(Table::iter);
-            entries.map(|entry| standing.fetcher(entry, clocks)).collect()
+            let fetchers: Vec<_> = entries.map(|entry| standing.fetcher(entry, clocks)).collect();
+            (standing.tally(table), fetchers)
         });
-        fetchers.sort_by(|a, b| {
-            let order = |f: &'_ Fetcher| (f.has, f.last);
-            order(a)
-                .cmp(&order(b))
-                .then_with(|| (&a.who, &a.user_agent).cmp(&(&b.who, &b.user_agent)))
-        });
-        fetchers
+        let name = |fetcher: &Fetcher| (fetcher.who.clone(), fetcher.user_agent.clone());
+        fetchers.sort_by_cached_key(|fetcher| (fetcher.has, fetcher.last, name(fetcher)));
+        Fetched { tally, fetchers }
     }
 
     /// How many there are, without their names.
     #[must_use]
     pub fn tally(&self, keyset: &KeysetName, ring: &Ring, now: Time) -> Tally {
         let standing = Standing::of(ring, now);
-        self.with_table(keyset, ring, |table| {
-            let Some(table) = table else { return Tally::default() };
-            let forgotten = table.forgotten;
-            let tally = Tally { forgotten, ..Tally::default() };
-            table.iter().fold(tally, |tally, entry| Tally {
-                known: tally.known + 1,
-                current: tally.current + u64::from(standing.has(&entry.version) == Has::Current),
-                without_active: tally.without_active
-                    + u64::from(!standing.has_active(&entry.version)),
-                without_standby: tally.without_standby
-                    + u64::from(!standing.has_standby(&entry.version)),
-                forgotten,
-            })
-        })
+        self.with_table(keyset, ring, |table| standing.tally(table))
     }
 
     /// How many fetchers are known, and how many of them have a version without this key.
@@ -322,7 +314,7 @@ impl Watch {
         kid: &KeyId,
         now: Time,
     ) -> Vec<Fetcher> {
-        let mut fetchers = self.fetchers(keyset, ring, now);
+        let mut fetchers = self.fetched(keyset, ring, now).fetchers;
         fetchers.retain(|fetcher| fetcher.version.kids.contains(kid));
         fetchers
     }
@@ -373,6 +365,18 @@ impl<'a> Standing<'a> {
             active: ring.signer_at(now).ok().map(Signer::kid),
             standby: ring.standby_at(now),
         }
+    }
+
+    fn tally(&self, table: Option<&Table>) -> Tally {
+        let Some(table) = table else { return Tally::default() };
+        let mut tally = Tally { forgotten: table.forgotten, ..Tally::default() };
+        for entry in table.iter() {
+            tally.known += 1;
+            tally.current += u64::from(self.has(&entry.version) == Has::Current);
+            tally.without_active += u64::from(!self.has_active(&entry.version));
+            tally.without_standby += u64::from(!self.has_standby(&entry.version));
+        }
+        tally
     }
 
     fn fetcher(&self, entry: &Entry, clocks: Clocks) -> Fetcher {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::print::table;
-use super::{Out, ask, export, import};
+use super::{Out, ask, export, fetchers, import};
 
 /// How often an act is tried again when its answer was lost.
 const RETRIES: u32 = 3;
@@ -323,10 +323,11 @@ fn file_text(file: &JwksFile) -> String {
 fn rotate_text(answer: &RotateResponse) -> String {
     let when = answer.activates.as_deref().unwrap_or("now");
     if answer.already {
-        return format!(
+        let text = format!(
             "{}: nothing to do, this was asked before: {} signs from {when} on\n",
             answer.keyset, answer.to
         );
+        return text + &fetchers::of_rotation(answer);
     }
     let mut text = format!(
         "{}: {} signs from {when} on, until then {}\n",
@@ -343,7 +344,7 @@ fn rotate_text(answer: &RotateResponse) -> String {
             answer.keyset
         );
     }
-    text
+    text + &fetchers::of_rotation(answer)
 }
 
 fn revoke_text(answer: &RevokeResponse) -> String {

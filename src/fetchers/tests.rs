@@ -107,7 +107,7 @@ impl Bench {
     }
 
     fn seen(&self, ring: &Ring) -> Vec<Fetcher> {
-        self.watch().fetchers(&self.keyset, ring, self.clock.wall())
+        self.watch().fetched(&self.keyset, ring, self.clock.wall()).fetchers
     }
 
     /// Who is known, with its user agent.

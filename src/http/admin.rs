@@ -21,8 +21,8 @@ use super::query::query_of;
 use super::routes::Routes;
 use crate::administration::{AdminError, Administration, Made};
 use crate::api::{
-    BACKUP_HEADER, BackupHolds, Code, ExportRequest, PlanQuery, Problem, RevokeAllRequest,
-    RevokeRequest, RotateRequest,
+    BACKUP_HEADER, BackupHolds, Code, ExportRequest, FetchersQuery, PlanQuery, Problem,
+    RevokeAllRequest, RevokeRequest, RotateRequest,
 };
 use crate::custody::Asker;
 
@@ -48,6 +48,7 @@ pub(super) fn routes(service: &mut ServiceConfig) -> Vec<(Method, &'static str)>
         .post("/v1/store/backup", back_up)
         .get("/v1/status", status)
         .get("/v1/plan", plan)
+        .get("/v1/fetchers", fetchers)
         .get(openapi::PATH, openapi::serve(&openapi::admin()))
         .served()
 }
@@ -65,6 +66,15 @@ async fn plan(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> Http
         .and_then(|query| Ok((query.keyset.map(keyset_name).transpose()?, query.days)));
     act(&request, admin, &ids, wanted, |admin, asker, (keyset, days)| {
         admin.plan(asker, keyset.as_ref(), days)
+    })
+    .await
+}
+
+async fn fetchers(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> HttpResponse {
+    let wanted = query_of::<FetchersQuery>(&request)
+        .and_then(|query| query.keyset.map(keyset_name).transpose());
+    act(&request, admin, &ids, wanted, |admin, asker, keyset| {
+        admin.fetchers(asker, keyset.as_ref())
     })
     .await
 }

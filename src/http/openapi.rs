@@ -6,6 +6,7 @@
 
 mod admin;
 mod export;
+mod fetchers;
 mod internal;
 mod operation;
 mod plan;

@@ -18,6 +18,7 @@ mod disk;
 mod export;
 mod faults;
 mod guard;
+mod fetchers;
 mod http;
 mod import;
 mod internal;

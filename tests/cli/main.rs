@@ -11,6 +11,7 @@ mod check;
 mod daemon;
 mod descriptors;
 mod export;
+mod fetchers;
 mod import;
 mod keys;
 mod memory;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::export::{export, export_set};
+use super::fetchers::fetchers;
 use super::operation::Operation;
 use super::plan::plan;
 use crate::api::schema::KID;
@@ -29,6 +30,7 @@ pub(super) fn operations() -> Vec<Operation> {
         back_up(),
         status(),
         plan(),
+        fetchers(),
     ]
 }
 
@@ -93,6 +95,11 @@ fn rotate() -> Operation {
                 "to": STANDBY,
                 "activates": "2026-11-23T03:06:00Z",
                 "refused_until": null,
+                "fetchers": {
+                    "known": 12,
+                    "without_standby": 3,
+                    "since": "2026-11-20T08:00:00Z",
+                },
             }),
         )
         .leads_to(

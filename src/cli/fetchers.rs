@@ -1,0 +1,142 @@
+//! `jwksd fetchers`, and what the answer to a rotation says of them.
+
+use std::process::ExitCode;
+
+use jwksd::api::RotateResponse;
+use jwksd::api::fetchers::{FetchedKeyset, Fetcher, Fetchers, FetchersOfKey, Has};
+use jwksd::client::Client;
+use jwksd_keystore::id::KeysetName;
+
+use super::print::{counted, table};
+use super::{Out, ask};
+
+/// How wide a table is at most, in characters.
+const WIDTH: usize = 100;
+
+/// How much of a column is shown at most.
+const WIDEST_WHO: usize = 26;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Only this key set
+    #[arg(long, value_name = "NAME")]
+    keyset: Option<KeysetName>,
+}
+
+pub(super) fn run(client: &Client, args: &Args, out: &Out) -> anyhow::Result<ExitCode> {
+    let path = match &args.keyset {
+        Some(keyset) => format!("/v1/fetchers?keyset={keyset}"),
+        None => "/v1/fetchers".to_owned(),
+    };
+    let answer: Fetchers = ask(client.get(&path))?;
+    out.print(&answer, text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(answer: &Fetchers) -> String {
+    let Some(since) = &answer.since else {
+        return "nobody watches who fetches: [fetchers] has enabled = false\n".to_owned();
+    };
+    if answer.keysets.is_empty() {
+        return "no key sets that you may read\n".to_owned();
+    }
+    let sets: Vec<String> = answer.keysets.iter().map(|keyset| of_keyset(keyset, since)).collect();
+    sets.join("\n")
+}
+
+fn of_keyset(keyset: &FetchedKeyset, since: &str) -> String {
+    let mut text = format!("key set {}: {}\n", keyset.name, summary(keyset));
+    text += &match &keyset.window {
+        Some(window) => {
+            format!("  watched since {since}; known are those seen in the last {window}\n")
+        }
+        None => "  it has no key yet\n".to_owned(),
+    };
+    if keyset.forgotten > 0 {
+        text +=
+            &format!("  {} had to make room for others\n", counted(keyset.forgotten, "fetcher"));
+    }
+    if !keyset.fetchers.is_empty() {
+        text += &rows(&keyset.fetchers);
+    }
+    text
+}
+
+fn summary(keyset: &FetchedKeyset) -> String {
+    if keyset.known == 0 {
+        return "no known fetchers".to_owned();
+    }
+    let mut parts = vec![
+        counted(keyset.known, "known fetcher"),
+        format!("{} with what is served now", keyset.current),
+    ];
+    if keyset.without_active > 0 {
+        parts.push(format!("{} without the key that signs", keyset.without_active));
+    }
+    if keyset.standby.is_some() {
+        parts.push(format!("{} without the standby", keyset.without_standby));
+    }
+    parts.join(", ")
+}
+
+fn rows(fetchers: &[Fetcher]) -> String {
+    let head = ["WHO", "LAST FETCH", "FETCHES", "HAS", "USER AGENT"];
+    let row = |fetcher: &Fetcher| {
+        vec![
+            shown(&fetcher.who, WIDEST_WHO),
+            fetcher.last.clone(),
+            fetcher.fetches.to_string(),
+            has(fetcher.has).to_owned(),
+        ]
+    };
+    let mut rows: Vec<Vec<String>> = fetchers.iter().map(row).collect();
+    let taken = table(&head[..4], &rows).lines().map(str::len).max().unwrap_or_default();
+    for (row, fetcher) in rows.iter_mut().zip(fetchers) {
+        row.push(shown(&fetcher.user_agent, WIDTH.saturating_sub(taken + 2).max(20)));
+    }
+    table(&head, &rows)
+}
+
+fn has(has: Has) -> &'static str {
+    match has {
+        Has::Current => "current",
+        Has::WithoutActive => "without-active",
+        Has::WithoutStandby => "without-standby",
+        Has::Older => "older",
+    }
+}
+
+/// The text of a stranger: inert in a terminal, and so long at most.
+fn shown(text: &str, most: usize) -> String {
+    let inert = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
+    match text.chars().count() {
+        0 => "-".to_owned(),
+        length if length > most => {
+            let kept = text.chars().take(most.saturating_sub(3)).map(inert);
+            kept.chain("...".chars()).collect()
+        }
+        _ => text.chars().map(inert).collect(),
+    }
+}
+
+/// How many fetchers have not got the key that a rotation is to.
+pub(super) fn of_rotation(answer: &RotateResponse) -> String {
+    let Some(FetchersOfKey { known, without_standby, since }) = &answer.fetchers else {
+        return String::new();
+    };
+    let watched = format!("watched since {since}");
+    let list = format!("jwksd fetchers --keyset {}", answer.keyset);
+    let have = if *without_standby == 1 { "has" } else { "have" };
+    match (known, without_standby) {
+        (0, _) => format!("no known fetchers ({watched})\n"),
+        (1, 0) => format!("the only known fetcher has fetched it ({watched})\n"),
+        (known, 0) => format!("all {known} known fetchers have fetched it ({watched})\n"),
+        (known, without) if answer.refused_until.is_some() => format!(
+            "{without} of {known} known fetchers {have} not fetched it yet, and may refuse its tokens \
+             ({watched}): {list}\n"
+        ),
+        (known, without) => format!(
+            "{without} of {known} known fetchers {have} not fetched the standby yet ({watched}): {list}\n"
+        ),
+    }
+}
