@@ -7,6 +7,7 @@ mod export;
 mod fetchers;
 pub(crate) mod import;
 mod plan;
+mod signatures;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -9,6 +9,7 @@ pub mod import;
 pub mod plan;
 pub mod problem;
 pub mod schema;
+pub mod signatures;
 pub mod status;
 
 use jwksd_keystore::id::{KeyId, KeysetName};
@@ -23,6 +24,7 @@ pub use fetchers::{Fetchers, FetchersOfKey, FetchersQuery};
 pub use import::{ImportRequest, ImportResponse};
 pub use plan::{Plan, PlanQuery};
 pub use problem::{Code, Problem};
+pub use signatures::{KeysetSignatures, Signatures};
 pub use status::{Check, CheckState, Readiness, Status};
 
 /// `POST /v1/keysets/{keyset}/tokens`

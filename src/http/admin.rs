@@ -49,6 +49,7 @@ pub(super) fn routes(service: &mut ServiceConfig) -> Vec<(Method, &'static str)>
         .get("/v1/status", status)
         .get("/v1/plan", plan)
         .get("/v1/fetchers", fetchers)
+        .get("/v1/signatures", signatures)
         .get(openapi::PATH, openapi::serve(&openapi::admin()))
         .served()
 }
@@ -77,6 +78,10 @@ async fn fetchers(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> 
         admin.fetchers(asker, keyset.as_ref())
     })
     .await
+}
+
+async fn signatures(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> HttpResponse {
+    act(&request, admin, &ids, Ok(()), |admin, asker, ()| Ok(admin.signatures(asker))).await
 }
 
 async fn reload(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> HttpResponse {

@@ -11,6 +11,7 @@ mod internal;
 mod operation;
 mod plan;
 mod problems;
+mod signatures;
 
 use std::collections::BTreeMap;
 use std::future::ready;

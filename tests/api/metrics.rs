@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use hyper::header::IF_NONE_MATCH;
 use hyper::{Method, StatusCode};
-use jwksd::api::{KeyState, RevokeResponse};
+use jwksd::api::{KeyState, RevokeResponse, Signatures};
 use jwksd::config::Listen;
 use serde_json::json;
 
-use crate::app::{CALLERS, DAY, KEYSETS, TestApp, send_to};
+use crate::app::{CALLERS, DAY, KEYSETS, TestApp, caller_of, send_to};
 
 /// What a scrape tells: the value of each metric by its name with its labels, as written.
 struct Scrape(BTreeMap<String, f64>);
@@ -246,7 +246,7 @@ async fn fetches_are_counted_by_their_answer_and_strangers_names_are_one() {
 
 #[actix_web::test]
 async fn what_is_turned_away_is_told_with_the_caller_and_the_reason() {
-    let app = TestApp::with(KEYSETS, &crate::app::caller_of("\"read\"")).await;
+    let app = TestApp::with(KEYSETS, &caller_of("\"read\"")).await;
     let body = json!({"expect_active": app.kid(KeyState::Active).await, "now": true});
     app.rotate(body).await.unwrap_err();
     let answer = send_to(
@@ -333,4 +333,30 @@ async fn a_scrape_over_the_socket_is_the_same() {
     let socket = Listen::Unix(app.metrics_socket());
     let answer = jwksd::client::Client::new(socket, None).get::<serde_json::Value>("/readyz").await;
     assert_eq!(answer.unwrap()["ready"], true);
+}
+
+#[actix_web::test]
+async fn running_totals_are_told_of_key_sets_that_the_caller_may_read() {
+    let app = TestApp::start().await;
+    app.sign("default").await;
+    app.sign("default").await;
+    app.try_sign("default", json!({"claims": {}, "ttl": "2h"})).await.unwrap_err();
+    app.try_sign("nowhere", json!({"claims": {}, "ttl": "1m"})).await.unwrap_err();
+    app.advance(DAY).await;
+    let lines = app.audit().len();
+    let totals: Signatures = app.admin_get("/v1/signatures").await.unwrap();
+    assert_eq!(totals.since, "2026-11-22T03:00:00Z");
+    let told: Vec<_> =
+        totals.keysets.iter().map(|set| (set.name.as_str(), set.signed, set.refused)).collect();
+    assert_eq!(told, [("default", 2, 1)]);
+    assert_eq!(
+        app.audit().len(),
+        lines,
+        "to look leaves no line, or a console would fill the disk"
+    );
+
+    app.configure(KEYSETS, &caller_of("\"sign-token\", \"rotate\""));
+    app.daemon.administration.reload_unasked().unwrap();
+    let totals: Signatures = app.admin_get("/v1/signatures").await.unwrap();
+    assert_eq!(totals.keysets, []);
 }

@@ -6,6 +6,7 @@ use super::export::{export, export_set};
 use super::fetchers::fetchers;
 use super::operation::Operation;
 use super::plan::plan;
+use super::signatures::signatures;
 use crate::api::schema::KID;
 use crate::api::{
     BACKUP_HEADER, BackupHolds, Code, ImportRequest, ImportResponse, Keyset, KeysetList,
@@ -31,6 +32,7 @@ pub(super) fn operations() -> Vec<Operation> {
         status(),
         plan(),
         fetchers(),
+        signatures(),
     ]
 }
 
