@@ -6,6 +6,7 @@
 //! the checkpoint beside the file; [`verify`] tells whether anything was changed since. A full file
 //! is renamed, and the next goes on ([`files`]). The token itself is never written.
 
+mod backwards;
 pub mod chain;
 mod checkpoint;
 pub mod events;
@@ -14,6 +15,7 @@ mod file;
 pub mod files;
 pub mod handover;
 mod line;
+pub mod newest;
 mod recovery;
 mod refusals;
 pub mod report;
@@ -21,6 +23,7 @@ mod rows;
 mod scribe;
 pub mod since;
 mod syncer;
+pub mod usage;
 pub mod verify;
 
 use std::fs::File;
@@ -48,6 +51,9 @@ use crate::folder;
 
 /// Within which time a line is on the disk.
 pub const SYNC_WITHIN: Duration = Duration::from_millis(100);
+
+/// What the line is called that says what a revoked key had signed. It is about no commit.
+pub const INCIDENT: &str = "incident";
 
 /// What the audit shall do.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! disk, the full one is renamed after its first line, `audit.jsonl` to `audit.000000000001.jsonl`,
 //! and the new one gets its place. No file with lines is ever deleted or shortened.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -57,6 +57,37 @@ pub fn all(audit: &Path) -> io::Result<Vec<PathBuf>> {
         }
     }
     Ok(files)
+}
+
+/// The files of an audit as they are now.
+pub(super) struct Files {
+    /// Those that may get another name, open, in the order of their lines.
+    pub(super) open: Vec<File>,
+    /// The full ones, in the order of their lines.
+    pub(super) full: Vec<PathBuf>,
+}
+
+/// The files of an audit, of which those are open that may get another name meanwhile.
+///
+/// # Errors
+///
+/// When the folder cannot be listed, or such a file cannot be opened.
+pub(super) fn open(audit: &Path) -> io::Result<Files> {
+    loop {
+        let full = all_full(audit)?;
+        let mut open = Vec::new();
+        for path in [audit.to_owned(), unnamed(audit)] {
+            match File::open(&path) {
+                Ok(file) => open.push(file),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // Else one was given its full name in between.
+        if all_full(audit)? == full {
+            return Ok(Files { open, full });
+        }
+    }
 }
 
 /// Whether no file of an audit has anything in it.

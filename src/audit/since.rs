@@ -15,7 +15,7 @@ use super::chain::{Hash, Link, Mark, Parsed};
 use super::events::{Event, KeyEvent};
 use super::rows::{self, Row};
 use super::verify::{Against, verify_against};
-use super::{Decision, files};
+use super::{Decision, INCIDENT, files};
 
 /// What the audit tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -166,6 +166,9 @@ impl Reader {
     /// All that was done before the backup is in it. What was about to be committed may not be, nor a
     /// revocation that was in effect and not durable yet.
     fn line_before(&mut self, said: Said) {
+        if said.action == INCIDENT {
+            return;
+        }
         let Ok(time) = said.time.parse() else { return };
         self.remember_reason(&said);
         let asked = self.reasons.get(said.request_id.as_deref().unwrap_or_default()).cloned();
@@ -187,6 +190,9 @@ impl Reader {
     }
 
     fn line(&mut self, said: Said) {
+        if said.action == INCIDENT {
+            return;
+        }
         let Ok(time) = said.time.parse() else { return };
         if said.keys_left_out > 0 {
             self.gap(LEFT_OUT);
