@@ -11,11 +11,10 @@ use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::threads;
+
 /// How many batches may wait. They are what the pool holds of memory, so this bounds it.
 pub const MOST_WAITING: usize = 16;
-
-/// How nice the threads are: as nice as there is (setpriority(2)).
-const NICENESS: i32 = 19;
 
 /// A batch: items that any thread can carry out in any order.
 pub trait Work: Send + Sync + 'static {
@@ -281,10 +280,9 @@ impl Drop for End {
     }
 }
 
-/// Lowers the priority of the calling thread. Linux keeps it for each thread by itself, against
-/// POSIX.
+/// Lowers the priority of the calling thread.
 fn give_way() {
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+    if let Err(error) = threads::give_way() {
         tracing::warn!(%error, "a thread for batches keeps its priority: single requests may wait");
     }
 }
@@ -458,7 +456,7 @@ mod tests {
         let each = move |_| tell.send(own()).unwrap();
         let work = Noted { each: Box::new(each), ..noted("a", 1, &Log::default()) };
         pool.take(work).unwrap().blocking_recv().unwrap();
-        assert_eq!(told.recv().unwrap(), NICENESS);
+        assert_eq!(told.recv().unwrap(), threads::NICENESS);
         assert_eq!(own(), before);
         pool.stop();
     }
