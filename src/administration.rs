@@ -6,6 +6,7 @@ mod backup;
 mod export;
 mod fetchers;
 pub(crate) mod import;
+mod incident;
 mod plan;
 mod signatures;
 
@@ -13,7 +14,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jwksd_keystore::facts::Facts;
 use jwksd_keystore::id::{KeyId, KeysetName, Revision};
 use jwksd_keystore::import::ImportError;
 use jwksd_keystore::lifecycle::{Answer, Keyset, Number, Refusal, RotateAt};
@@ -31,6 +31,7 @@ use crate::custody::{Asker, Custody};
 use crate::fetchers::Fetchers;
 use crate::gate::{Denied, Permit};
 use crate::health::{Health, Subject};
+use crate::incident::trusted_until;
 use crate::master_key;
 use crate::metrics::exposition::Exposition;
 use crate::policy::Action;
@@ -41,6 +42,7 @@ use crate::view;
 
 pub use self::backup::{Backups, Made};
 pub use export::ExportError;
+pub use incident::Incidents;
 
 /// The longest reason of a revocation, in characters.
 const LONGEST_REASON: usize = 500;
@@ -80,6 +82,8 @@ pub struct Administration {
     pub master_key: master_key::Watch,
     /// Who has fetched what.
     pub fetchers: Arc<Fetchers>,
+    /// What reports on incidents are made with.
+    pub incidents: Incidents,
 }
 
 /// Why an admin did not get what was asked.
@@ -106,6 +110,15 @@ pub enum AdminError {
     /// As many key files are being read as may.
     #[error("enough key files are being read already; try again in a moment")]
     Reading,
+    /// As many reports are being made as may.
+    #[error("enough reports are being made already; try again in a moment")]
+    Reports,
+    /// The audit cannot be read.
+    #[error("the audit cannot be read: {0}")]
+    AuditUnreadable(std::io::Error),
+    /// As many lines of the audit as are never given.
+    #[error("last: give 1 to {}", api::MOST_LINES)]
+    Last,
     /// The key file cannot be read.
     #[error(transparent)]
     Key(#[from] ImportError),
@@ -359,15 +372,18 @@ impl Administration {
         if recorded == Recorded::No {
             return Err(AdminError::NotRecorded);
         }
-        let gone = outcome.gone.iter().map(|gone| gone.kid.clone());
-        let revoked =
-            if outcome.already { kid.cloned().into_iter().collect() } else { gone.collect() };
+        let gone: Vec<KeyId> = outcome.gone.iter().map(|gone| gone.kid.clone()).collect();
+        self.record_incident(asker, keyset, &gone);
+        let left = kid.and_then(|kid| self.left(keyset, kid)).unwrap_or(outcome.at);
+        let exported = self.exported(keyset, kid.map_or(&gone[..], std::slice::from_ref));
+        let revoked = if outcome.already { kid.cloned().into_iter().collect() } else { gone };
         Ok(api::RevokeResponse {
             keyset: keyset.clone(),
             revoked,
             already: outcome.already,
             active: outcome.active,
-            trusted_until: trusted_until(outcome.set.facts.as_ref(), outcome.at).to_string(),
+            trusted_until: trusted_until(outcome.set.facts.as_ref(), left).to_string(),
+            exported,
             still_in: self.file_still_with_left(keyset),
         })
     }
@@ -474,12 +490,4 @@ fn rotated(keyset: &KeysetName, expect: KeyId, outcome: &Outcome) -> api::Rotate
 
 fn activation(set: &Keyset, number: Number) -> Option<Time> {
     set.life(number).and_then(|life| life.activates)
-}
-
-/// Until when a verifier that caches as the operator stated may trust a key that left at `now`.
-fn trusted_until(facts: Option<&Facts>, now: Time) -> Time {
-    facts.map_or(now, |facts| {
-        let waits = facts.waits();
-        now + waits.publish_ahead()
-    })
 }

@@ -6,6 +6,7 @@ pub mod backup;
 pub mod export;
 pub mod fetchers;
 pub mod import;
+pub mod incident;
 pub mod plan;
 pub mod problem;
 pub mod schema;
@@ -22,6 +23,11 @@ pub use backup::{BACKUP_HEADER, BackupHolds};
 pub use export::{ExportRequest, ExportResponse};
 pub use fetchers::{Fetchers, FetchersOfKey, FetchersQuery};
 pub use import::{ImportRequest, ImportResponse};
+pub use incident::{
+    AuditQuery, AuditTail, Incident, IncidentAudit, IncidentBackups, IncidentExport,
+    IncidentExports, IncidentFetcher, IncidentFetchers, IncidentStep, IncidentTokens,
+    IncidentTrust, IncidentUse, IncidentVerifiers, KeysetIncident, MOST_LINES, Revoking,
+};
 pub use plan::{Plan, PlanQuery};
 pub use problem::{Code, Problem};
 pub use signatures::{KeysetSignatures, Signatures};
@@ -363,6 +369,11 @@ pub struct RevokeResponse {
     /// Until when verifiers that honour `max-age` and the stated cache may trust the keys.
     #[schema(value_type = schema::Instant)]
     pub trusted_until: String,
+    /// Those of the keys that were exported, as PEM or the like, while they were pending: they have to be
+    /// taken out by hand wherever they were put.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<schema::KeyId>)]
+    pub exported: Vec<KeyId>,
     /// The `jwks_file` that may publish the keys still, a second later: `trusted_until` counts from
     /// when it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]

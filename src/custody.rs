@@ -465,6 +465,12 @@ impl Custody {
         asker.caller.may(action, keyset).is_ok()
     }
 
+    /// The same for what is about the daemon as a whole.
+    #[must_use]
+    pub fn may_operate(&self, asker: &Asker) -> bool {
+        asker.caller.may_operate().is_ok()
+    }
+
     fn record_refusal(&self, asker: &Asker, keyset: &KeysetName, refusal: Refusal) -> Denied {
         let action = Action::SignToken;
         match self.permit(asker, action, action.name(), Some(keyset), None, None) {

@@ -21,6 +21,7 @@ pub mod gate;
 pub mod health;
 pub mod hosts;
 pub mod http;
+pub mod incident;
 pub mod limits;
 pub mod listeners;
 pub mod master_key;

@@ -17,7 +17,7 @@ use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{Store, StoreError};
 
 use self::listener::{Rules, listen_all};
-use crate::administration::{Administration, Backups, import};
+use crate::administration::{Administration, Backups, Incidents, import};
 use crate::audit::{Audit, AuditError};
 use crate::clock::{Clock, LifecycleClock};
 use crate::config::{Config, Listen};
@@ -252,7 +252,7 @@ fn open(
     sink: sink::Means,
 ) -> Result<Opened, StartError> {
     let seen = store.seen()?;
-    let (wall, since_boot) = (clock.clone(), clock.clone());
+    let (wall, since_boot, of_reports) = (clock.clone(), clock.clone(), clock.clone());
     let fetchers = Arc::new(Fetchers::new(clock.clone(), config.fetchers.clone()));
     let metrics = Arc::new(Metrics::new(clock.wall(), &config));
     let store: Arc<dyn Store> =
@@ -263,6 +263,7 @@ fn open(
     let audit = Audit::open(config.audit.clone(), master_keys.clone(), wall)
         .map_err(|error| StartError::Audit { path: config.audit.path.clone(), error })?;
     let audit = Arc::new(audit);
+    let incidents = Incidents::new(config.audit.path.clone(), audit.clone(), of_reports);
     let standings = Arc::new(Standings::default());
     let outlooks = Arc::new(Outlooks::default());
     let (standing, outlook) = (standings.clone(), outlooks.clone());
@@ -315,6 +316,7 @@ fn open(
         metrics: Exposition::of(sources),
         master_key,
         fetchers,
+        incidents,
     };
     Ok((Arc::new(administration), thread, audit))
 }

@@ -109,15 +109,6 @@ pub(crate) fn state_of_departed(tombstone: &Tombstone) -> KeyState {
     }
 }
 
-/// Where a key came from.
-pub(crate) fn origin(life: &Life) -> KeyOrigin {
-    match life.origin {
-        Origin::Generated => KeyOrigin::Generated,
-        Origin::Imported => KeyOrigin::Imported,
-        Origin::Trusted => KeyOrigin::Trusted,
-    }
-}
-
 fn departed(tombstone: &Tombstone) -> Key {
     let state = state_of_departed(tombstone);
     Key {
@@ -133,7 +124,7 @@ fn of_life(life: &Life, kid: jwksd_keystore::id::KeyId, state: KeyState) -> Key 
         kid,
         number: life.number.0,
         state,
-        origin: origin(life),
+        origin: life.origin.into(),
         algorithm: life.algorithm.to_string(),
         published: life.published.to_string(),
         activates: text(life.activates),
@@ -146,6 +137,16 @@ fn of_life(life: &Life, kid: jwksd_keystore::id::KeyId, state: KeyState) -> Key 
         exported: text(life.exported),
         in_place_by: None,
         needed_until: None,
+    }
+}
+
+impl From<Origin> for KeyOrigin {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::Generated => Self::Generated,
+            Origin::Imported => Self::Imported,
+            Origin::Trusted => Self::Trusted,
+        }
     }
 }
 

@@ -44,6 +44,12 @@ pub enum Subject {}
 /// A JWK Set, as it is published.
 pub enum JwkSet {}
 
+/// A line of the audit.
+pub enum AuditLine {}
+
+/// How many lines of the audit are wanted.
+pub enum LastLines {}
+
 /// One or more numbers with units, the largest first ([`crate::duration`]).
 const SPAN: &str = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
 
@@ -224,6 +230,51 @@ impl PartialSchema for JwkSet {
             .description(Some("A JWK Set (RFC 7517, section 5), byte for byte as it is published."))
             .property("keys", ArrayBuilder::new().items(key).min_items(Some(1)))
             .required("keys")
+            .into()
+    }
+}
+
+impl ToSchema for AuditLine {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((Instant::name().into_owned(), Instant::schema()));
+    }
+}
+
+impl PartialSchema for AuditLine {
+    fn schema() -> RefOr<Schema> {
+        let number = ObjectBuilder::new().schema_type(SchemaType::Type(Type::Integer));
+        let time = Ref::from_schema_name(Instant::name());
+        ObjectBuilder::new()
+            .description(Some(
+                "A line of the audit, byte for byte as it is written. Its texts are other people's.",
+            ))
+            .property("line", number)
+            .property("previous", text("The SHA-256 of the line before."))
+            .property("time", time)
+            .property("caller", text("Who, or `jwksd`."))
+            .property("action", text("What."))
+            .property("decision", text("Decided how."))
+            .examples([json!({
+                "line": 7,
+                "previous": "n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg",
+                "time": "2026-11-22T03:00:00Z",
+                "caller": "backend",
+                "action": "sign-token",
+                "decision": "allowed",
+            })])
+            .into()
+    }
+}
+
+impl ToSchema for LastLines {}
+
+impl PartialSchema for LastLines {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::Integer))
+            .minimum(Some(1))
+            .maximum(Some(super::MOST_LINES))
+            .examples([json!(50)])
             .into()
     }
 }

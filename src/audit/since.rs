@@ -497,6 +497,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_revoked_key_had_signed_is_no_outcome_of_a_commit() {
+        let since = told(&[
+            ("schedule", Decision::Intent, None, &[event("made", Event::Created)]),
+            (INCIDENT, Decision::Done, Some("signed 3 tokens"), &[]),
+        ]);
+        assert_eq!(fate(&since, "made").created, Some(NOW));
+    }
+
+    #[test]
     fn a_revocation_holds_from_its_intent_on_and_has_the_reason_of_its_request() {
         let revoked = [event("stolen", Event::Revoked), event("next", Event::Ended)];
         let since = told(&[

@@ -21,7 +21,7 @@ use super::query::query_of;
 use super::routes::Routes;
 use crate::administration::{AdminError, Administration, Made};
 use crate::api::{
-    BACKUP_HEADER, BackupHolds, Code, ExportRequest, FetchersQuery, PlanQuery, Problem,
+    AuditQuery, BACKUP_HEADER, BackupHolds, Code, ExportRequest, FetchersQuery, PlanQuery, Problem,
     RevokeAllRequest, RevokeRequest, RotateRequest,
 };
 use crate::custody::Asker;
@@ -41,6 +41,8 @@ pub(super) fn routes(service: &mut ServiceConfig) -> Vec<(Method, &'static str)>
         .post("/v1/keysets/{keyset}/revoke-all", revoke_all)
         .post("/v1/keysets/{keyset}/keys/{kid}/revoke", revoke)
         .post("/v1/keysets/{keyset}/keys/{kid}/retire", retire)
+        .get("/v1/keysets/{keyset}/keys/{kid}/incident", incident)
+        .get("/v1/keysets/{keyset}/incident", keyset_incident)
         .post("/v1/keysets/{keyset}/keys/{kid}/export", export)
         .post("/v1/keysets/{keyset}/export", export_set)
         .post("/v1/keysets/{keyset}/import", super::import::import)
@@ -50,6 +52,7 @@ pub(super) fn routes(service: &mut ServiceConfig) -> Vec<(Method, &'static str)>
         .get("/v1/plan", plan)
         .get("/v1/fetchers", fetchers)
         .get("/v1/signatures", signatures)
+        .get("/v1/audit", audit)
         .get(openapi::PATH, openapi::serve(&openapi::admin()))
         .served()
 }
@@ -165,6 +168,35 @@ async fn retire(
         admin.retire(asker, &keyset, &kid)
     })
     .await
+}
+
+async fn incident(
+    request: HttpRequest,
+    admin: Admin,
+    ids: Data<RequestIds>,
+    path: Path<(String, String)>,
+) -> HttpResponse {
+    let key = key_of(path.into_inner());
+    act(&request, admin, &ids, key, |admin, asker, (keyset, kid)| {
+        admin.incident(asker, &keyset, &kid)
+    })
+    .await
+}
+
+async fn keyset_incident(
+    request: HttpRequest,
+    admin: Admin,
+    ids: Data<RequestIds>,
+    keyset: Path<String>,
+) -> HttpResponse {
+    let keyset = keyset_name(keyset.into_inner());
+    act(&request, admin, &ids, keyset, |admin, asker, keyset| admin.keyset_incident(asker, &keyset))
+        .await
+}
+
+async fn audit(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> HttpResponse {
+    let wanted = query_of::<AuditQuery>(&request).map(|query| query.last);
+    act(&request, admin, &ids, wanted, Administration::audit_tail).await
 }
 
 async fn export(

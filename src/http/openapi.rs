@@ -7,6 +7,7 @@
 mod admin;
 mod export;
 mod fetchers;
+mod incident;
 mod internal;
 mod operation;
 mod plan;

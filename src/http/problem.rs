@@ -103,7 +103,9 @@ pub fn of_admin(error: &AdminError) -> Problem {
         AdminError::Denied(denied) => return of_denial(denied),
         AdminError::Step(error) => return of_step(error),
         AdminError::Key(error) => of_key(error),
-        AdminError::Reading => Code::Busy,
+        AdminError::Reading | AdminError::Reports => Code::Busy,
+        AdminError::AuditUnreadable(_) => return internal(error),
+        AdminError::Last => Code::InvalidRequest,
         AdminError::Store(error) | AdminError::Reload(ReloadError::Store(error)) => {
             return of_store(error);
         }

@@ -80,7 +80,7 @@ impl<'a> Course<'a> {
             number: self.life.number.0,
             state: self.state,
             algorithm: self.life.algorithm.to_string(),
-            origin: view::origin(&self.life),
+            origin: self.life.origin.into(),
             phases: spans.map(|span| self.phase(&span, told)).collect(),
         }
     }

@@ -219,7 +219,11 @@ impl TestApp {
 
     pub(crate) async fn settle(&self) {
         let administration = self.daemon.administration.clone();
-        tokio::task::spawn_blocking(move || administration.rotator.settle()).await.unwrap();
+        let settle = move || {
+            administration.rotator.settle();
+            administration.incidents.settle();
+        };
+        tokio::task::spawn_blocking(settle).await.unwrap();
     }
 
     pub(crate) fn now(&self) -> Time {

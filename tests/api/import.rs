@@ -37,7 +37,7 @@ fn thumbprint(file: &str) -> String {
 }
 
 /// A fresh public key as a JWK.
-fn fresh(kid: &str) -> String {
+pub(crate) fn fresh(kid: &str) -> String {
     let pair = crypto::generate(Algorithm::Es256).unwrap();
     let kid = kid.parse().unwrap();
     let jwk = PublicJwk { kid, algorithm: Algorithm::Es256, public: pair.public };

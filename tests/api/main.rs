@@ -21,6 +21,7 @@ mod fetchers;
 mod guard;
 mod http;
 mod import;
+mod incident;
 mod internal;
 mod lifetime;
 mod limits;

@@ -67,7 +67,7 @@ impl Chosen {
         NOW.as_secs() - 2000 + self.exp
     }
 
-    fn write(&self, link: &Link) -> (Vec<u8>, Link) {
+    fn write(&self, last: &Link) -> (Vec<u8>, Link) {
         let keyset: KeysetName = KEYSETS[self.keyset].parse().unwrap();
         let kid: Option<KeyId> = self.kid.map(|kid| KIDS[kid].parse().unwrap());
         let aud: Vec<String> = self.audiences.iter().map(|it| AUDIENCES[*it].to_owned()).collect();
@@ -90,7 +90,7 @@ impl Chosen {
             keys: born.as_slice(),
             ..Line::new(self.time(), CALLERS[self.caller], ACTIONS[self.action], decision)
         };
-        link.chain(&line.object().unwrap())
+        last.chain(&line.object().unwrap())
     }
 
     fn is_signature_of(&self, kid: &str) -> bool {
@@ -149,9 +149,9 @@ fn naive<'l>(
 }
 
 fn by_name(names: &Names) -> BTreeMap<Option<&str>, Tally> {
-    let (named, others) = names.most(MOST_NAMES);
+    let (most, others) = names.most(MOST_NAMES);
     assert_eq!(others.count, 0);
-    named.into_iter().collect()
+    most.into_iter().collect()
 }
 
 proptest! {
@@ -233,15 +233,25 @@ fn lines_that_are_missing_or_damaged_are_told() {
 
 #[test]
 fn what_was_not_recorded_and_the_backups_are_told() {
-    let line = |caller, action, decision, reason| {
+    let object = |caller, action, decision, reason| {
         let line = Line { reason: Some(reason), ..Line::new(NOW, caller, action, decision) };
         line.object().unwrap()
     };
     let objects = [
-        line("jwksd", "audit", Decision::Failed, "12 decisions took effect unrecorded before this"),
-        line("admin", "store-backup", Decision::Intent, "copy"),
-        line("admin", "store-backup", Decision::Done, "commit 3, 100 bytes"),
-        line("jwksd", "audit", Decision::Failed, "3 decisions took effect unrecorded before this"),
+        object(
+            "jwksd",
+            "audit",
+            Decision::Failed,
+            "12 decisions took effect unrecorded before this",
+        ),
+        object("admin", "store-backup", Decision::Intent, "copy"),
+        object("admin", "store-backup", Decision::Done, "commit 3, 100 bytes"),
+        object(
+            "jwksd",
+            "audit",
+            Decision::Failed,
+            "3 decisions took effect unrecorded before this",
+        ),
     ];
     let (mut link, mut rows) = (Link::START, Vec::new());
     for object in objects {
@@ -262,9 +272,9 @@ fn names_without_end_are_bounded_and_none_is_lost_in_the_sum() {
     }
     assert_eq!(names.known(), MOST_NAMES);
     assert!(names.has_more());
-    let (named, others) = names.most(100);
-    assert_eq!((named.len(), named[0].0), (100, Some("api")));
-    let sum: u64 = named.iter().map(|(_, tally)| tally.count).sum();
+    let (most, others) = names.most(100);
+    assert_eq!((most.len(), most[0].0), (100, Some("api")));
+    let sum: u64 = most.iter().map(|(_, tally)| tally.count).sum();
     assert_eq!(sum + others.count, 6 * MOST_NAMES as u64);
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::export::{export, export_set};
 use super::fetchers::fetchers;
+use super::incident::{audit, incident, keyset_incident};
 use super::operation::Operation;
 use super::plan::plan;
 use super::signatures::signatures;
@@ -25,6 +26,8 @@ pub(super) fn operations() -> Vec<Operation> {
         revoke(),
         retire(),
         import(),
+        incident(),
+        keyset_incident(),
         export(),
         export_set(),
         reload(),
@@ -33,6 +36,7 @@ pub(super) fn operations() -> Vec<Operation> {
         plan(),
         fetchers(),
         signatures(),
+        audit(),
     ]
 }
 
