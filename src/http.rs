@@ -5,6 +5,7 @@ pub mod batch;
 mod body;
 mod browser;
 pub mod connection;
+mod console;
 pub mod guard;
 pub mod health;
 pub mod identity;

@@ -31,6 +31,7 @@ pub(super) type Admin = Data<Arc<Administration>>;
 /// Routes of the admin listener.
 pub fn configure(service: &mut ServiceConfig) {
     routes(service);
+    super::console::configure(service);
 }
 
 pub(super) fn routes(service: &mut ServiceConfig) -> Vec<(Method, &'static str)> {

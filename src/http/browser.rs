@@ -15,6 +15,13 @@ const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
+/// Whether someone at a browser looks at something: at the console, or at what it fetches.
+pub(super) fn looks(request: &HttpRequest) -> bool {
+    let path = request.path();
+    let is_console = ENTRANCES.contains(&path) || path.starts_with(CONSOLE);
+    is_read(request) && (is_console || request.headers().contains_key(SITE))
+}
+
 /// Whether it says that another page asks than one of `host`. A link to the console may be followed
 /// from anywhere: the page shows nothing to where it came from, and cannot be put into a frame.
 pub(super) fn is_from_elsewhere(request: &HttpRequest, host: &str) -> bool {
@@ -116,5 +123,17 @@ mod tests {
         for path in ["/console/console.js", "/v1/keysets", "/openapi.json"] {
             assert!(is_from_elsewhere_on(Method::GET, path, &link), "{path}");
         }
+    }
+
+    #[test]
+    fn whoever_looks_at_the_console_is_at_a_browser_and_others_say_that_they_are() {
+        let looks_at = |method, path, headers| looks(&request(method, path, headers));
+        for path in ["/", "/console", "/console/", "/console/console.js"] {
+            assert!(looks_at(Method::GET, path, &[]), "{path}");
+        }
+        assert!(!looks_at(Method::GET, "/v1/keysets", &[]));
+        assert!(looks_at(Method::HEAD, "/v1/keysets", &["sec-fetch-site: same-origin"]));
+        assert!(!looks_at(Method::POST, "/v1/reload", &["sec-fetch-site: same-origin"]));
+        assert!(!looks_at(Method::POST, "/console/", &["sec-fetch-site: same-origin"]));
     }
 }

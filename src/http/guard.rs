@@ -10,11 +10,15 @@ use std::sync::Arc;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HOST, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{
+    HOST, HeaderName, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use actix_web::middleware::Next;
 
 use super::admin::Admin;
 use super::browser;
+use super::identity::basic;
 use super::problem;
 use crate::administration::Administration;
 use crate::api::{Code, Problem};
@@ -41,9 +45,14 @@ pub async fn own_pages_only(
         Some(problem) => request.into_response(problem::respond(&problem)),
         None => next.call(request).await?,
     };
+    let asks_for_password =
+        response.status() == StatusCode::UNAUTHORIZED && basic::is_offered(response.request());
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    if asks_for_password {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(basic::CHALLENGE));
+    }
     Ok(response)
 }
 

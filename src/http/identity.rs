@@ -1,6 +1,8 @@
 //! Who is at the other end: by the peer of a Unix socket; over TCP by client certificate, or else by
 //! bearer token.
 
+pub(super) mod basic;
+
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -160,9 +162,16 @@ fn by_certificate(shown: &Shown, custody: &Custody) -> Result<Caller, String> {
 }
 
 fn by_token(request: &HttpRequest, custody: &Custody) -> Result<Caller, String> {
-    let token = bearer_token(request)
-        .ok_or("show a client certificate, or send a token: Authorization: Bearer jwksd_...")?;
-    custody.caller_by_token(token).ok_or_else(|| "the bearer token is not known".into())
+    if let Some(token) = bearer_token(request) {
+        return custody
+            .caller_by_token(token)
+            .ok_or_else(|| "the bearer token is not known".into());
+    }
+    if let Some(password) = basic::password(request) {
+        let known = custody.caller_by_token(&password);
+        return known.ok_or_else(|| "the password is not a token that is known".into());
+    }
+    Err("show a client certificate, or send a token: Authorization: Bearer jwksd_...".into())
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750, section 2.1).

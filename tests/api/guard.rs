@@ -11,22 +11,24 @@ use crate::certificates::{Ca, sans};
 use crate::dialer::{Dialer, Folder};
 use crate::tls::BACKEND;
 
-const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+pub(crate) const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-const LIST: &str = "/v1/keysets";
-const ROTATE: &str = "/v1/keysets/default/rotate";
+pub(crate) const LIST: &str = "/v1/keysets";
+pub(crate) const ROTATE: &str = "/v1/keysets/default/rotate";
 
 /// Of the bearer token `jwksd_test`.
 const DIGEST: &str = "be48152ec61a830fca0e59e7b04935c75600ca5e919a69f92555303f2e187547";
 
 /// The usual caller, and one over TCP that may do the same.
-fn with_token() -> String {
+pub(crate) fn with_token() -> String {
     let holder = CALLERS.replace("\"local\"", "\"holder\"");
     CALLERS.to_owned() + &holder.replace("uid = \"self\"", &format!("token_sha256 = \"{DIGEST}\""))
 }
 
 /// A request to the admin listener over TCP.
-async fn ask_over_tcp(
+pub(crate) async fn ask_over_tcp(
     app: &TestApp,
     method: Method,
     path: &str,
@@ -135,6 +137,7 @@ async fn the_names_of_the_certificate_need_no_configuration() {
         let answer = connection.ask(method, path, &cross, &Value::Null).await;
         assert_eq!(answer.problem().code, Code::CrossSite, "{method} {path}");
     }
+    assert_eq!(connection.ask("GET", "/console/", &[], &Value::Null).await.status, 200);
 }
 
 #[actix_web::test]
@@ -157,4 +160,16 @@ async fn a_page_of_another_site_gets_nothing_done_with_an_identity_that_is_not_i
     }
     app.settle().await;
     assert_eq!(app.kid(KeyState::Active).await, active);
+}
+
+#[actix_web::test]
+async fn a_link_to_the_console_may_be_followed_from_anywhere() {
+    let app = TestApp::start().await;
+    let link = [(SITE, "cross-site"), (MODE, "navigate"), (DEST, "document")];
+    for entrance in ["/", "/console"] {
+        let answer = app.ask(To::Admin, Method::GET, entrance, &link, b"").await;
+        assert_eq!((answer.status.as_u16(), answer.header("location")), (302, "/console/"));
+    }
+    assert_eq!(app.ask(To::Admin, Method::GET, "/console/", &link, b"").await.status, 200);
+    assert_eq!(app.ask(To::Admin, Method::GET, LIST, &link, b"").await.status, 403);
 }

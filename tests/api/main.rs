@@ -13,6 +13,7 @@ mod app;
 mod audit;
 mod batch;
 mod certificates;
+mod console;
 mod dialer;
 mod disk;
 mod export;
