@@ -410,6 +410,8 @@ impl Custody {
         });
         let token = signer.sign(typ, &payload)?;
         let (kid, algorithm) = (signer.kid().clone(), signer.algorithm());
+        let (caller, request_id) = (asker.name(), asker.request_id.as_str());
+        tracing::debug!(event = "signed", %keyset, %kid, caller, request_id, "signed");
         Ok(SignedToken { token, kid, expires, algorithm })
     }
 

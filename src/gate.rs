@@ -200,7 +200,8 @@ impl Gate {
 
     fn note(&self, line: &Line<'_>, recorder: Recorder) {
         if let Err(error) = self.audit.record(line, recorder) {
-            tracing::error!(%error, "a refusal is not in the audit");
+            let (request_id, caller) = (line.request_id, line.caller);
+            tracing::error!(request_id, caller, %error, "a refusal is not in the audit");
         }
     }
 }

@@ -35,7 +35,7 @@ pub fn sign(
     request: &TokenRequest<'_>,
 ) -> Result<(), Code> {
     let signed = daemon.custody.sign_token(&daemon.asker(caller), keyset, request);
-    let signed = signed.map_err(|error| problem::of_token(&error).code)?;
+    let signed = signed.map_err(|error| problem::of_token(&error, "fuzz").code)?;
     assert_eq!(token::kid(&signed.token), signed.kid);
     token::check(daemon, keyset, caller, request, &signed.token);
     Ok(())

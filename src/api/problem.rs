@@ -98,8 +98,8 @@ pub struct Problem {
     pub title: String,
     /// What went wrong this time, for people.
     pub detail: String,
-    /// What the audit's lines about the request are found by, and the log's where the daemon
-    /// failed.
+    /// What the lines of the audit and of the log about the request are found by. Always there, but for
+    /// the public listener.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// The kid that signs, where that is what was missing or wrong.

@@ -285,7 +285,7 @@ fn carried_out<W, T>(
     act: impl FnOnce(&Administration, &Asker, W) -> Result<T, AdminError>,
 ) -> Result<T, Problem> {
     let asker = still(asker, &admin.custody)?;
-    act(admin, &asker, wanted).map_err(|error| problem::of_admin(&error))
+    act(admin, &asker, wanted).map_err(|error| problem::of_admin(&error, &asker.request_id))
 }
 
 /// What the path names, with the body as what the path takes.

@@ -94,19 +94,20 @@ async fn signed(
     // A large body is read only for someone who may sign, and where there is room for it.
     let keyset = super::admin::keyset_name(keyset)?;
     let slot = custody.admit_batch(&asker, &keyset);
-    let slot = slot.map_err(|error| problem::of_token(&error))?;
+    let slot = slot.map_err(|error| problem::of_token(&error, &asker.request_id))?;
     check_type(request)?;
     let room = service.room.clone().try_acquire_owned();
     let room = room.map_err(|_| problem::of_not_taken(NotTaken::Full))?;
     let body = received(request, body, BATCH_BODY_LIMIT).await?;
     let requests = requests(&body)?;
     let taken = custody.take_batch(&asker, &keyset, requests.len());
-    taken.map_err(|error| problem::of_token(&error))?;
+    taken.map_err(|error| problem::of_token(&error, &asker.request_id))?;
+    let request_id = asker.request_id.clone();
     let batch = Batch { custody, asker, keyset, requests };
     let answer = service.pool.take(batch).map_err(problem::of_not_taken)?;
     // While this waits, a caller that hangs up drops it, and the pool leaves the rest.
-    let answer = answer.await.map_err(|error| problem::internal(&error))?;
-    let rest = Bytes::from(answer.map_err(|error| problem::internal(&error))?);
+    let answer = answer.await.map_err(|error| problem::internal(&error, Some(&request_id)))?;
+    let rest = Bytes::from(answer.map_err(|error| problem::internal(&error, Some(&request_id)))?);
     Ok(Answer { rest, _room: room, _slot: slot })
 }
 
@@ -187,7 +188,7 @@ impl Batch {
         }
         let wanted: TokenRequest<'_> = parsed(request)?;
         let signed = self.custody.sign_token(asker, &self.keyset, &wanted);
-        signed.map(told).map_err(|error| problem::of_token(&error))
+        signed.map(told).map_err(|error| problem::of_token(&error, &asker.request_id))
     }
 }
 

@@ -252,6 +252,7 @@ where
             Ok(answer) => answer.await?,
             Err(refused) => refused,
         };
+        answer = problem::named(answer);
         if let Some(UnderWay(connection)) = &under_way {
             connection.set_deadline(connection.timeouts.answer);
         }

@@ -61,7 +61,7 @@ impl RequestIds {
         Ok(Self { process: format!("{random:016x}"), next: AtomicU64::new(0) })
     }
 
-    fn next(&self) -> String {
+    pub(super) fn next(&self) -> String {
         format!("{}-{}", self.process, self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
@@ -83,8 +83,13 @@ pub fn identify(
     };
     let caller = known.map_err(|detail| stranger(request, custody, detail))?;
     let (connection, desk) = desk_of(request)?;
-    let begun = custody.begin(caller, desk, ids.next());
-    let asker = begun.map_err(|over| problem::of_over(&over))?;
+    let request_id = ids.next();
+    let begun = custody.begin(caller, desk, request_id.clone());
+    let asker = begun.map_err(|over| Problem {
+        // As in the audit's line about it.
+        request_id: Some(request_id),
+        ..problem::of_over(&over)
+    })?;
     connection.hold(asker.slot());
     Ok(match request.conn_data::<Shown>() {
         Some(Ok(certificate)) => asker.with_certificate(certificate.clone()),

@@ -64,7 +64,9 @@ async fn wanted(
     body: Payload,
 ) -> Result<(KeysetName, ImportOrder), Problem> {
     let keyset = keyset_name(keyset).and_then(|keyset| {
-        admin.may_import(asker, &keyset).map_err(|error| problem::of_admin(&error))?;
+        admin
+            .may_import(asker, &keyset)
+            .map_err(|error| problem::of_admin(&error, &asker.request_id))?;
         Ok(keyset)
     });
     let keyset = match keyset {

@@ -61,7 +61,7 @@ async fn token(
     let keyset = super::admin::keyset_name(keyset).map_err(&with_id)?;
     let signed = custody
         .sign_token(&asker, &keyset, &wanted)
-        .map_err(|error| with_id(problem::of_token(&error)))?;
+        .map_err(|error| with_id(problem::of_token(&error, &request_id)))?;
     Ok(told(signed))
 }
 

@@ -29,6 +29,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, License, OpenApi, OpenApiB
 use utoipa::{PartialSchema, ToSchema};
 
 use self::operation::Operation;
+pub(super) use self::problems::name as code_name;
 use super::problem;
 use crate::api::Code;
 
@@ -81,7 +82,7 @@ pub(super) fn serve(document: &OpenApi) -> impl Handler<(), Output = HttpRespons
                 .insert_header((CACHE_CONTROL, "no-store"))
                 .insert_header((CONTENT_TYPE, "application/json"))
                 .body(text.clone()),
-            Err(error) => problem::respond(&problem::internal(error)),
+            Err(error) => problem::respond(&problem::internal(error, None)),
         })
     }
 }

@@ -1,7 +1,10 @@
 //! What went wrong, as `application/problem+json`. The cause goes to the log, never to the caller.
 
+use actix_web::body::BoxBody;
+use actix_web::dev::ServiceResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::web::Data;
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use jwksd_keystore::export::ExportError as FormError;
 use jwksd_keystore::import::ImportError;
@@ -10,6 +13,8 @@ use jwksd_keystore::ring::SignError;
 use jwksd_keystore::store::StoreError;
 use jwksd_keystore::store::backup::BackupError;
 
+use super::identity::RequestIds;
+use super::openapi::code_name;
 use crate::administration::{AdminError, ExportError};
 use crate::api::{Code, Problem};
 use crate::audit::AuditError;
@@ -37,8 +42,38 @@ pub fn respond(problem: &Problem) -> HttpResponse {
     } else if problem.code == Code::Busy {
         response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
     }
-    let body = serde_json::to_vec(problem).unwrap_or_default();
-    response.content_type("application/problem+json").body(body)
+    let mut response = response.content_type("application/problem+json").body(body_of(problem));
+    response.extensions_mut().insert(problem.clone());
+    response
+}
+
+fn body_of(problem: &Problem) -> Vec<u8> {
+    serde_json::to_vec(problem).unwrap_or_default()
+}
+
+/// Where callers are known, every problem has the id of its request, and at debug a line in the log:
+/// one that was refused before anyone was recognised gets its id here. No id of a caller's own is
+/// taken, since it would stand in the audit beside those of others.
+pub(super) fn named(answer: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    let Some(ids) = answer.request().app_data::<Data<RequestIds>>().cloned() else {
+        return answer;
+    };
+    let Some(mut problem) = answer.response().extensions().get::<Problem>().cloned() else {
+        return answer;
+    };
+    let had_id = problem.request_id.is_some();
+    let request_id = problem.request_id.get_or_insert_with(|| ids.next()).as_str();
+    let (method, path) = (answer.request().method().as_str(), answer.request().path());
+    tracing::debug!(
+        event = "refused",
+        request_id,
+        code = code_name(problem.code),
+        status = problem.status,
+        method,
+        path,
+        "refused"
+    );
+    if had_id { answer } else { answer.map_body(|_, _| BoxBody::new(body_of(&problem))) }
 }
 
 /// Nothing is here.
@@ -58,18 +93,18 @@ pub fn method_not_allowed(allowed: &'static str) -> HttpResponse {
 
 /// Why there is no token.
 #[must_use]
-pub fn of_token(error: &TokenError) -> Problem {
+pub fn of_token(error: &TokenError, request_id: &str) -> Problem {
     let code = match error {
         TokenError::UnknownKeyset(_) => Code::UnknownKeyset,
         TokenError::NotConfigured(_) => Code::NotConfigured,
         TokenError::Claims(_) => Code::InvalidClaims,
         TokenError::NotATtl | TokenError::TtlTooLong { .. } => Code::InvalidTtl,
         TokenError::Type { .. } => Code::InvalidTyp,
-        TokenError::Denied(denied) => return of_denial(denied),
+        TokenError::Denied(denied) => return of_denial(denied, request_id),
         TokenError::Over(over) => return of_over(over),
         TokenError::Sign(SignError::NoSigner) => Code::NoActiveKey,
         TokenError::Sign(SignError::Seal(_) | SignError::Crypto(_)) | TokenError::Random(_) => {
-            return internal(error);
+            return internal(error, Some(request_id));
         }
     };
     Problem::new(code, error.to_string())
@@ -98,20 +133,20 @@ pub fn of_not_taken(error: NotTaken) -> Problem {
 
 /// Why an admin did not get what was asked.
 #[must_use]
-pub fn of_admin(error: &AdminError) -> Problem {
+pub fn of_admin(error: &AdminError, request_id: &str) -> Problem {
     let code = match error {
-        AdminError::Denied(denied) => return of_denial(denied),
-        AdminError::Step(error) => return of_step(error),
+        AdminError::Denied(denied) => return of_denial(denied, request_id),
+        AdminError::Step(error) => return of_step(error, request_id),
         AdminError::Key(error) => of_key(error),
         AdminError::Reading | AdminError::Reports => Code::Busy,
         AdminError::AuditUnreadable(_) => return internal(error),
         AdminError::Last => Code::InvalidRequest,
         AdminError::Store(error) | AdminError::Reload(ReloadError::Store(error)) => {
-            return of_store(error);
+            return of_store(error, request_id);
         }
-        AdminError::Export(error) => return of_export(error),
-        AdminError::Backup(BackupError::Store(error)) => return of_store(error),
-        AdminError::Backup(error) => return internal(error),
+        AdminError::Export(error) => return of_export(error, request_id),
+        AdminError::Backup(BackupError::Store(error)) => return of_store(error, request_id),
+        AdminError::Backup(error) => return internal(error, Some(request_id)),
         AdminError::UnknownKeyset(_) => Code::UnknownKeyset,
         AdminError::ExpectActive(active) => {
             let problem = Problem::new(Code::ExpectActiveRequired, error.to_string());
@@ -124,13 +159,13 @@ pub fn of_admin(error: &AdminError) -> Problem {
         AdminError::Config(_)
         | AdminError::Tls(_)
         | AdminError::Reload(ReloadError::Refused { .. }) => Code::InvalidConfig,
-        AdminError::Reload(ReloadError::Audit(error)) => return unrecorded(error),
+        AdminError::Reload(ReloadError::Audit(error)) => return unrecorded(error, request_id),
         AdminError::Reload(ReloadError::Stopping) => Code::Stopping,
     };
     Problem::new(code, error.to_string())
 }
 
-fn of_export(error: &ExportError) -> Problem {
+fn of_export(error: &ExportError, request_id: &str) -> Problem {
     let code = match error {
         ExportError::Subject(_)
         | ExportError::LongKid
@@ -140,26 +175,26 @@ fn of_export(error: &ExportError) -> Problem {
             Code::WrongState
         }
         ExportError::Form(FormError::Encode(_)) | ExportError::Certificate(_) => {
-            return internal(error);
+            return internal(error, Some(request_id));
         }
     };
     Problem::new(code, error.to_string())
 }
 
-fn of_denial(denied: &Denied) -> Problem {
+fn of_denial(denied: &Denied, request_id: &str) -> Problem {
     match denied {
         Denied::Refused(refusal) => Problem::new(Code::NotAllowed, refusal.to_string()),
-        Denied::Audit(error) => unrecorded(error),
+        Denied::Audit(error) => unrecorded(error, request_id),
     }
 }
 
-fn unrecorded(error: &AuditError) -> Problem {
-    tracing::error!(%error, "refused, since the audit cannot record it");
+fn unrecorded(error: &AuditError, request_id: &str) -> Problem {
+    tracing::error!(request_id, %error, "refused, since the audit cannot record it");
     let detail = "the audit is not available, so nothing was done; the daemon's log has the cause";
     Problem::new(Code::AuditUnavailable, detail)
 }
 
-fn of_step(error: &StepError) -> Problem {
+fn of_step(error: &StepError, request_id: &str) -> Problem {
     let code = match error {
         StepError::Refused { refusal, active } => {
             let detail = match active {
@@ -171,13 +206,13 @@ fn of_step(error: &StepError) -> Problem {
         }
         StepError::UnknownKey(_) => Code::UnknownKey,
         StepError::UnknownKeyset(_) => Code::UnknownKeyset,
-        StepError::Store(error) => return of_store(error),
+        StepError::Store(error) => return of_store(error, request_id),
         StepError::Key(error) => of_key(error),
         StepError::Used(_) => Code::KeyUsed,
         StepError::JwkSetFull { .. } => Code::JwkSetFull,
         StepError::Audit => Code::AuditUnavailable,
         StepError::NotDurable(_) => {
-            tracing::error!(%error, "a revocation is not durable");
+            tracing::error!(request_id, %error, "a revocation is not durable");
             let detail = "the key is out of the JWK Set and signs no more while this process runs; \
                           should the daemon stop before the store works again, revoke it anew";
             return Problem::new(Code::NotDurable, detail);
@@ -185,7 +220,7 @@ fn of_step(error: &StepError) -> Problem {
         StepError::RevocationPending => Code::RevocationPending,
         StepError::Stopping => Code::Stopping,
         StepError::NeedsKey | StepError::NoKeyPair(_) | StepError::Record(_) => {
-            return internal(error);
+            return internal(error, Some(request_id));
         }
     };
     Problem::new(code, error.to_string())
@@ -216,14 +251,14 @@ fn of_refusal(refusal: &Refusal) -> Code {
     }
 }
 
-fn of_store(error: &StoreError) -> Problem {
+fn of_store(error: &StoreError, request_id: &str) -> Problem {
     match error {
         StoreError::Missing(_)
         | StoreError::Locked(_)
         | StoreError::Conflict
         | StoreError::Unknown(_)
         | StoreError::Unavailable(_) => {
-            tracing::error!(%error, "the store is not available");
+            tracing::error!(request_id, %error, "the store is not available");
             Problem::new(
                 Code::StoreUnavailable,
                 "the store is not available; the daemon's log has the cause",
@@ -233,11 +268,11 @@ fn of_store(error: &StoreError) -> Problem {
         | StoreError::Occupied(_)
         | StoreError::Damaged { .. }
         | StoreError::OtherMasterKey { .. }
-        | StoreError::UnknownFormat(_) => internal(error),
+        | StoreError::UnknownFormat(_) => internal(error, Some(request_id)),
     }
 }
 
-pub(super) fn internal(error: &dyn std::error::Error) -> Problem {
-    tracing::error!(%error, "a request failed");
+pub(super) fn internal(error: &dyn std::error::Error, request_id: Option<&str>) -> Problem {
+    tracing::error!(request_id, %error, "a request failed");
     Problem::new(Code::Internal, "the daemon failed; its log has the cause")
 }

@@ -33,6 +33,7 @@ mod patience;
 mod plan;
 mod public;
 mod readiness;
+mod request_ids;
 mod restore;
 mod sink;
 mod supervision;

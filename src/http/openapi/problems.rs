@@ -6,7 +6,7 @@ use crate::api::schema::KID;
 use crate::api::{Code, Problem};
 
 /// The code as it is written in a problem.
-pub(super) fn name(code: Code) -> String {
+pub(in crate::http) fn name(code: Code) -> String {
     match json!(code) {
         Value::String(name) => name,
         other => other.to_string(),
