@@ -26,6 +26,7 @@ use crate::audit;
 use crate::fetchers::Settings as FetcherSettings;
 use crate::hosts::Host;
 use crate::listeners::Access;
+use crate::log;
 use crate::policy::{Action, Caller, Identity};
 use crate::san::NameError;
 use crate::tls;
@@ -58,6 +59,8 @@ pub struct Config {
     pub fetchers: Option<FetcherSettings>,
     /// `[admin] hosts`
     pub admin_hosts: Vec<Host>,
+    /// `[log]`
+    pub log: log::Settings,
 }
 
 /// How many connections each listener has at once; others wait to be accepted.
@@ -516,10 +519,19 @@ impl Config {
             ("admin.tls", self.tls.admin.is_some() != other.tls.admin.is_some()),
             ("limits.connections", self.connections != other.connections),
             ("metrics.listen", self.metrics != other.metrics),
+            ("log", self.log != other.log),
             ("who may open the sockets", self.socket_access() != other.socket_access()),
         ];
         pairs.iter().filter(|(_, differs)| *differs).map(|(name, _)| (*name).to_owned()).collect()
     }
+}
+
+/// `[log]` alone, for what is logged before anything else of the file is looked at: as if it said
+/// nothing, where the file or the table is of no use. [`Config::load`] says what is wrong.
+#[must_use]
+pub fn log_settings(path: &Path) -> log::Settings {
+    let text = read(path).unwrap_or_default();
+    parse_toml::<raw::RawLogAlone>(&text, path).map(|raw| raw.log).unwrap_or_default()
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

@@ -10,6 +10,7 @@ mod due;
 mod files;
 mod incoming;
 mod keygen;
+mod news;
 mod publication;
 mod step;
 
@@ -46,6 +47,7 @@ use due::Due;
 use files::{Files, files_of};
 pub use incoming::{Incoming, Used};
 use keygen::{Keygen, Made};
+use news::By;
 use publication::LATE;
 
 /// How often lifecycle time is recorded, so that a start knows for how long nothing was served.
@@ -281,6 +283,8 @@ struct Rotator {
     /// Since when it is not known what the store holds of a set: its ring is frozen meanwhile.
     in_doubt: HashMap<KeysetName, Time>,
     settling: Vec<Sender<()>>,
+    /// The keys of which the log was told last that they sign.
+    signers: HashMap<KeysetName, Option<KeyId>>,
     /// When lifecycle time is recorded next.
     seen_due: Time,
     /// Until when the daemon served before this start, while that time is being made up for.
@@ -309,6 +313,7 @@ impl Rotator {
             revoking: HashMap::new(),
             in_doubt: HashMap::new(),
             settling: Vec::new(),
+            signers: HashMap::new(),
             seen_due: Time::EPOCH,
             down_since: None,
             silent_since: None,
@@ -331,6 +336,7 @@ impl Rotator {
         let intent = Intent::Unserved { from: down_since, to: now };
         for keyset in &names {
             self.step_of_time(keyset, &intent).map_err(|error| failed(keyset, error))?;
+            self.tell_signer(keyset, By::default());
             self.due.set(keyset, Some(now));
         }
         self.down_since = None;
@@ -484,6 +490,7 @@ impl Rotator {
 
     /// What time or the configuration asks of one key set.
     fn tick(&mut self, keyset: &KeysetName) {
+        self.tell_signer(keyset, By::default());
         if !self.finish_revocations(keyset) {
             return;
         }
@@ -580,8 +587,12 @@ impl Rotator {
     fn revoke(&mut self, request: Request) {
         let keyset = request.keyset.clone();
         let before = self.published.get(&keyset).cloned();
+        let actor = request.actor.clone();
+        let (caller, request_id) = (Some(actor.name.as_str()), actor.request_id.as_deref());
+        let by = By { caller, request_id, reason: None };
         self.revoking.entry(keyset.clone()).or_default().push_back(request);
         self.republish(&keyset);
+        self.tell_signer(&keyset, by);
         if let (Some(before), Some(after)) = (before, self.published.get(&keyset))
             && after.records.len() < before.records.len()
             && let Some(request) = self.revoking.get_mut(&keyset).and_then(VecDeque::back_mut)

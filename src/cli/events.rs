@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use jwksd::api::plan::{PlannedEvent, PlannedEventKind, PlannedKeyset, Why};
+use jwksd::escape::InLine;
 use jwksd_keystore::time::Time;
 
 use super::look::{Look, about};
-use super::print::{inert, table_within};
+use super::print::table_within;
 use super::short::Kids;
 use super::timeline::{called, instant};
 
@@ -67,7 +68,7 @@ fn why(event: &PlannedEvent) -> String {
         Why::Replaced => "replaced",
     };
     match &event.reason {
-        Some(reason) => format!("{why}: {}", inert(reason)),
+        Some(reason) => format!("{why}: {}", InLine(reason)),
         None => why.to_owned(),
     }
 }

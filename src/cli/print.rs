@@ -66,17 +66,6 @@ pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A text that others wrote, without what could move a terminal's cursor or turn letters around.
-pub(super) fn inert(text: &str) -> String {
-    let is_bad = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-            || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    let inert = |c: char| if is_bad(c) { c.escape_unicode().to_string() } else { c.to_string() };
-    text.chars().map(inert).collect()
-}
-
 /// A number of things, such as "1 key" and "2 keys".
 pub(super) fn counted(number: u64, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
@@ -108,11 +97,5 @@ mod tests {
     fn words_without_end_are_parted() {
         assert_eq!(wrapped("aaaaaaa bb", 3), ["aaa", "aaa", "a", "bb"]);
         assert_eq!(wrapped("", 3), [""]);
-    }
-
-    #[test]
-    fn texts_of_others_cannot_move_the_cursor() {
-        let text = inert("a\u{1b}[2J\u{202e}b\n\u{85}\u{200b}é");
-        assert_eq!(text, "a\\u{1b}[2J\\u{202e}b\\u{a}\\u{85}\\u{200b}é");
     }
 }

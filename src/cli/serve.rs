@@ -10,20 +10,24 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use jwksd::api::{EventKind, Keyset};
 use jwksd::clock::{Clock, SystemClock};
-use jwksd::config::Config;
+use jwksd::config::{self, Config, Listen};
 use jwksd::descriptors::{self, Descriptors};
 use jwksd::http::connection::Timeouts;
 use jwksd::listeners::Passed;
+use jwksd::log::{self, Format, Reader};
 use jwksd::memory::{self, Swap};
 use jwksd::server::{self, Daemon, Foundation, Places, Sockets};
 use jwksd::sink;
 use jwksd::supervise::{self, Signals};
 use jwksd::view;
 use listenfd::ListenFd;
-use tracing_subscriber::EnvFilter;
 
 use super::init::Presence;
+use super::print::counted;
 use super::{init, load, print};
+
+/// How many key sets the summary shows.
+const SHOWN: usize = 50;
 
 /// For how long the summary waits for what files have to say.
 const FILE_PATIENCE: Duration = Duration::from_secs(1);
@@ -36,14 +40,23 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
-    log_to_stderr();
+    let settings = config::log_settings(config_path);
+    log::begin(settings, reader(), environment("RUST_LOG").as_deref());
+    match (serve(config_path, args), settings.format) {
+        (Err(error), Format::Json) => {
+            tracing::error!(event = "failed", "{error:#}");
+            Ok(super::exit_code(&error))
+        }
+        (ended, _) => ended,
+    }
+}
+
+fn serve(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     // Before there are threads: it changes the environment.
     let passed = Passed::receive(ListenFd::from_env())?;
     protect_memory()?;
     let config = load(config_path)?;
-    for warning in config.warnings() {
-        tracing::warn!("{warning}");
-    }
+    tell_warnings(&config);
     // Before anything is made or opened, as with sockets below. Warnings come with the start.
     config.tls.read()?;
     take_descriptors(&config);
@@ -62,8 +75,7 @@ pub(super) fn run(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
         Presence::Both => init::open(&config)?,
         Presence::Neither => {
             let made = init::make(&config)?;
-            let (key, store) = (config.store.master_key.display(), config.store.path.display());
-            print(&format!("made the master key {key} and the store {store}\n"))?;
+            tell_made(&config)?;
             made
         }
     };
@@ -80,7 +92,7 @@ pub(super) fn run(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     actix_web::rt::System::new().block_on(async {
         let signals = Signals::receive()?;
         let daemon = server::start(foundation)?;
-        print(&summary(&daemon)?)?;
+        say_ready(&daemon)?;
         supervise::run(daemon, signals).await?;
         Ok(ExitCode::SUCCESS)
     })
@@ -109,20 +121,58 @@ fn take_descriptors(config: &Config) {
     }
 }
 
-/// Text on a terminal or in a journal; the level by `RUST_LOG`.
-fn log_to_stderr() {
-    // What actix_http has to say is that someone sent what is no HTTP: anyone could fill the log.
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn,actix_http=off"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        // What cannot be written would be told on stderr again, by a panic: a full disk or a reader
-        // that has gone must not end the daemon.
-        .log_internal_errors(false)
-        .init();
+/// `jwksd check` has the words: with many key sets they are many, and the same at each start.
+fn tell_warnings(config: &Config) {
+    let count = config.warnings().len();
+    if count > 0 {
+        let warnings = counted(count as u64, "warning");
+        tracing::warn!("the configuration has {warnings}: `jwksd check` says which");
+    }
+}
+
+/// Who reads stderr: systemd says what it connected to the journal (systemd.exec(5), `JOURNAL_STREAM`).
+fn reader() -> Reader {
+    let stderr = std::io::stderr();
+    if stderr.is_terminal() {
+        return Reader::Terminal;
+    }
+    let stream = environment("JOURNAL_STREAM");
+    let own = rustix::fs::fstat(&stderr).map(|own| format!("{}:{}", own.st_dev, own.st_ino));
+    if stream.is_some() && stream == own.ok() { Reader::Journal } else { Reader::Other }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command line reads the environment")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn tell_made(config: &Config) -> anyhow::Result<()> {
+    let (key, store) = (config.store.master_key.display(), config.store.path.display());
+    if config.log.format == Format::Text {
+        return print(&format!("made the master key {key} and the store {store}\n"));
+    }
+    tracing::info!(event = "made", %key, %store, "made the master key and the store");
+    Ok(())
+}
+
+/// Says that it is ready: to people on stdout, to a collector as an event.
+fn say_ready(daemon: &Daemon) -> anyhow::Result<()> {
+    let config = daemon.custody.config();
+    if config.log.format == Format::Text {
+        return print(&summary(daemon)?);
+    }
+    let listed = |places: &[Listen]| places.iter().map(ToString::to_string).collect::<Vec<_>>();
+    tracing::info!(
+        event = "ready",
+        version = env!("CARGO_PKG_VERSION"),
+        public = listed(&daemon.places.public).join(" "),
+        internal = listed(&daemon.places.internal).join(" "),
+        admin = listed(&daemon.places.admin).join(" "),
+        metrics = listed(&daemon.places.metrics).join(" "),
+        keysets = config.keysets.len(),
+        "ready"
+    );
+    Ok(())
 }
 
 /// Where it listens, the key sets, their active keys and next rotations.
@@ -132,15 +182,20 @@ fn summary(daemon: &Daemon) -> anyhow::Result<String> {
     text.push_str(&places(&daemon.places, &config));
     let store = &daemon.administration.store;
     let now = SystemClock.wall();
-    let names: Vec<_> = config.keysets.keys().cloned().collect();
+    let names: Vec<_> = config.keysets.keys().take(SHOWN).cloned().collect();
     // A file that is as it shall be is known to be so in a moment; one that hangs is not waited for.
     let standings = &daemon.administration.standings;
     standings.wait(&names, FILE_PATIENCE, |standing| standing.asked.is_none());
-    for (name, keyset) in &config.keysets {
+    for (name, keyset) in config.keysets.iter().take(SHOWN) {
         let standing = standings.of(name);
         let (standing, loaded) = (standing.as_ref(), store.load(name)?);
         let seen = view::of_keyset(name, Some(keyset), standing, &loaded, &[], now);
         text.push_str(&keyset_line(&seen));
+    }
+    let others = config.keysets.len().saturating_sub(SHOWN);
+    if others > 0 {
+        let others = counted(others as u64, "other key set");
+        text += &format!("  and {others}: jwksd keys list\n");
     }
     Ok(text)
 }

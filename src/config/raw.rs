@@ -22,6 +22,7 @@ use crate::claims::OWN_CLAIMS;
 use crate::duration;
 use crate::hosts::Host;
 use crate::limits::Settings;
+use crate::log;
 use crate::policy::{Action, Caller, Grant, Identity, KeysetPattern};
 use crate::tls::{Files, Tables};
 use crate::verifiers::Catalogue;
@@ -47,6 +48,15 @@ pub(super) struct Raw {
     metrics: Option<RawMetrics>,
     #[serde(default)]
     fetchers: RawFetchers,
+    #[serde(default)]
+    log: log::Settings,
+}
+
+/// Only how to log, whatever else the file says.
+#[derive(Deserialize)]
+pub(super) struct RawLogAlone {
+    #[serde(default)]
+    pub(super) log: log::Settings,
 }
 
 #[derive(Deserialize)]
@@ -334,6 +344,7 @@ impl Raw {
             metrics: metrics.transpose()?.unwrap_or_default(),
             fetchers: self.fetchers.check()?,
             admin_hosts,
+            log: self.log,
         };
         check_places(&config)?;
         check_groups(&config)?;

@@ -13,6 +13,7 @@ use jwksd_keystore::store::Loaded;
 use jwksd_keystore::time::Time;
 
 use super::changes::after;
+use super::news::{self, By};
 use super::{Command, Request, Rotator, WARM_AHEAD};
 use crate::health::Subject;
 use crate::metrics::keys::Keys;
@@ -68,6 +69,26 @@ impl Rotator {
     pub(super) fn republish(&mut self, keyset: &KeysetName) {
         if let Some(loaded) = self.published.get(keyset).cloned() {
             self.publish(keyset, loaded);
+        }
+    }
+
+    /// Tells the log that another key signs than the one of which it was told last. A start tells
+    /// nothing of keys that signed before.
+    pub(super) fn tell_signer(&mut self, keyset: &KeysetName, by: By<'_>) {
+        let now = self.now();
+        let ring = self.parts.rings.ring(keyset);
+        let signer = ring.as_ref().and_then(|ring| ring.signer_at(now).ok());
+        let signer = signer.map(|signer| signer.kid().clone());
+        let told = self.signers.insert(keyset.clone(), signer.clone());
+        let (Some(kid), Some(told)) = (signer, told) else { return };
+        let Some(loaded) = self.published.get(keyset).filter(|_| told.as_ref() != Some(&kid))
+        else {
+            return;
+        };
+        if let Some(record) = loaded.record_of(&kid) {
+            let news = [news::of_activation(&kid, &record.life)];
+            let set = self.files.hold_set(keyset, loaded.keyset(), now);
+            news::tell(keyset, &news, by, (&set, loaded), now);
         }
     }
 

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::changes::{after, changes, describe, gone, next_due};
 use super::command::kids_of;
 use super::incoming::Named;
+use super::news::{self, By, KeyState, News, Why};
 use super::publication::LATE;
 use super::{Actor, Command, Gone, Outcome, Rotator, SEEN_EVERY, StepError};
 use crate::audit::events::{self, KeyEvent};
@@ -55,6 +56,13 @@ impl Asked<'static> {
     /// Time or the configuration.
     const BY_TIME: Self =
         Self { caller: NOBODY, request_id: None, action: "schedule", reason: None, incoming: None };
+}
+
+impl Asked<'_> {
+    fn by(&self) -> By<'_> {
+        let caller = Some(self.caller).filter(|caller| *caller != NOBODY);
+        By { caller, request_id: self.request_id, reason: self.reason }
+    }
 }
 
 impl Rotator {
@@ -171,6 +179,9 @@ impl Rotator {
             let changes = changes(&loaded, &after, &plan.steps, None, now.lifecycle);
             let summary = describe(&loaded, &after, &plan.steps);
             self.commit(keyset, &loaded, &changes, &Asked::BY_TIME, &summary, now)?;
+            let by = Asked::BY_TIME.by();
+            let news = news::of_steps(&loaded, &after, &plan.steps, by, now.lifecycle);
+            self.tell(keyset, &news, &Asked::BY_TIME, &after, now);
             after
         } else {
             loaded
@@ -333,8 +344,10 @@ impl Rotator {
         let changes = changes(loaded, &after, &plan.steps, asked.reason, now.lifecycle);
         let summary = describe(loaded, &after, &plan.steps);
         self.commit(keyset, loaded, &changes, asked, &summary, now)?;
-        tracing::info!(%keyset, caller = asked.caller, action = asked.action, "{summary}");
+        let news = news::of_steps(loaded, &after, &plan.steps, asked.by(), now.lifecycle);
         self.publish(keyset, after.clone());
+        self.tell(keyset, &news, asked, &after, now);
+        self.tell_signer(keyset, asked.by());
         if created {
             self.count_late_publication(keyset, now.lifecycle);
         }
@@ -363,7 +376,8 @@ impl Rotator {
         let seen = self.served_until(now.lifecycle);
         let committed = self.parts.store.commit(keyset, loaded.revision, changes, seen);
         if let Err(error) = &committed {
-            tracing::error!(%keyset, %error, "a commit failed: {summary}");
+            let request_id = asked.request_id;
+            tracing::error!(%keyset, request_id, %error, "a commit failed: {summary}");
         }
         let (decision, detail) = match &committed {
             Ok(_) => (Decision::Done, summary.to_owned()),
@@ -378,10 +392,15 @@ impl Rotator {
             self.parts.metrics.count_events(keyset, &keys);
         }
         if self.record(keyset, asked, decision, (&detail, &keys), now).is_err() {
-            tracing::error!(%keyset, "the outcome of a commit is not in the audit: {detail}");
+            let request_id = asked.request_id;
+            tracing::error!(
+                %keyset, request_id, "the outcome of a commit is not in the audit: {detail}"
+            );
         }
         match committed {
             Ok(_) => {
+                let request_id = asked.request_id;
+                tracing::debug!(%keyset, request_id, action = asked.action, "committed: {summary}");
                 self.seen_due = now.lifecycle + SEEN_EVERY;
                 self.parts.health.clear(&Subject::Store);
                 Ok(())
@@ -392,6 +411,19 @@ impl Rotator {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Tells the log what became of keys.
+    fn tell(
+        &self,
+        keyset: &KeysetName,
+        news: &[News],
+        asked: &Asked<'_>,
+        after: &Loaded,
+        now: Now,
+    ) {
+        let set = self.files.hold_set(keyset, after.keyset(), now.lifecycle);
+        news::tell(keyset, news, asked.by(), (&set, after), now.lifecycle);
     }
 
     /// From now on it is not known what the store holds: the ring goes on with its signer.
@@ -431,7 +463,10 @@ impl Rotator {
         let changes = [Change::Mark(Box::new(tombstone))];
         self.commit(keyset, loaded, &changes, asked, &summary, now)?;
         let after = Loaded { revision: loaded.revision.next(), ..loaded.clone() };
+        let (event, why) = (KeyState::Revoked, Why::Admin);
+        let news = News { kid: kid.clone(), event, why, activates: None, retires: None };
         self.publish(keyset, after.clone());
+        self.tell(keyset, &[news], asked, &after, now);
         let gone = vec![Gone { kid, retires }];
         let set = self.files.hold_set(keyset, after.keyset(), now.lifecycle);
         Ok(outcome(loaded, &after, set, Answer::Done, gone, now.lifecycle, false))

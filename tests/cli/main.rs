@@ -14,6 +14,7 @@ mod export;
 mod fetchers;
 mod import;
 mod keys;
+mod logs;
 mod memory;
 mod notify;
 mod output;

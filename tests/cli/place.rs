@@ -126,6 +126,7 @@ impl Place {
             "JWKSD_CLIENT_KEY",
             "JWKSD_SERVER",
             "JWKSD_TOKEN",
+            "JOURNAL_STREAM",
             "NOTIFY_SOCKET",
             "RUST_LOG",
             "WATCHDOG_PID",
