@@ -11,6 +11,7 @@ mod events;
 mod export;
 mod fetchers;
 mod import;
+mod incident;
 mod init;
 mod keys;
 mod look;
@@ -93,7 +94,7 @@ enum Command {
     /// Set up callers
     #[command(subcommand)]
     Callers(callers::Command),
-    /// Check the audit
+    /// Check the audit, or see its newest lines
     #[command(subcommand)]
     Audit(audit::Command),
     /// Back up the store, go back to a backup, change the master key
@@ -135,7 +136,7 @@ fn run(cli: &Cli, out: &Out) -> anyhow::Result<ExitCode> {
         Command::Fetchers(args) => fetchers::run(&cli.connection.admin(&cli.config)?, args, out),
         Command::Sign(args) => sign::run(&cli.connection.internal(&cli.config)?, args, out),
         Command::Callers(command) => callers::run(command, out),
-        Command::Audit(command) => audit::run(&cli.config, command, out),
+        Command::Audit(command) => audit::run(&cli.config, &cli.connection, command, out),
         Command::Store(command) => store::run(&cli.config, &cli.connection, command, out),
         Command::Pki(args) => pki::run(args, out),
     }

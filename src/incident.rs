@@ -112,13 +112,15 @@ pub fn summary(usage: &OfKey, read: &Read) -> String {
             if read.end == End::Interrupted { ", and it was not read to its end" } else { "" };
         return format!("signed no token that the audit knows of{end}");
     };
+    let plural = |number: u64| if number == 1 { "" } else { "s" };
     let count = |names: &Names, what: &str| {
-        let (known, more) = (names.known(), if names.has_more() { " or more" } else { "" });
-        format!("{known}{more} {what}{}", if known == 1 && more.is_empty() { "" } else { "s" })
+        let (known, more) = (names.known() as u64, if names.has_more() { " or more" } else { "" });
+        format!("{known}{more} {what}{}", plural(known))
     };
     let mut summary = format!(
-        "signed {} tokens from {first} to {last} for {} and {}, the last expires at {expiry}",
+        "signed {} token{} from {first} to {last} for {} and {}, the last expires at {expiry}",
         tokens.count,
+        plural(tokens.count),
         count(callers, "caller"),
         count(audiences, "audience"),
     );

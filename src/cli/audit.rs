@@ -1,16 +1,21 @@
-//! `jwksd audit`: was the audit changed since it was written?
+//! `jwksd audit`: was the audit changed since it was written, and what does its end say?
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use jwksd::api::AuditTail;
 use jwksd::audit::report::{Finding, Note, Report};
 use jwksd::audit::verify::{self, Against};
 use jwksd::{master_key, memory};
 use jwksd_keystore::seal::MasterKeys;
+use serde::Deserialize;
 
-use super::{Out, load};
+use super::connection::Connection;
+use super::print::inert;
+use super::{Out, ask, load};
 
 /// The exit code for an audit that was changed since it was written.
 const DAMAGED: u8 = 7;
@@ -19,6 +24,12 @@ const DAMAGED: u8 = 7;
 pub(super) enum Command {
     /// Read all lines, and name what was cut, changed, reordered or truncated since
     Verify(Args),
+    /// Show the newest lines, as the running daemon gives them
+    Tail {
+        /// How many, at most 500
+        #[arg(long, value_name = "LINES", default_value_t = 50)]
+        last: u32,
+    },
 }
 
 #[derive(clap::Args)]
@@ -39,8 +50,76 @@ pub(super) struct Args {
     without_master_key: bool,
 }
 
-pub(super) fn run(config: &Path, command: &Command, out: &Out) -> anyhow::Result<ExitCode> {
-    let Command::Verify(args) = command;
+pub(super) fn run(
+    config: &Path,
+    connection: &Connection,
+    command: &Command,
+    out: &Out,
+) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Verify(args) => verify(config, args, out),
+        Command::Tail { last } => {
+            let client = connection.admin(config)?;
+            let tail: AuditTail = ask(client.get(&format!("/v1/audit?last={last}")))?;
+            out.print(&tail, tail_text)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// A line for each, with what people look for first.
+fn tail_text(tail: &AuditTail) -> String {
+    let mut text = String::new();
+    for line in &tail.lines {
+        // What is no line of ours is shown as it is.
+        let told = serde_json::from_str(line.get()).map_or_else(|_| inert(line.get()), told);
+        text += &format!("{told}\n");
+    }
+    text
+}
+
+fn told(line: Shown<'_>) -> String {
+    let named = [("", line.keyset), ("", line.kid), ("sub ", line.sub)];
+    let mut told = format!(
+        "{}  {} {} {}",
+        inert(&line.time),
+        inert(&line.caller),
+        inert(&line.action),
+        inert(&line.decision)
+    );
+    for (what, name) in named {
+        told += &name.map_or_else(String::new, |name| format!(" {what}{}", inert(&name)));
+    }
+    if !line.aud.is_empty() {
+        told += &format!(" aud {}", inert(&line.aud.join(",")));
+    }
+    told + &line.reason.map_or_else(String::new, |reason| format!(": {}", inert(&reason)))
+}
+
+/// What is shown of a line.
+#[derive(Deserialize)]
+struct Shown<'a> {
+    #[serde(borrow)]
+    time: Cow<'a, str>,
+    #[serde(borrow)]
+    caller: Cow<'a, str>,
+    #[serde(borrow)]
+    action: Cow<'a, str>,
+    #[serde(borrow)]
+    decision: Cow<'a, str>,
+    #[serde(borrow)]
+    keyset: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    kid: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    sub: Option<Cow<'a, str>>,
+    #[serde(default)]
+    aud: Vec<String>,
+    #[serde(borrow)]
+    reason: Option<Cow<'a, str>>,
+}
+
+fn verify(config: &Path, args: &Args, out: &Out) -> anyhow::Result<ExitCode> {
     memory::leave_no_core()?;
     let config = load(config)?;
     let key = args.master_key.as_ref().unwrap_or(&config.store.master_key);

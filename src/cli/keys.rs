@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::print::table;
-use super::{Out, ask, export, fetchers, import};
+use super::{Out, ask, export, fetchers, import, incident};
 
 /// How often an act is tried again when its answer was lost.
 const RETRIES: u32 = 3;
@@ -56,8 +56,23 @@ pub(super) enum Command {
         #[arg(long)]
         all: bool,
         /// Why, in 1 to 500 characters; kept with the key and in the audit
-        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
-        reason: String,
+        #[arg(
+            long,
+            required_unless_present = "dry_run",
+            value_parser = clap::builder::NonEmptyStringValueParser::new(),
+        )]
+        reason: Option<String>,
+        /// Change nothing: show what it would do, what the key signed, who is affected, and what to do
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show what a key signed, who may trust it until when, and what to do where it was stolen
+    Incident {
+        /// The key set
+        keyset: KeysetName,
+        /// The key, past or present; without it all that are published, or were revoked a short time ago
+        #[arg(allow_hyphen_values = true)]
+        kid: Option<KeyId>,
     },
     /// Take a key that only verifies out of the JWK Set before its time
     Retire {
@@ -97,19 +112,15 @@ pub(super) fn run(client: &Client, command: &Command, out: &Out) -> anyhow::Resu
                 act_on_active(client, &path, expect_active.as_ref(), request)?;
             out.print(&answer, rotate_text)?;
         }
-        Command::Revoke { keyset, kid: Some(kid), reason, .. } => {
-            let path = format!("/v1/keysets/{keyset}/keys/{kid}/revoke");
-            let answer: RevokeResponse =
-                act(client, &path, &RevokeRequest { reason: reason.clone() })?;
-            out.print(&answer, revoke_text)?;
+        Command::Revoke { keyset, kid, dry_run: true, .. } => {
+            incident::rehearse(client, keyset, kid.as_ref(), out)?;
         }
-        Command::Revoke { keyset, kid: None, reason, .. } => {
-            let path = format!("/v1/keysets/{keyset}/revoke-all");
-            let request =
-                |expect_active| RevokeAllRequest { reason: reason.clone(), expect_active };
-            let answer: RevokeResponse = act_on_active(client, &path, None, request)?;
-            out.print(&answer, revoke_text)?;
+        Command::Revoke { keyset, kid, reason, .. } => {
+            let answer =
+                revoke(client, keyset, kid.as_ref(), reason.as_deref().unwrap_or_default());
+            incident::after(client, kid.as_ref(), &answer?, out)?;
         }
+        Command::Incident { keyset, kid } => incident::run(client, keyset, kid.as_ref(), out)?,
         Command::Retire { keyset, kid } => {
             let path = format!("/v1/keysets/{keyset}/keys/{kid}/retire");
             let answer: RetireResponse = act(client, &path, &serde_json::json!({}))?;
@@ -119,6 +130,22 @@ pub(super) fn run(client: &Client, command: &Command, out: &Out) -> anyhow::Resu
         Command::Import(args) => return import::run(client, args, out),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn revoke(
+    client: &Client,
+    keyset: &KeysetName,
+    kid: Option<&KeyId>,
+    reason: &str,
+) -> anyhow::Result<RevokeResponse> {
+    let reason = reason.to_owned();
+    if let Some(kid) = kid {
+        let path = format!("/v1/keysets/{keyset}/keys/{kid}/revoke");
+        return act(client, &path, &RevokeRequest { reason });
+    }
+    let path = format!("/v1/keysets/{keyset}/revoke-all");
+    let request = |expect_active| RevokeAllRequest { reason: reason.clone(), expect_active };
+    act_on_active(client, &path, None, request)
 }
 
 pub(super) fn show(client: &Client, keyset: &KeysetName) -> anyhow::Result<Keyset> {
@@ -345,26 +372,6 @@ fn rotate_text(answer: &RotateResponse) -> String {
         );
     }
     text + &fetchers::of_rotation(answer)
-}
-
-fn revoke_text(answer: &RevokeResponse) -> String {
-    let kids: Vec<&str> = answer.revoked.iter().map(KeyId::as_str).collect();
-    let already = if answer.already { " (was so before)" } else { "" };
-    let active = answer.active.as_ref().map_or("no key signs", KeyId::as_str);
-    let mut text = format!(
-        "{}: revoked {}{already}\nactive now: {active}\nverifiers that cached the JWK Set may trust \
-         revoked keys until {}, some of them longer\n",
-        answer.keyset,
-        kids.join(", "),
-        answer.trusted_until,
-    );
-    if let Some(file) = &answer.still_in {
-        text += &format!(
-            "warning: {file} may publish revoked keys still: take it away by hand, or see to what \
-             `jwksd status` says of it\n"
-        );
-    }
-    text
 }
 
 fn retire_text(answer: &RetireResponse) -> String {

@@ -66,6 +66,25 @@ pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// A text of other people on one line of a terminal, to which it can say nothing: what is not meant to be
+/// seen, and what changes the order of others, is written as its number.
+pub(super) fn inert(text: &str) -> String {
+    const INVISIBLE: [std::ops::RangeInclusive<char>; 6] = [
+        '\u{ad}'..='\u{ad}',
+        '\u{61c}'..='\u{61c}',
+        '\u{200b}'..='\u{200f}',
+        '\u{2028}'..='\u{202e}',
+        '\u{2060}'..='\u{206f}',
+        '\u{feff}'..='\u{feff}',
+    ];
+    let is_inert = |c: char| !c.is_control() && !INVISIBLE.iter().any(|range| range.contains(&c));
+    let mut printed = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_inert(c) { printed.push(c) } else { printed.extend(c.escape_unicode()) }
+    }
+    printed
+}
+
 /// A number of things, such as "1 key" and "2 keys".
 pub(super) fn counted(number: u64, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };

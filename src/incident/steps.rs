@@ -112,7 +112,7 @@ fn fetchers(incident: &Incident) -> Option<IncidentStep> {
             "see who still trusts it: {} of {} known fetchers {since}; restart those that do not fetch",
             fetchers.holding, fetchers.known
         ),
-        format!("jwksd fetchers {keyset}"),
+        format!("jwksd fetchers --keyset {keyset}"),
     ))
 }
 

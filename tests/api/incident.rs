@@ -344,7 +344,7 @@ async fn a_revocation_waits_for_no_report_and_is_recorded_with_what_the_key_sign
     assert_eq!((&line["caller"], &line["decision"]), (&json!("jwksd"), &json!("done")));
     assert_eq!((&line["keyset"], &line["kid"]), (&json!("default"), &json!(kid)));
     let told = format!(
-        "signed 1 tokens from {at} to {at} for 1 caller and 1 audience, the last expires at {}",
+        "signed 1 token from {at} to {at} for 1 caller and 1 audience, the last expires at {}",
         at + Duration::from_mins(15)
     );
     assert_eq!(line["reason"], told);

@@ -13,6 +13,7 @@ mod descriptors;
 mod export;
 mod fetchers;
 mod import;
+mod incident;
 mod keys;
 mod logs;
 mod memory;
