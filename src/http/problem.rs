@@ -139,7 +139,7 @@ pub fn of_admin(error: &AdminError, request_id: &str) -> Problem {
         AdminError::Step(error) => return of_step(error, request_id),
         AdminError::Key(error) => of_key(error),
         AdminError::Reading | AdminError::Reports => Code::Busy,
-        AdminError::AuditUnreadable(_) => return internal(error),
+        AdminError::AuditUnreadable(_) => return internal(error, Some(request_id)),
         AdminError::Last => Code::InvalidRequest,
         AdminError::Store(error) | AdminError::Reload(ReloadError::Store(error)) => {
             return of_store(error, request_id);
