@@ -1940,8 +1940,8 @@ fn a_key_that_is_held_back_is_not_foreseen_to_sign() {
         }
     };
     let reach = Reach { until: world.lifecycle + AHEAD, keys: 9 };
-    let held = forecast(&world.durable, world.config.as_ref(), hold, world.now(), reach);
-    assert_eq!((held.keys.len(), held.end), (2, End::Whole));
-    assert!(held.keys.iter().all(|key| key.left.is_none() && key.life.ended.is_none()));
-    assert_eq!(held.keys[1].life.activates, None);
+    let foreseen = forecast(&world.durable, world.config.as_ref(), hold, world.now(), reach);
+    assert_eq!((foreseen.keys.len(), foreseen.end), (2, End::Whole));
+    assert!(foreseen.keys.iter().all(|key| key.left.is_none() && key.life.ended.is_none()));
+    assert_eq!(foreseen.keys[1].life.activates, None);
 }
