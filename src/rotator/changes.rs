@@ -128,8 +128,13 @@ pub(super) fn describe(before: &Loaded, after: &Loaded, steps: &[Step]) -> Strin
         Step::Plan { number, activates: None, .. } => {
             format!("{} activates when asked", kid(number))
         }
-        Step::Unserved { number, .. } => {
-            format!("{} was not served for a while and waits longer", kid(number))
+        Step::Unserved { number, served_from, .. } => {
+            let waits = after.record(*number).is_none_or(|record| record.life.planned_by.waits());
+            if waits {
+                format!("{} was not served for a while and waits longer", kid(number))
+            } else {
+                format!("{} counts as served since {served_from}, and has no wait", kid(number))
+            }
         }
         Step::Extend { number, .. } => format!("tokens of {} may live longer", kid(number)),
         Step::End { number, retires, .. } => {
@@ -147,4 +152,54 @@ pub(super) fn describe(before: &Loaded, after: &Loaded, steps: &[Step]) -> Strin
         },
     };
     steps.iter().map(describe).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jwksd_keystore::algorithm::Algorithm;
+    use jwksd_keystore::crypto;
+    use jwksd_keystore::lifecycle::{Life, PlannedBy};
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_signs_without_a_wait_is_not_said_to_wait_longer() {
+        let at = Time::from_millis(1_795_316_400_000);
+        let life = |number, planned_by| Life {
+            number: Number(number),
+            algorithm: Algorithm::Es256,
+            created: at,
+            published: at,
+            served_from: at,
+            stale_max_age: Duration::ZERO,
+            activates: Some(at),
+            planned_by,
+            longest_ttl: Duration::ZERO,
+            may_have_signed: false,
+            ended: None,
+            retires: None,
+            origin: Origin::Generated,
+            exported: None,
+        };
+        let record = |kid: &str, life| {
+            let public = crypto::generate(Algorithm::Es256).unwrap().public.clone();
+            Record::of_trusted_key(life, kid.parse().unwrap(), public)
+        };
+        let lives = [life(0, PlannedBy::FirstKey), life(1, PlannedBy::Admin)];
+        let [first, standby] = lives;
+        let records = vec![record("first", first), record("standby", standby)];
+        let loaded = Loaded { records, ..Loaded::default() };
+        let unserved = |number| Step::Unserved {
+            number: Number(number),
+            served_from: at + Duration::from_secs(2),
+            may_have_signed: false,
+        };
+        assert_eq!(
+            describe(&loaded, &loaded, &[unserved(0), unserved(1)]),
+            "first counts as served since 2026-11-22T03:00:02Z, and has no wait; standby was not \
+             served for a while and waits longer"
+        );
+    }
 }

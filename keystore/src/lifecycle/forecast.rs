@@ -44,7 +44,8 @@ pub struct Foreseen {
 pub enum End {
     /// It goes as far as was asked, that instant included.
     Whole,
-    /// It has as many keys as were asked for. What happens at this instant and later is not in it.
+    /// One key more than was asked for would be made at this instant. What happens then and later is
+    /// not in it.
     Cut(Time),
     /// The facts cannot come into force for the keys there are.
     Refused(Refusal),
@@ -61,16 +62,17 @@ pub fn forecast(
     now: Now,
     reach: Reach,
 ) -> Forecast {
-    let mut walk = Walk { set: set.clone(), facts, hold, left: Vec::new(), made: 0 };
+    let mut walk = Walk { set: set.clone(), facts, hold, left: Vec::new(), to_make: reach.keys };
     let mut at = now;
     let end = loop {
-        if let Err(refusal) = walk.settle(at) {
-            break End::Refused(refusal);
+        match walk.settle(at) {
+            Err(refusal) => break End::Refused(refusal),
+            Ok(Settled::NeedsAKeyMore) => break End::Cut(at.lifecycle),
+            Ok(Settled::Now) => {}
         }
         let next = next_change(&walk.counting_at(at.lifecycle), at.lifecycle);
         match next.filter(|&time| time <= reach.until) {
             None => break End::Whole,
-            Some(time) if walk.made >= reach.keys => break End::Cut(time),
             // By then, both clocks agree again.
             Some(time) => at = Now { lifecycle: time, wall: time },
         }
@@ -90,23 +92,35 @@ struct Walk<'a, H> {
     facts: Option<&'a Facts>,
     hold: H,
     left: Vec<Foreseen>,
-    made: usize,
+    /// How many more keys may be made.
+    to_make: usize,
+}
+
+/// Whether all was done that was to be done at an instant.
+enum Settled {
+    Now,
+    NeedsAKeyMore,
 }
 
 impl<H: Fn(&mut Life, Time)> Walk<'_, H> {
     /// What is to be done at one instant.
-    fn settle(&mut self, now: Now) -> Result<(), Refusal> {
+    fn settle(&mut self, now: Now) -> Result<Settled, Refusal> {
         for _ in 0..SETTLES {
             let set = self.counting_at(now.lifecycle);
             let steps = plan(&set, self.facts, &Intent::Tick, now)?.steps;
             if steps.is_empty() {
                 break;
             }
+            let made = steps.iter().filter(|step| matches!(step, Step::Create(_))).count();
+            let Some(to_make) = self.to_make.checked_sub(made) else {
+                return Ok(Settled::NeedsAKeyMore);
+            };
+            self.to_make = to_make;
             for step in &steps {
                 self.take(step, now.lifecycle);
             }
         }
-        Ok(())
+        Ok(Settled::Now)
     }
 
     fn counting_at(&self, now: Time) -> Keyset {
@@ -116,16 +130,8 @@ impl<H: Fn(&mut Life, Time)> Walk<'_, H> {
     }
 
     fn take(&mut self, step: &Step, now: Time) {
-        match step {
-            Step::Create(_) => self.made += 1,
-            Step::Bury { number, departure } => self.bury(*number, *departure, now),
-            Step::Adopt { .. }
-            | Step::Plan { .. }
-            | Step::Unserved { .. }
-            | Step::Extend { .. }
-            | Step::End { .. }
-            | Step::TrustUntil { .. }
-            | Step::NoteExport { .. } => {}
+        if let Step::Bury { number, departure } = step {
+            self.bury(*number, *departure, now);
         }
         self.set.apply(step);
     }

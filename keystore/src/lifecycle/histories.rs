@@ -1926,7 +1926,7 @@ fn a_forecast_that_is_cut_is_the_beginning_of_the_whole_one() {
             for instant in before {
                 assert_eq!(begun.states_at(instant), whole.states_at(instant), "{instant}");
             }
-            assert!(begun.keys.len() >= world.durable.lives.len() + keys);
+            assert_eq!(begun.keys.len(), world.durable.lives.len() + keys);
         }
     }
 }
