@@ -485,7 +485,14 @@ fn rotated(keyset: &KeysetName, expect: KeyId, outcome: &Outcome) -> api::Rotate
         refused_until: refused_until.map(|time| time.to_string()),
         waits_for: None,
         fetchers: None,
+        skips: skips(outcome, to).map(|time| time.to_string()),
     }
+}
+
+/// The scheduled rotation that a later one takes the place of.
+fn skips(outcome: &Outcome, to: Number) -> Option<Time> {
+    let (life, facts) = (outcome.set.life(to)?, outcome.set.facts.as_ref()?);
+    view::skipped_by(life, facts, outcome.at)
 }
 
 fn activation(set: &Keyset, number: Number) -> Option<Time> {

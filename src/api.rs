@@ -327,6 +327,10 @@ pub struct RotateResponse {
     /// there where nobody watches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fetchers: Option<FetchersOfKey>,
+    /// The scheduled rotation that does not happen, since this one comes later in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Instant>)]
+    pub skips: Option<String>,
 }
 
 /// `POST /v1/keysets/{keyset}/keys/{kid}/revoke`

@@ -21,6 +21,7 @@ mod plan;
 mod print;
 mod serve;
 mod short;
+mod show;
 mod sign;
 mod status;
 mod store;

@@ -21,12 +21,17 @@ use crate::config;
 use crate::sink::Standing;
 use crate::view;
 
+const DAY: Duration = Duration::from_hours(24);
+
 /// How many keys that are not made yet one answer holds, over all its key sets; and how many that
 /// left.
 const MOST_KEYS: usize = 10_000;
 
 /// The most of each for one key set: more are no picture.
 const MOST_OF_ONE: usize = 400;
+
+/// The fewest to come: a first key and its standby.
+const FEWEST_COMING: usize = 2;
 
 /// The fewest that left: the last that signed, and what was replaced meanwhile.
 const FEWEST_DEPARTED: usize = 2;
@@ -65,9 +70,9 @@ impl Frame {
         let share = MOST_KEYS / keysets.max(1);
         Self {
             now,
-            until: now.lifecycle + Duration::from_hours(24) * u32::from(days),
+            until: now.lifecycle + DAY * u32::from(days),
             apart,
-            coming: share.clamp(1, MOST_OF_ONE),
+            coming: share.clamp(FEWEST_COMING, MOST_OF_ONE),
             departed: share.clamp(FEWEST_DEPARTED, MOST_OF_ONE),
         }
     }
@@ -115,5 +120,62 @@ fn told(loaded: &Loaded, end: &End, frame: &Frame) -> Told {
             End::Whole | End::Refused(_) => frame.until,
         },
         activations: pending.filter_map(|life| life.activates).collect::<BTreeSet<_>>(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jwksd_keystore::algorithm::Algorithm;
+    use jwksd_keystore::crypto;
+    use jwksd_keystore::lifecycle::{Departure, Number, Origin, PlannedBy};
+    use jwksd_keystore::store::Record;
+
+    use super::*;
+
+    fn departed(number: u64, at: Time) -> Tombstone {
+        let life = Life {
+            number: Number(number),
+            algorithm: Algorithm::Es256,
+            created: at,
+            published: at,
+            served_from: at,
+            stale_max_age: Duration::ZERO,
+            activates: Some(at + DAY),
+            planned_by: PlannedBy::Admin,
+            longest_ttl: Duration::ZERO,
+            may_have_signed: false,
+            ended: Some(at + DAY * 2),
+            retires: Some(at + DAY * 3),
+            origin: Origin::Generated,
+            exported: None,
+        };
+        let public = crypto::generate(Algorithm::Es256).unwrap().public.clone();
+        let kid = format!("key-{number}").parse().unwrap();
+        Record::of_trusted_key(life, kid, public).tombstone(Departure::Retired, at + DAY * 3, None)
+    }
+
+    #[test]
+    fn of_the_keys_that_left_the_last_ones_are_told_and_how_many_are_not() {
+        let at = Time::from_millis(1_795_316_400_000);
+        let tombstones: Vec<Tombstone> = (0..5)
+            .map(|number| departed(number, at + DAY * u32::try_from(number).unwrap()))
+            .collect();
+        let (loaded, name) = (Loaded::default(), "default".parse().unwrap());
+        let subject = Subject {
+            name: &name,
+            configured: None,
+            standing: None,
+            loaded: &loaded,
+            tombstones: &tombstones,
+        };
+        let now = Now { lifecycle: at + DAY * 30, wall: at + DAY * 30 };
+        let told = |keysets| of_keyset(&subject, &Frame::new(now, None, 1, keysets));
+        let numbers =
+            |told: &PlannedKeyset| -> Vec<u64> { told.keys.iter().map(|key| key.number).collect() };
+        assert_eq!(numbers(&told(1)), [0, 1, 2, 3, 4]);
+        let few = told(5_000);
+        assert_eq!(numbers(&few), [3, 4]);
+        assert_eq!(few.events.len(), 8);
+        assert!(few.notes[1].starts_with("3 keys that left earlier"), "{:?}", few.notes);
     }
 }

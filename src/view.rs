@@ -150,6 +150,14 @@ impl From<Origin> for KeyOrigin {
     }
 }
 
+/// The scheduled rotation that does not happen because an admin planned the key for later.
+#[must_use]
+pub fn skipped_by(life: &Life, facts: &Facts, now: Time) -> Option<Time> {
+    let planned = life.activates.filter(|_| life.planned_by == PlannedBy::Admin)?;
+    let fire = facts.rotate.next_after(life.waited_at(facts).max(now))?;
+    (fire < planned).then_some(fire)
+}
+
 fn planner(planned_by: &PlannedBy) -> String {
     match planned_by {
         PlannedBy::Nobody => "nobody".to_owned(),

@@ -14,23 +14,54 @@ use super::timeline::{called, instant};
 /// An event with the key set that it is of.
 pub(super) type OfSet<'a> = (&'a PlannedKeyset, &'a PlannedEvent);
 
-/// The events of a key set after `now`.
+/// Which of the columns there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Columns {
+    /// All.
+    WithKeyset,
+    /// All but that of the key set, which is the same everywhere.
+    OfOneKeyset,
+}
+
+/// The events of a key set after `now`, or those until then.
 pub(super) fn after(keyset: &PlannedKeyset, now: Time) -> impl Iterator<Item = OfSet<'_>> {
     let events = keyset.events.iter().filter(move |event| instant(&event.at) > now);
     events.map(move |event| (keyset, event))
 }
 
+/// The events of a key set until `now`.
+pub(super) fn until(keyset: &PlannedKeyset, now: Time) -> impl Iterator<Item = OfSet<'_>> {
+    let events = keyset.events.iter().filter(move |event| instant(&event.at) <= now);
+    events.map(move |event| (keyset, event))
+}
+
 /// A row for each event, in their order.
-pub(super) fn table(events: &[OfSet<'_>], now: Time, kids: &Kids, look: Look) -> String {
+pub(super) fn table(
+    events: &[OfSet<'_>],
+    columns: Columns,
+    now: Time,
+    kids: &Kids,
+    look: Look,
+) -> String {
     let precise = Precision::of(events.iter().map(|(_, event)| instant(&event.at)));
     let row = |(keyset, event): &OfSet<'_>| {
         let at = instant(&event.at);
-        let cells = [precise.text(at), distance(at, now), keyset.name.to_string()].into_iter();
+        let name = (columns == Columns::WithKeyset).then(|| keyset.name.to_string());
+        let cells = [precise.text(at), distance(at, now)].into_iter().chain(name);
         let called = called(event.number, event.kid.as_ref(), keyset, kids);
         cells.chain([called, kind(event.event).to_owned(), why(event)]).collect()
     };
     let rows: Vec<Vec<String>> = events.iter().map(row).collect();
-    table_within(look.width, &["AT", "IN", "KEY SET", "KEY", "EVENT", "WHY"], &rows)
+    match columns {
+        Columns::WithKeyset => {
+            table_within(look.width, &["AT", "IN", "KEY SET", "KEY", "EVENT", "WHY"], &rows)
+        }
+        Columns::OfOneKeyset => {
+            let is_past = events.last().is_some_and(|(_, event)| instant(&event.at) <= now);
+            let distance = if is_past { "AGO" } else { "IN" };
+            table_within(look.width, &["AT", distance, "KEY", "EVENT", "WHY"], &rows)
+        }
+    }
 }
 
 /// How far away an instant is, in either direction.

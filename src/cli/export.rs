@@ -18,8 +18,8 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::keys::{act, seconds, show};
-use super::{Cli, Out, print};
+use super::keys::{act, seconds};
+use super::{Cli, Out, print, show};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -132,7 +132,7 @@ impl Args {
         if let Some(kid) = &self.kid {
             return Ok(kid.clone());
         }
-        let set = show(client, &self.keyset)?;
+        let set = show::fetch(client, &self.keyset)?;
         let (kid, code, missing) = if self.active {
             (set.active, Code::NoActiveKey, "the key set has no active key")
         } else {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use jwksd::api::{
-    Code, EventKind, JwksFile, Key, KeyOrigin, KeyState, Keyset, KeysetList, RetireResponse,
+    Code, EventKind, Key, KeyOrigin, KeyState, Keyset, KeysetList, RetireResponse,
     RevokeAllRequest, RevokeRequest, RevokeResponse, RotateRequest, RotateResponse,
 };
 use jwksd::client::{Client, ClientError};
@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::print::table;
-use super::{Out, ask, export, fetchers, import, incident};
+use super::{Out, ask, export, fetchers, import, incident, show};
 
 /// How often an act is tried again when its answer was lost.
 const RETRIES: u32 = 3;
@@ -26,11 +26,8 @@ pub(super) enum Command {
         /// Only this key set
         keyset: Option<KeysetName>,
     },
-    /// Show one key set: its keys, past and present, and what happens next
-    Show {
-        /// The key set
-        keyset: KeysetName,
-    },
+    /// Show one key set: its keys, past and present, what happened and what comes
+    Show(show::Args),
     /// Let the standby sign, when every verifier has seen it
     Rotate {
         /// The key set
@@ -100,10 +97,10 @@ pub(super) fn run(client: &Client, command: &Command, out: &Out) -> anyhow::Resu
             out.print(&list, list_text)?;
         }
         Command::List { keyset: Some(keyset) } => {
-            let list = KeysetList { keysets: vec![show(client, keyset)?] };
+            let list = KeysetList { keysets: vec![show::fetch(client, keyset)?] };
             out.print(&list, list_text)?;
         }
-        Command::Show { keyset } => out.print(&show(client, keyset)?, show_text)?,
+        Command::Show(args) => show::run(client, args, out)?,
         Command::Rotate { keyset, now, at, expect_active } => {
             let path = format!("/v1/keysets/{keyset}/rotate");
             let request =
@@ -146,10 +143,6 @@ fn revoke(
     let path = format!("/v1/keysets/{keyset}/revoke-all");
     let request = |expect_active| RevokeAllRequest { reason: reason.clone(), expect_active };
     act_on_active(client, &path, None, request)
-}
-
-pub(super) fn show(client: &Client, keyset: &KeysetName) -> anyhow::Result<Keyset> {
-    ask(client.get(&format!("/v1/keysets/{keyset}")))
 }
 
 /// Acts on the key that signs. Which one that is, the daemon says once, also while its store is not
@@ -243,110 +236,6 @@ fn next_rotation(keyset: &Keyset) -> String {
     }
 }
 
-fn show_text(keyset: &Keyset) -> String {
-    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    let mut text = format!(
-        "key set {} at revision {}{}\n  algorithm      {}\n  rotates        {}\n  \
-         publish_ahead  {}\n  active         {}\n  standby        {}\n\n",
-        keyset.name,
-        keyset.revision,
-        if keyset.configured {
-            ""
-        } else {
-            ", not in the configuration: it only serves its last keys"
-        },
-        or_dash(&keyset.algorithm),
-        or_dash(&keyset.rotate),
-        or_dash(&keyset.publish_ahead),
-        keyset.active.as_ref().map_or("none", KeyId::as_str),
-        keyset.standby.as_ref().map_or("none", KeyId::as_str),
-    );
-    let row = |key: &Key| {
-        vec![
-            key.number.to_string(),
-            key.kid.to_string(),
-            state(key),
-            seconds(&key.published),
-            activated(key).map_or_else(dash, seconds),
-            key.ended.as_deref().map_or_else(dash, seconds),
-            key.left.as_deref().or(key.retires.as_deref()).map_or_else(dash, seconds),
-            key.reason.clone().unwrap_or_default(),
-        ]
-    };
-    let rows: Vec<Vec<String>> = keyset.keys.iter().map(row).collect();
-    text += &table(
-        &["NO", "KID", "STATE", "PUBLISHED", "ACTIVATES", "ENDED", "LEAVES", "REASON"],
-        &rows,
-    );
-    text += "\nnext\n";
-    for event in &keyset.next {
-        let what = match event.event {
-            EventKind::Activates => "starts to sign",
-            EventKind::Retires => "leaves the JWK Set",
-        };
-        text += &format!("  {}  {} {what}\n", seconds(&event.at), event.kid);
-    }
-    if keyset.next.is_empty() {
-        text += &format!("  {}\n", nothing_next(keyset));
-    }
-    text += &held_text(keyset);
-    if let Some(file) = &keyset.jwks_file {
-        text += &file_text(file);
-    }
-    text
-}
-
-/// When a key signed first, or is to sign; not what was planned for one that left before.
-fn activated(key: &Key) -> Option<&str> {
-    let left = key.left.as_deref().map(seconds);
-    key.activates.as_deref().filter(|at| left.is_none_or(|left| seconds(at) <= left))
-}
-
-/// Why no event is planned.
-fn nothing_next(keyset: &Keyset) -> String {
-    if keyset.has_key_that_waits_for_its_file() {
-        "nothing until the jwks_file has the next key".to_owned()
-    } else if keyset.waits_for_its_first_key() {
-        format!("nothing until its first key is imported: jwksd keys import {} FILE", keyset.name)
-    } else {
-        "nothing until asked".to_owned()
-    }
-}
-
-/// What to know of keys where verifiers hold them themselves.
-fn held_text(keyset: &Keyset) -> String {
-    let row = |key: &Key| {
-        let or = |time: &Option<String>, none: &str| {
-            time.as_deref().map_or_else(|| none.to_owned(), seconds)
-        };
-        let is_pending = key.state == KeyState::Pending;
-        vec![
-            key.kid.to_string(),
-            if is_pending { or(&key.in_place_by, "not planned") } else { "now".to_owned() },
-            or(&key.exported, if is_pending { "no" } else { "-" }),
-            or(&key.needed_until, if is_pending { "-" } else { "not planned" }),
-        ]
-    };
-    let living = keyset.keys.iter().filter(|key| key.left.is_none());
-    let rows: Vec<Vec<String>> = living.map(row).collect();
-    let head = ["KID", "IN PLACE BY", "EXPORTED", "NEEDED UNTIL"];
-    format!("\nfor verifiers that hold keys themselves\n{}", table(&head, &rows))
-}
-
-fn file_text(file: &JwksFile) -> String {
-    let stands = if file.confirmed { "holds what is served" } else { "is not confirmed" };
-    let mut text = format!("\njwks_file\n  {} {stands}\n", file.path);
-    let told = file.problem.as_deref().unwrap_or_default();
-    if !told.is_empty() {
-        text += &format!("  {told}\n");
-    }
-    // The problem names those that it holds back.
-    for kid in file.waiting.iter().filter(|kid| !told.contains(kid.as_str())) {
-        text += &format!("  {kid} does not start to sign before the file has it\n");
-    }
-    text
-}
-
 fn rotate_text(answer: &RotateResponse) -> String {
     let when = answer.activates.as_deref().unwrap_or("now");
     if answer.already {
@@ -363,6 +252,11 @@ fn rotate_text(answer: &RotateResponse) -> String {
     if let Some(until) = &answer.refused_until {
         text += &format!(
             "verifiers that have not fetched the JWK Set again may refuse its tokens until {until}\n"
+        );
+    }
+    if let Some(skipped) = &answer.skips {
+        text += &format!(
+            "the scheduled rotation at {skipped} does not happen: this one takes its place\n"
         );
     }
     if let Some(file) = &answer.waits_for {
@@ -383,10 +277,6 @@ fn retire_text(answer: &RetireResponse) -> String {
     text
 }
 
-fn dash() -> String {
-    "-".to_owned()
-}
-
 /// An instant without its fraction of a second.
 pub(super) fn seconds(instant: &str) -> String {
     match instant.split_once('.') {
@@ -396,7 +286,7 @@ pub(super) fn seconds(instant: &str) -> String {
 }
 
 /// The state of a key, and where it came from if it was not made here.
-fn state(key: &Key) -> String {
+pub(super) fn state(key: &Key) -> String {
     let state = match key.state {
         KeyState::Pending => "pending",
         KeyState::Active => "active",

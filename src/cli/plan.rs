@@ -8,7 +8,7 @@ use jwksd::client::Client;
 use jwksd::escape::InLine;
 use jwksd_keystore::id::KeysetName;
 
-use super::events::{self, OfSet};
+use super::events::{self, Columns, OfSet};
 use super::look::Look;
 use super::print::{counted, wrapped};
 use super::short::Kids;
@@ -59,7 +59,7 @@ fn text(plan: &Plan, days: u16, look: Look) -> String {
     let mut text = if coming.is_empty() {
         format!("nothing comes within {days}\n")
     } else {
-        events::table(&coming, now, &kids, look)
+        events::table(&coming, Columns::WithKeyset, now, &kids, look)
     };
     let window = Window::of(plan, PAST);
     for keyset in &plan.keysets {

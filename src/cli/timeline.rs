@@ -144,25 +144,22 @@ impl Axis {
         let blank = Cell { glyph: ' ', style: Style::new() };
         let mut cells = vec![blank; self.columns];
         cells[self.column(self.window.now)].glyph = present(look);
-        let mut free = 0;
         for phase in &key.phases {
             let (from, ends) = (instant(&phase.from), phase.until.as_deref().map(instant));
             if from > self.window.until || ends.is_some_and(|ends| ends < self.window.from) {
                 continue;
             }
-            // What is shorter than a column has one all the same.
-            let begin = self.column(from).max(free);
+            // What is shorter than a column has one all the same, unless the next begins there too.
+            let begin = self.column(from);
             let stays = ends.is_none_or(|ends| ends > self.window.until);
             let end = if stays { self.columns } else { self.column(ends.unwrap_or_default()) };
             let end = end.max(begin + 1).min(self.columns);
             let style = style(phase.state, phase.expected);
             let cell = Cell { glyph: glyph(phase.state, look), style };
             cells.iter_mut().take(end).skip(begin).for_each(|place| *place = cell);
-            free = end;
         }
         if let Some(at) = revoked_at(key, keyset).filter(|&at| at >= self.window.from) {
-            let column = self.column(at).max(free).min(self.columns - 1);
-            cells[column] = Cell { glyph: revoked(look), style: coloured(AnsiColor::Red) };
+            cells[self.column(at)] = Cell { glyph: revoked(look), style: coloured(AnsiColor::Red) };
         }
         painted(&cells, look)
     }
@@ -305,4 +302,131 @@ fn style(state: PhaseState, expected: bool) -> Style {
         PhaseState::VerifyOnly => coloured(AnsiColor::Blue),
     };
     if expected { style.effects(Effects::DIMMED) } else { style }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cli::look::{Colours, Letters};
+
+    fn look(letters: Letters) -> Look {
+        Look { width: 60, letters, colours: Colours::None }
+    }
+
+    fn key(kid: Option<&str>, number: u64, phases: &[(&str, &str, Option<&str>)]) -> Value {
+        let phase = |&(state, from, until): &(&str, &str, Option<&str>)| {
+            let day = |day: &str| format!("2026-{day}T00:00:00Z");
+            json!({"state": state, "from": day(from), "until": until.map(day), "expected": false})
+        };
+        let phases: Vec<Value> = phases.iter().map(phase).collect();
+        json!({
+            "kid": kid, "number": number, "state": "pending", "algorithm": "ES256",
+            "origin": "generated", "phases": phases,
+        })
+    }
+
+    /// A set with a past, of which one key was revoked, and with keys to come.
+    fn plan(keys: &[Value]) -> Plan {
+        let revoked = json!({
+            "at": "2026-11-05T00:00:00Z", "kid": "stolen", "number": 1, "event": "revoke",
+            "why": "admin", "expected": false,
+        });
+        let plan = json!({
+            "now": "2026-11-10T00:00:00Z",
+            "until": "2026-12-10T00:00:00Z",
+            "keysets": [{
+                "name": "default", "active": "active", "keys": keys, "events": [revoked],
+                "notes": [],
+            }],
+        });
+        serde_json::from_value(plan).unwrap()
+    }
+
+    fn drawn(plan: &Plan, letters: Letters) -> String {
+        let keyset = &plan.keysets[0];
+        let kids = Kids::of(keyset.keys.iter().filter_map(|key| key.kid.as_ref()), look(letters));
+        draw(keyset, Window::of(plan, 1.0), &kids, look(letters))
+    }
+
+    fn keys() -> [Value; 5] {
+        [
+            key(Some("stolen"), 1, &[("active", "11-01", Some("11-05"))]),
+            key(
+                Some("active"),
+                2,
+                &[
+                    ("pending", "11-01", Some("11-05")),
+                    ("active", "11-05", Some("11-20")),
+                    ("verify-only", "11-20", Some("11-22")),
+                ],
+            ),
+            key(
+                Some("standby"),
+                3,
+                &[("pending", "11-05", Some("11-20")), ("active", "11-20", Some("12-20"))],
+            ),
+            key(None, 4, &[("pending", "11-20", Some("12-20"))]),
+            key(None, 5, &[("pending", "12-20", None)]),
+        ]
+    }
+
+    #[test]
+    fn each_key_has_a_row_on_one_axis_with_now_and_dates() {
+        assert_eq!(
+            drawn(&plan(&keys()), Letters::Ascii),
+            "                    now
+stolen    =====x     |
+active    .....===================--
+standby        ...................==========================
+next key             |            ..........................
+          +----------|-----+-----------------+--------------
+          2026-11-01       2026-11-15        2026-11-29
+"
+        );
+        let picture = drawn(&plan(&keys()), Letters::Unicode);
+        assert!(picture.contains("stolen    ━━━━━×     ┊\n"), "{picture}");
+    }
+
+    #[test]
+    fn of_many_keys_those_around_the_active_one_are_drawn() {
+        let day = |day: u64| format!("11-{:02}", day % 30 + 1);
+        let many = |number| {
+            let (from, until) = (day(number), day(number + 1));
+            let kid = if number < 20 { format!("kid-{number}") } else { "active".to_owned() };
+            let kid = (number <= 20).then_some(kid.as_str());
+            key(kid, number, &[("pending", &from, Some(&until))])
+        };
+        let plan = plan(&(0..29).chain(60..89).map(many).collect::<Vec<_>>());
+        let picture = drawn(&plan, Letters::Ascii);
+        assert_eq!(picture.lines().count(), MOST_ROWS + 4);
+        assert!(picture.contains("\nkid-12 "), "{picture}");
+        assert!(!picture.contains("kid-11 "), "{picture}");
+        assert!(picture.contains("(12 earlier and 16 later keys are not drawn)"), "{picture}");
+    }
+
+    #[test]
+    fn dates_fit_at_every_length_and_width() {
+        for hours in [1, 5, 24, 72, 24 * 30, 24 * 90, 24 * 400, 24 * 4000] {
+            for columns in [11, 30, 66, 130, 390] {
+                let now = instant("2026-11-22T09:30:00Z");
+                let until = now + std::time::Duration::from_hours(hours);
+                let axis = Axis { window: Window { from: now, until, now }, columns };
+                let (line, dates) = axis.foot(look(Letters::Ascii));
+                assert_eq!(line.len(), columns);
+                assert!(dates.len() <= columns, "{dates}");
+                assert!(columns < 30 || hours < 5 || !dates.is_empty(), "{hours} {columns}");
+            }
+        }
+    }
+
+    #[test]
+    fn colours_are_around_what_is_alike() {
+        let plan = plan(&keys());
+        let look = Look { colours: Colours::Some, ..look(Letters::Ascii) };
+        let kids = Kids::of([], look);
+        let picture = draw(&plan.keysets[0], Window::of(&plan, 1.0), &kids, look);
+        assert!(picture.contains("\u{1b}[32m=====\u{1b}[0m\u{1b}[31mx\u{1b}[0m"), "{picture:?}");
+    }
 }

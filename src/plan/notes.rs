@@ -1,11 +1,12 @@
 //! What phases and events cannot say: why nothing comes, or what has to happen first.
 
 use jwksd_keystore::facts::{Facts, FirstKey, Span};
-use jwksd_keystore::lifecycle::{End, Number};
+use jwksd_keystore::lifecycle::{End, Life, Number, PlannedBy};
 use jwksd_keystore::schedule::Rotation;
 use jwksd_keystore::time::Time;
 
 use super::{Frame, Subject};
+use crate::view;
 
 pub(super) fn of_keyset(
     subject: &Subject<'_>,
@@ -36,7 +37,7 @@ pub(super) fn of_keyset(
     notes
 }
 
-/// Why nothing rotates by itself.
+/// What else than the schedule decides about the next rotation.
 fn of_rotation(subject: &Subject<'_>, facts: &Facts, frame: &Frame) -> Option<String> {
     let (name, now) = (subject.name, frame.now.lifecycle);
     let had_a_key = subject.loaded.head.next_number != Number::default();
@@ -46,16 +47,28 @@ fn of_rotation(subject: &Subject<'_>, facts: &Facts, frame: &Frame) -> Option<St
         ));
     }
     let set = subject.loaded.keyset();
-    let standby = set.standby_at(facts, now);
-    match &facts.rotate {
-        Rotation::Manual => {
-            let waited = standby.map(|life| life.waited_at(facts)).filter(|&waited| waited > now);
-            let from = waited.map_or_else(String::new, |at| {
-                format!("; its standby has waited at {}", whole_seconds(at))
-            });
-            Some(format!("it rotates only when asked: jwksd keys rotate {name}{from}"))
+    let by_admin = |life: &&Life| life.planned_by == PlannedBy::Admin;
+    let asked = set.pending_at(now).find(by_admin).and_then(|life| Some((life, life.activates?)));
+    match (&facts.rotate, asked) {
+        (Rotation::Manual, Some((_, at))) => {
+            Some(format!("it rotates at {at}, as an admin planned, and after that only when asked"))
         }
-        Rotation::Scheduled(_) => None,
+        (Rotation::Manual, None) => {
+            let standby = set.standby_at(facts, now).map(|life| life.waited_at(facts));
+            let waits = standby.filter(|&waited| waited > now).map(whole_seconds);
+            let waits = waits
+                .map(|at| format!(" (not before {at}, unless with --now)"))
+                .unwrap_or_default();
+            Some(format!("it rotates only when asked: jwksd keys rotate {name}{waits}"))
+        }
+        (Rotation::Scheduled(_), Some((life, at))) => {
+            let skipped = view::skipped_by(life, facts, now)?;
+            Some(format!(
+                "it rotates at {at}, as an admin planned, so the scheduled rotation at {skipped} \
+                 does not happen"
+            ))
+        }
+        (Rotation::Scheduled(_), None) => None,
     }
 }
 

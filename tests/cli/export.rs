@@ -260,13 +260,11 @@ fn keys_show_says_by_when_a_key_must_be_in_place_and_until_when_one_is_needed() 
     let rows = table("second");
     assert_eq!((&rows[1][3][..], &rows[2][1][..]), ("not planned", "not planned"), "{rows:?}");
     let standby = place.run(&["keys", "show", "second", "--json"]).json()["standby"].clone();
-    assert_eq!(standby, rows[2][0].as_str());
-    assert!(
-        place
-            .run(&["keys", "show", "second"])
-            .ok()
-            .contains(&format!("standby        {}", rows[2][0]))
-    );
+    let standby = standby.as_str().unwrap();
+    let short = rows[2][0].trim_end_matches(['.', '…']);
+    assert!(short.len() >= 8 && standby.starts_with(short), "{rows:?}");
+    let text = place.run(&["keys", "show", "second"]).ok();
+    assert!(text.contains(&format!("standby        {standby}\n")), "{text}");
 }
 
 #[test]

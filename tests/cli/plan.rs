@@ -56,3 +56,26 @@ fn what_cannot_be_told_says_why_and_ends_with_the_code_for_it() {
         place.run(&["plan", "--days", days]).fails(2, &["--days"]);
     }
 }
+
+#[test]
+fn keys_show_fits_a_terminal_and_tells_what_was_with_reasons_that_cannot_move_its_cursor() {
+    let place = Place::new();
+    let _daemon = place.start();
+    let kid = active(&place, "default");
+    let reason = format!("a \u{1b}[2Jlaptop\u{202e}{}", " was stolen".repeat(20));
+    place.run(&["keys", "revoke", "default", &kid, "--reason", &reason]).ok();
+    let mut command = place.command(&["keys", "show", "default"]);
+    let text = Output::of(command.env("COLUMNS", "80").env("LC_ALL", "C.UTF-8")).ok();
+    let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+    assert!(widest <= 80, "{widest}: {text}");
+    assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+    assert!(text.contains("\\u{1b}[2Jlaptop\\u{202e}"), "{text}");
+    let (past, next) = text.split_once("\nnext\n").unwrap();
+    for words in ["past\n", "  revoke ", "  admin: a ", "  activate  revocation\n", "×"] {
+        assert!(past.contains(words), "no {words:?} in {past}");
+    }
+    assert!(past.contains(&format!("{kid}  revoked\n")), "{past}");
+    assert!(next.contains("  publish   as standby\n"), "{next}");
+    let short = place.run(&["keys", "show", "default", "--days", "1"]).ok();
+    assert!(short.contains("\nnext\n  nothing within 1 day\n"), "{short}");
+}
