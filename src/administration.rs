@@ -7,7 +7,7 @@ mod export;
 mod fetchers;
 pub(crate) mod import;
 mod incident;
-mod plan;
+pub(crate) mod plan;
 mod signatures;
 
 use std::path::PathBuf;
@@ -84,6 +84,8 @@ pub struct Administration {
     pub fetchers: Arc<Fetchers>,
     /// What reports on incidents are made with.
     pub incidents: Incidents,
+    /// Room for plans that are being made, in key sets.
+    pub planning: Semaphore,
 }
 
 /// Why an admin did not get what was asked.
@@ -119,6 +121,9 @@ pub enum AdminError {
     /// As many lines of the audit as are never given.
     #[error("last: give 1 to {}", api::MOST_LINES)]
     Last,
+    /// As many plans are being made as may.
+    #[error("enough plans are being made already; try again in a moment, or ask for one key set")]
+    Planning,
     /// The key file cannot be read.
     #[error(transparent)]
     Key(#[from] ImportError),

@@ -17,7 +17,7 @@ use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{Store, StoreError};
 
 use self::listener::{Rules, listen_all};
-use crate::administration::{Administration, Backups, Incidents, import};
+use crate::administration::{Administration, Backups, Incidents, import, plan};
 use crate::audit::{Audit, AuditError};
 use crate::clock::{Clock, LifecycleClock};
 use crate::config::{Config, Listen};
@@ -317,6 +317,7 @@ fn open(
         master_key,
         fetchers,
         incidents,
+        planning: plan::room(),
     };
     Ok((Arc::new(administration), thread, audit))
 }

@@ -1,6 +1,7 @@
 //! What was and what comes.
 
 use jwksd_keystore::id::KeysetName;
+use tokio::sync::Semaphore;
 
 use super::{AdminError, Administration};
 use crate::api::Plan;
@@ -10,12 +11,21 @@ use crate::custody::Asker;
 use crate::plan::{self, Frame, Subject};
 use crate::policy::Action;
 
+/// Of how many key sets plans are made at once: an answer about this many takes 60 MB while it is
+/// made.
+const PLANNED_AT_ONCE: usize = 10_000;
+
+/// Room for plans of as many key sets as are made at once.
+pub(crate) fn room() -> Semaphore {
+    Semaphore::new(PLANNED_AT_ONCE)
+}
+
 impl Administration {
     /// What was and what comes in so many days, in one key set or in all that the asker may read.
     ///
     /// # Errors
     ///
-    /// [`AdminError`].
+    /// [`AdminError`]; [`AdminError::Planning`] where there is no room for all these key sets.
     pub fn plan(
         &self,
         asker: &Asker,
@@ -30,6 +40,8 @@ impl Administration {
             }
             None => self.readable(asker, &config)?,
         };
+        let room = u32::try_from(names.len().min(PLANNED_AT_ONCE)).unwrap_or(u32::MAX);
+        let _room = self.planning.try_acquire_many(room).map_err(|_| AdminError::Planning)?;
         let apart = self.clock.disagreement();
         let frame = Frame::new(self.clock.now(), apart, days, names.len());
         let keysets = names.iter().map(|name| self.planned(&config, name, &frame));

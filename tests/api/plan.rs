@@ -8,7 +8,7 @@ use jwksd::api::plan::{
     Phase, PhaseState, Plan, PlannedEventKind as Kind, PlannedKeyset, PlannedState, Why,
 };
 use jwksd::api::{
-    ExportResponse, ImportResponse, KeyState, ReloadResponse, RetireResponse, RotateResponse,
+    Code, ExportResponse, ImportResponse, KeyState, ReloadResponse, RetireResponse, RotateResponse,
 };
 use jwksd::sink;
 use jwksd_keystore::time::Time;
@@ -376,4 +376,18 @@ async fn what_is_more_than_one_answer_holds_is_cut_and_says_so() {
     assert_eq!(cut.since(START), HOUR * 2 * 400 + HOUR);
     assert!(told.events.iter().all(|event| time(&event.at) < cut));
     comes_true(&app, 2).await;
+}
+
+#[actix_web::test]
+async fn where_enough_plans_are_being_made_the_next_is_refused_until_there_is_room() {
+    let app = TestApp::with(&format!("{KEYSETS}{SECOND}"), CALLERS).await;
+    let administration = app.daemon.administration.clone();
+    let room = &administration.planning;
+    let made = u32::try_from(room.available_permits() - 1).unwrap();
+    let others = room.try_acquire_many(made).unwrap();
+    let refused = app.ask(To::Admin, Method::GET, "/v1/plan", &[], b"").await.problem();
+    assert_eq!((refused.status, refused.code), (503, Code::Busy));
+    assert_eq!(plan(&app, "?keyset=second").await.keysets.len(), 1);
+    drop(others);
+    assert_eq!(plan(&app, "").await.keysets.len(), 2);
 }
