@@ -38,6 +38,7 @@ use crate::policy::Action;
 use crate::rotator::{Actor, Command, Handle, Outcome, ReloadError, StepError};
 use crate::sink::{Standing, Standings};
 use crate::tls::{OfListeners, TlsError};
+use crate::verifiers::UnknownVerifier;
 use crate::view;
 
 pub use self::backup::{Backups, Made};
@@ -148,6 +149,9 @@ pub enum AdminError {
     /// The files of a listener's TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// There is no such verifier.
+    #[error(transparent)]
+    Verifier(#[from] UnknownVerifier),
     /// The key cannot be exported so.
     #[error(transparent)]
     Export(#[from] ExportError),

@@ -19,6 +19,7 @@ mod operate;
 mod pki;
 mod plan;
 mod print;
+mod refusing;
 mod serve;
 mod short;
 mod show;
@@ -78,7 +79,7 @@ enum Command {
     /// Run the daemon in the foreground
     Serve(serve::Args),
     /// Check the configuration and show the waits, the next rotations and what verifiers make of it
-    Check(verifiers::Args),
+    Check(verifiers::Asked),
     /// Show what comes: when each key is published, activates, ends and retires
     Plan(plan::Args),
     /// Let the running daemon read its configuration again

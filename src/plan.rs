@@ -2,10 +2,11 @@
 //!
 //! What comes is what the rules themselves say when they are asked ahead of time
 //! ([`lifecycle::forecast`]); here it is only told. `course` is the life of one key in phases and
-//! events, `notes` what phases cannot say.
+//! events, `notes` what phases cannot say, and `refusals` what verifiers make of it.
 
 mod course;
 mod notes;
+pub mod refusals;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -107,6 +108,7 @@ pub fn of_keyset(subject: &Subject<'_>, frame: &Frame) -> PlannedKeyset {
         keys: courses.iter().map(|course| course.key(&told)).collect(),
         events: events.into_iter().map(|(_, _, event)| event).collect(),
         notes: notes::of_keyset(subject, frame, &end, dropped),
+        refusing: Vec::new(),
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use jwksd_keystore::algorithm::Algorithm;
 use jwksd_keystore::facts::Facts;
 
-pub use catalogue::{Catalogue, UnknownVerifier};
+pub use catalogue::{ALL, Catalogue, UnknownVerifier};
 pub use client::{
     AtJwt, Cache, Client, Keeps, KeyKind, Measured, OldKid, OnFailure, Platform, Seconds, Source,
     Trusts, Unit, UnknownKid,

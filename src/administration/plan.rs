@@ -1,6 +1,7 @@
 //! What was and what comes.
 
 use jwksd_keystore::id::KeysetName;
+use jwksd_keystore::store::Loaded;
 use tokio::sync::Semaphore;
 
 use super::{AdminError, Administration};
@@ -10,6 +11,7 @@ use crate::config::Config;
 use crate::custody::Asker;
 use crate::plan::{self, Frame, Subject};
 use crate::policy::Action;
+use crate::verifiers::Catalogue;
 
 /// Of how many key sets plans are made at once: an answer about this many takes 60 MB while it is
 /// made.
@@ -21,7 +23,9 @@ pub(crate) fn room() -> Semaphore {
 }
 
 impl Administration {
-    /// What was and what comes in so many days, in one key set or in all that the asker may read.
+    /// What was and what comes in so many days, in one key set or in all that the asker may read;
+    /// with what these verifiers make of it, none being all that are known, or else those that the
+    /// configuration names.
     ///
     /// # Errors
     ///
@@ -31,8 +35,12 @@ impl Administration {
         asker: &Asker,
         keyset: Option<&KeysetName>,
         days: u16,
+        verifiers: Option<&[String]>,
     ) -> Result<Plan, AdminError> {
         let config = self.custody.config();
+        let catalogue = Catalogue::built_in();
+        // What is wrong with the question is told before it is recorded, and also without a key set.
+        catalogue.chosen(verifiers.unwrap_or_default())?;
         let names = match keyset {
             Some(keyset) => {
                 self.permit(asker, Action::Read, "plan", keyset, None, None)?;
@@ -44,11 +52,21 @@ impl Administration {
         let _room = self.planning.try_acquire_many(room).map_err(|_| AdminError::Planning)?;
         let apart = self.clock.disagreement();
         let frame = Frame::new(self.clock.now(), apart, days, names.len());
-        let keysets = names.iter().map(|name| self.planned(&config, name, &frame));
+        let keysets = names.iter().map(|name| {
+            let (loaded, mut planned) = self.planned(&config, name, &frame)?;
+            let stated = config.keysets.get(name).map_or(&[][..], |keyset| &keyset.verifiers);
+            let clients = catalogue.chosen(verifiers.unwrap_or(stated))?;
+            if let Some(facts) = &loaded.head.facts {
+                let now = frame.now.lifecycle;
+                planned.refusing =
+                    plan::refusals::of_keyset(&planned, &loaded, facts, &clients, now);
+            }
+            Ok(planned)
+        });
         Ok(Plan {
             now: frame.now.lifecycle.to_string(),
             until: frame.until.to_string(),
-            keysets: keysets.collect::<Result<_, _>>()?,
+            keysets: keysets.collect::<Result<_, AdminError>>()?,
         })
     }
 
@@ -57,7 +75,7 @@ impl Administration {
         config: &Config,
         keyset: &KeysetName,
         frame: &Frame,
-    ) -> Result<PlannedKeyset, AdminError> {
+    ) -> Result<(Loaded, PlannedKeyset), AdminError> {
         let configured = config.keysets.get(keyset);
         let loaded = self.known(configured, keyset)?;
         let (standing, tombstones) = (self.standings.of(keyset), self.store.tombstones(keyset)?);
@@ -68,6 +86,7 @@ impl Administration {
             loaded: &loaded,
             tombstones: &tombstones,
         };
-        Ok(plan::of_keyset(&subject, frame))
+        let planned = plan::of_keyset(&subject, frame);
+        Ok((loaded, planned))
     }
 }

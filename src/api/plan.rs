@@ -1,14 +1,17 @@
 //! What was and what comes: the lives of the keys of key sets on one time axis.
 
+use std::iter;
+
 use jwksd_keystore::id::{KeyId, KeysetName};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{KeyOrigin, schema};
+use crate::verifiers::{ALL, Catalogue};
 
 /// How far ahead a plan goes if nothing else is asked, in days.
 pub const PLAN_DAYS: u16 = 90;
@@ -26,6 +29,9 @@ pub struct PlanQuery {
     /// Only this key set.
     #[serde(default)]
     pub keyset: Option<String>,
+    /// Which verifiers to tell of: [`ALL`], or their ids.
+    #[serde(default, deserialize_with = "list")]
+    pub verifiers: Option<Vec<String>>,
 }
 
 /// How far ahead, as [`PlanQuery`] takes it.
@@ -45,6 +51,21 @@ impl PartialSchema for PlanDays {
     }
 }
 
+/// Verifiers, as [`PlanQuery`] takes them.
+pub enum PlanVerifiers {}
+
+impl ToSchema for PlanVerifiers {}
+
+impl PartialSchema for PlanVerifiers {
+    fn schema() -> RefOr<Schema> {
+        let ids = Catalogue::built_in().clients.into_iter().map(|client| client.id);
+        let id = ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::String))
+            .enum_values(Some(iter::once(ALL.to_owned()).chain(ids)));
+        ArrayBuilder::new().items(id).min_items(Some(1)).into()
+    }
+}
+
 const fn plan_days() -> u16 {
     PLAN_DAYS
 }
@@ -53,6 +74,12 @@ fn days<'de, D: Deserializer<'de>>(input: D) -> Result<u16, D::Error> {
     let text = String::deserialize(input)?;
     let days = text.parse().ok().filter(|days| (1..=LONGEST_PLAN).contains(days));
     days.ok_or_else(|| D::Error::custom(format!("days must be from 1 to {LONGEST_PLAN}")))
+}
+
+/// A list with commas between its members.
+fn list<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Vec<String>>, D::Error> {
+    let text = String::deserialize(input)?;
+    Ok(Some(text.split(',').map(str::to_owned).collect()))
 }
 
 /// `GET /v1/plan`
@@ -83,6 +110,31 @@ pub struct PlannedKeyset {
     pub events: Vec<PlannedEvent>,
     /// What else to know: why nothing comes, or what has to happen first.
     pub notes: Vec<String>,
+    /// For each activation to come, the verifiers that refuse tokens of the key from then on: of those
+    /// that were asked about, else of those that the configuration names, else of all that are known.
+    #[serde(default)]
+    pub refusing: Vec<RefusingVerifiers>,
+}
+
+/// Verifiers that refuse tokens of a key when it starts to sign, because they have not seen it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RefusingVerifiers {
+    /// When the key starts to sign.
+    #[schema(value_type = schema::Instant)]
+    pub at: String,
+    /// Its kid; none while it is not made.
+    #[schema(value_type = Option<schema::KeyId>)]
+    pub kid: Option<KeyId>,
+    /// Its number in the set.
+    pub number: u64,
+    /// Until when they may refuse, at the longest; none where that is until they are restarted.
+    #[schema(value_type = Option<schema::Instant>)]
+    pub until: Option<String>,
+    /// The same where a cache that others share, such as a CDN, is between.
+    #[schema(value_type = Option<schema::Instant>)]
+    pub until_behind_cache: Option<String>,
+    /// Their ids.
+    pub verifiers: Vec<String>,
 }
 
 /// The life of a key.

@@ -62,7 +62,7 @@ struct Fire {
     local: String,
 }
 
-pub(super) fn run(path: &Path, args: &verifiers::Args, out: &Out) -> anyhow::Result<ExitCode> {
+pub(super) fn run(path: &Path, args: &verifiers::Asked, out: &Out) -> anyhow::Result<ExitCode> {
     let config = load(path)?;
     let now = SystemClock.wall();
     let catalogue = Catalogue::built_in();
@@ -78,7 +78,7 @@ pub(super) fn run(path: &Path, args: &verifiers::Args, out: &Out) -> anyhow::Res
 
 fn report<'a>(
     config: &Config,
-    args: &verifiers::Args,
+    args: &verifiers::Asked,
     catalogue: &'a Catalogue,
     now: Time,
 ) -> Result<Report<'a>, UnknownVerifier> {
@@ -168,7 +168,7 @@ fn next_rotations(rotate: &Rotation, now: Time) -> Vec<Fire> {
     }
 }
 
-fn text(report: &Report<'_>, args: &verifiers::Args) -> String {
+fn text(report: &Report<'_>, args: &verifiers::Asked) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     for keyset in &report.keysets {

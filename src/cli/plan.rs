@@ -13,7 +13,7 @@ use super::look::Look;
 use super::print::{counted, wrapped};
 use super::short::Kids;
 use super::timeline::{self, Window, instant};
-use super::{Out, ask};
+use super::{Out, ask, refusing, verifiers};
 
 /// How much of the time ahead is shown of the time before now.
 const PAST: f64 = 0.15;
@@ -27,11 +27,14 @@ pub(super) struct Args {
     /// Only this key set
     #[arg(long, value_name = "NAME")]
     keyset: Option<KeysetName>,
+    #[command(flatten)]
+    verifiers: verifiers::Asked,
 }
 
 pub(super) fn run(client: &Client, args: &Args, out: &Out) -> anyhow::Result<ExitCode> {
-    let plan = fetch(client, args.keyset.as_ref(), args.days)?;
-    out.print(&plan, |plan| text(plan, args.days, Look::of_stdout()))?;
+    let asked = args.verifiers.query()?;
+    let plan = fetch(client, args.keyset.as_ref(), args.days, &asked)?;
+    out.print(&plan, |plan| text(plan, args, Look::of_stdout()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -40,12 +43,13 @@ pub(super) fn fetch(
     client: &Client,
     keyset: Option<&KeysetName>,
     days: u16,
+    more: &str,
 ) -> anyhow::Result<Plan> {
     let keyset = keyset.map_or_else(String::new, |keyset| format!("&keyset={keyset}"));
-    ask(client.get(&format!("/v1/plan?days={days}{keyset}")))
+    ask(client.get(&format!("/v1/plan?days={days}{keyset}{more}")))
 }
 
-fn text(plan: &Plan, days: u16, look: Look) -> String {
+fn text(plan: &Plan, args: &Args, look: Look) -> String {
     if plan.keysets.is_empty() {
         return "no key sets that you may read\n".to_owned();
     }
@@ -55,7 +59,7 @@ fn text(plan: &Plan, days: u16, look: Look) -> String {
     let mut coming: Vec<OfSet<'_>> =
         plan.keysets.iter().flat_map(|keyset| events::after(keyset, now)).collect();
     coming.sort_by_key(|(_, event)| instant(&event.at));
-    let days = counted(days.into(), "day");
+    let days = counted(args.days.into(), "day");
     let mut text = if coming.is_empty() {
         format!("nothing comes within {days}\n")
     } else {
@@ -66,6 +70,7 @@ fn text(plan: &Plan, days: u16, look: Look) -> String {
         text += &format!("\nkey set {}\n", keyset.name);
         text += &timeline::draw(keyset, window, &kids, look);
         text += &notes(keyset, look);
+        text += &refusing::text(keyset, args.verifiers.is_asked(), &kids, look);
     }
     if plan.keysets.iter().any(|keyset| !keyset.keys.is_empty()) {
         text.push('\n');

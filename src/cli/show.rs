@@ -31,7 +31,7 @@ pub(super) fn run(client: &Client, args: &Args, out: &Out) -> anyhow::Result<()>
     if out.json {
         return out.print(&keyset, |_| String::new());
     }
-    let plan = plan::fetch(client, Some(&args.keyset), args.days)?;
+    let plan = plan::fetch(client, Some(&args.keyset), args.days, "")?;
     out.print(&keyset, |keyset| text(keyset, &plan, args.days, Look::of_stdout()))
 }
 

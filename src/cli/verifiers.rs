@@ -19,25 +19,36 @@ const FEW: usize = 3;
 
 /// `--verifiers`
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(super) struct Asked {
     /// Show what each of these verifiers does when keys change: all, or ids such as
     /// pyjwt,envoy (docs/verifiers.md has them)
     #[arg(long, value_name = "all|NAME,...", value_delimiter = ',')]
     pub(super) verifiers: Option<Vec<String>>,
 }
 
-impl Args {
+impl Asked {
+    pub(super) fn is_asked(&self) -> bool {
+        self.verifiers.is_some()
+    }
+
+    /// As the daemon is asked, behind other parts of a query.
+    ///
+    /// # Errors
+    ///
+    /// Before it is asked, where there is no such verifier.
+    pub(super) fn query(&self) -> Result<String, UnknownVerifier> {
+        let Some(names) = &self.verifiers else { return Ok(String::new()) };
+        Catalogue::built_in().chosen(names)?;
+        Ok(format!("&verifiers={}", names.join(",")))
+    }
+
     /// The verifiers that are asked about; without the option those that the key set names, or all.
     fn chosen<'a>(
         &self,
         keyset: &Keyset,
         catalogue: &'a Catalogue,
     ) -> Result<Vec<&'a Client>, UnknownVerifier> {
-        match &self.verifiers {
-            Some(names) if names.iter().any(|name| name == "all") => catalogue.chosen(&[]),
-            Some(names) => catalogue.chosen(names),
-            None => catalogue.chosen(&keyset.verifiers),
-        }
+        catalogue.chosen(self.verifiers.as_ref().unwrap_or(&keyset.verifiers))
     }
 }
 
@@ -58,7 +69,7 @@ pub(super) struct Report<'a> {
 /// What the configuration of a key set means for the verifiers that are asked about.
 pub(super) fn report<'a>(
     keyset: &Keyset,
-    args: &Args,
+    args: &Asked,
     catalogue: &'a Catalogue,
 ) -> Result<Report<'a>, UnknownVerifier> {
     let (facts, checked) = (&keyset.facts, &keyset.checked);

@@ -69,16 +69,17 @@ async fn status(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> Ht
 /// The answer may be long, so the listener's worker only hands it on.
 async fn plan(request: HttpRequest, admin: Admin, ids: Data<RequestIds>) -> HttpResponse {
     let wanted = query_of::<PlanQuery>(&request)
-        .and_then(|query| Ok((query.keyset.map(keyset_name).transpose()?, query.days)));
-    let act = |admin: &Administration, asker: &Asker, (keyset, days): (Option<_>, u16)| {
-        admin.plan(asker, keyset.as_ref(), days).map(|plan| serde_json::to_vec(&plan))
+        .and_then(|query| Ok((query.keyset.clone().map(keyset_name).transpose()?, query)));
+    let act = |admin: &Administration, asker: &Asker, (keyset, query): (Option<_>, PlanQuery)| {
+        let plan = admin.plan(asker, keyset.as_ref(), query.days, query.verifiers.as_deref());
+        plan.map(|plan| serde_json::to_vec(&plan))
     };
     answer(&request, admin, &ids, wanted, act, |json| match json {
         Ok(json) => HttpResponse::Ok()
             .insert_header((CACHE_CONTROL, "no-store"))
             .content_type("application/json")
             .body(json),
-        Err(error) => problem::respond(&problem::internal(&error)),
+        Err(error) => problem::respond(&problem::internal(&error, None)),
     })
     .await
 }

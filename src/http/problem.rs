@@ -152,9 +152,10 @@ pub fn of_admin(error: &AdminError, request_id: &str) -> Problem {
             let problem = Problem::new(Code::ExpectActiveRequired, error.to_string());
             return Problem { active: Some(active.clone()), ..problem };
         }
-        AdminError::NowAndAt | AdminError::NotAnInstant(_) | AdminError::Reason => {
-            Code::InvalidRequest
-        }
+        AdminError::NowAndAt
+        | AdminError::NotAnInstant(_)
+        | AdminError::Reason
+        | AdminError::Verifier(_) => Code::InvalidRequest,
         AdminError::NotRecorded => Code::NotRecorded,
         AdminError::Config(_)
         | AdminError::Tls(_)

@@ -7,6 +7,12 @@ use super::Client;
 /// The catalogue as written.
 const TEXT: &str = include_str!("catalogue.toml");
 
+/// What stands for all of them, where verifiers are named.
+pub const ALL: &str = "all";
+
+/// The longest name for which another is suggested.
+const LONGEST: usize = 64;
+
 /// How alike a name must be to be suggested, from 0 to 1.
 const ALIKE: f64 = 0.7;
 
@@ -58,13 +64,13 @@ impl Catalogue {
             .ok_or_else(|| UnknownVerifier { name: id.to_owned(), nearest: self.nearest(id) })
     }
 
-    /// The verifiers of these ids, each once, or all where there are none.
+    /// The verifiers of these ids, each once; all where there are none, or [`ALL`] is among them.
     ///
     /// # Errors
     ///
     /// [`UnknownVerifier`], about the first that is not there.
     pub fn chosen<'a>(&'a self, ids: &[String]) -> Result<Vec<&'a Client>, UnknownVerifier> {
-        if ids.is_empty() {
+        if ids.is_empty() || ids.iter().any(|id| id == ALL) {
             return Ok(self.clients.iter().collect());
         }
         let mut chosen: Vec<&Client> = Vec::new();
@@ -78,6 +84,9 @@ impl Catalogue {
     }
 
     fn nearest(&self, id: &str) -> Option<String> {
+        if id.len() > LONGEST {
+            return None;
+        }
         let wanted = id.to_lowercase();
         let likeness = |client: &Client| {
             let name = client.name.to_lowercase();

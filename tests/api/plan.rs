@@ -391,3 +391,59 @@ async fn where_enough_plans_are_being_made_the_next_is_refused_until_there_is_ro
     drop(others);
     assert_eq!(plan(&app, "").await.keysets.len(), 2);
 }
+
+async fn rotate(app: &TestApp) {
+    let active = plan(app, "").await.keysets[0].active.clone();
+    app.rotate(json!({"expect_active": active})).await.unwrap();
+}
+
+/// Each group: until when, behind a shared cache too, and how many.
+fn refusing(plan: Plan) -> Vec<(u64, String, String, Vec<String>)> {
+    let all = plan.keysets.into_iter().flat_map(|keyset| keyset.refusing);
+    all.map(|of| (of.number, of.until.unwrap(), of.until_behind_cache.unwrap(), of.verifiers))
+        .collect()
+}
+
+#[actix_web::test]
+async fn verifiers_that_will_refuse_new_keys_are_told_with_until_when() {
+    let hasty = KEYSETS.replace("max_token_ttl", "verifier_cache = \"10m\"\nmax_token_ttl");
+    let app = TestApp::with(&hasty, CALLERS).await;
+    // The schedule gives its standby more time than verifier_cache asks for.
+    assert_eq!(refusing(plan(&app, "?verifiers=all").await), []);
+    rotate(&app).await;
+    // It signs at 03:16.
+    let until = |time: &str| format!("2026-11-2{time}:00Z");
+    let expected = |ids: &[&str], [direct, behind]: [&str; 2]| {
+        let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+        (1, until(direct), until(behind), ids)
+    };
+    let day = ["fastapi-azure-auth", "drf-oidc-auth", "tibco-ems"];
+    let all = refusing(plan(&app, "").await);
+    assert_eq!(
+        all,
+        [
+            expected(&day, ["3T03:00", "3T03:05"]),
+            expected(&["aws-api-gateway"], ["2T05:00", "2T05:05"]),
+            expected(&["axum-jwt-auth"], ["2T04:00", "2T04:05"]),
+            expected(&["istio"], ["2T03:20", "2T03:25"]),
+        ]
+    );
+    assert_eq!(refusing(plan(&app, "?verifiers=all").await), all);
+    let chosen = refusing(plan(&app, "?verifiers=istio,pyjwt,axum-jwt-auth").await);
+    assert_eq!(chosen, all[2..]);
+    for query in ["?verifiers=envoi", "?verifiers=", "?verifiers=envoy,"] {
+        let problem = app.admin_get::<Plan>(&format!("/v1/plan{query}")).await.unwrap_err();
+        assert_eq!(problem.code, Code::InvalidRequest, "{query}");
+    }
+}
+
+#[actix_web::test]
+async fn the_plan_tells_of_the_verifiers_that_the_configuration_names() {
+    let hasty = "verifier_cache = \"10m\"\nverifiers = [\"istio\", \"pyjwt\"]\nmax_token_ttl";
+    let app = TestApp::with(&KEYSETS.replace("max_token_ttl", hasty), CALLERS).await;
+    rotate(&app).await;
+    let told = refusing(plan(&app, "").await);
+    assert_eq!(told.into_iter().map(|(.., ids)| ids).collect::<Vec<_>>(), [["istio"]]);
+    let told = refusing(plan(&app, "?verifiers=all").await);
+    assert_eq!(told.len(), 4);
+}

@@ -79,3 +79,23 @@ fn keys_show_fits_a_terminal_and_tells_what_was_with_reasons_that_cannot_move_it
     let short = place.run(&["keys", "show", "default", "--days", "1"]).ok();
     assert!(short.contains("\nnext\n  nothing within 1 day\n"), "{short}");
 }
+
+#[test]
+fn verifiers_that_will_refuse_the_next_key_are_named_with_until_when() {
+    let hasty = "verifier_cache = \"10m\"\nmax_token_ttl";
+    let place = Place::with("max_token_ttl", hasty);
+    let _daemon = place.start();
+    let none = place.run(&["plan", "--verifiers", "all", "--keyset", "default"]).ok();
+    assert!(none.contains("no verifier refuses tokens of the keys to come"), "{none}");
+    place.run(&["keys", "rotate", "default"]).ok();
+    let asked = ["plan", "--keyset", "default", "--verifiers", "pyjwt,istio,axum-jwt-auth"];
+    let said = place.run(&asked).ok();
+    let rows: Vec<&str> = said.lines().skip_while(|line| !line.starts_with("KEY ")).collect();
+    assert!(rows[0].ends_with("BY VERIFIERS"), "{said}");
+    assert!(rows[1].ends_with("axum-jwt-auth") && rows[2].ends_with("istio"), "{said}");
+    assert!(!said.contains("pyjwt"), "{said}");
+    let unasked = place.run(&["plan"]).ok();
+    assert!(unasked.contains("  fastapi-azure-auth,\n"), "{unasked}");
+    let unknown = place.run(&["plan", "--verifiers", "pyjwtt"]);
+    unknown.fails(1, &["there is no verifier \"pyjwtt\", but \"pyjwt\""]);
+}

@@ -8,7 +8,9 @@ use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::link::LinkBuilder;
-use utoipa::openapi::path::{OperationBuilder, ParameterBuilder, ParameterIn, Paths};
+use utoipa::openapi::path::{
+    OperationBuilder, ParameterBuilder, ParameterIn, ParameterStyle, Paths,
+};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::security::SecurityRequirement;
@@ -65,6 +67,15 @@ impl Operation {
     /// What its query may have, which is refused where it is anything else.
     pub(super) fn may_ask<T: ToSchema>(mut self, name: &str, description: &str) -> Self {
         let parameter = parameter::<T>(name, ParameterIn::Query, &mut self.schemas);
+        self.described = self.described.parameter(parameter.description(Some(description)));
+        self
+    }
+
+    /// The same for a list with commas between its members.
+    pub(super) fn may_list<T: ToSchema>(mut self, name: &str, description: &str) -> Self {
+        let parameter = parameter::<T>(name, ParameterIn::Query, &mut self.schemas)
+            .style(Some(ParameterStyle::Form))
+            .explode(Some(false));
         self.described = self.described.parameter(parameter.description(Some(description)));
         self
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::admin::STANDBY;
 use super::operation::Operation;
 use crate::api::Code;
-use crate::api::plan::{Plan, PlanDays};
+use crate::api::plan::{Plan, PlanDays, PlanVerifiers};
 use crate::api::schema::{self, KID};
 
 pub(super) fn plan() -> Operation {
@@ -17,6 +17,10 @@ pub(super) fn plan() -> Operation {
         )
         .may_ask::<PlanDays>("days", "How far ahead, in days.")
         .may_ask::<schema::KeysetName>("keyset", "Only this key set.")
+        .may_list::<PlanVerifiers>(
+            "verifiers",
+            "Of which verifiers `refusing` tells; without it, of those that the configuration names.",
+        )
         .gives::<Plan>("The key sets.", example())
         .refuses(&[
             Code::InvalidRequest,
@@ -82,6 +86,7 @@ fn example() -> Value {
                 event("2026-12-01T04:01:00Z", json!(KID), 0, "retire", "expired", true),
             ],
             "notes": [],
+            "refusing": [],
         }],
     })
 }

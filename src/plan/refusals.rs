@@ -1,0 +1,83 @@
+//! PURE: which verifiers refuse tokens of a key when it starts to sign.
+
+use std::time::Duration;
+
+use jwksd_keystore::facts::Facts;
+use jwksd_keystore::store::Loaded;
+use jwksd_keystore::time::Time;
+
+use crate::api::plan::{PlannedEvent, PlannedEventKind, PlannedKeyset, RefusingVerifiers};
+use crate::verifiers::{Client, Lasting, Route, refuses};
+
+/// For each activation to come, the verifiers that refuse the key's tokens; equally long ones
+/// together, the longest first.
+#[must_use]
+pub fn of_keyset(
+    planned: &PlannedKeyset,
+    loaded: &Loaded,
+    facts: &Facts,
+    clients: &[&Client],
+    now: Time,
+) -> Vec<RefusingVerifiers> {
+    let activations =
+        planned.events.iter().filter(|event| event.event == PlannedEventKind::Activate);
+    let coming = activations.filter_map(|event| Some((event, instant(&event.at)?)));
+    let of_event = |(event, at): (&PlannedEvent, Time)| {
+        let (facts, published) = published(event.number, planned, loaded, facts);
+        let until = move |lasting: Lasting| lasting.until(at).map(|until| until.to_string());
+        let groups = grouped(&facts, clients, at.since(published.unwrap_or(at)));
+        let refusing = move |([direct, shared_cache], verifiers): Group| RefusingVerifiers {
+            at: event.at.clone(),
+            kid: event.kid.clone(),
+            number: event.number,
+            until: until(direct),
+            until_behind_cache: until(shared_cache),
+            verifiers,
+        };
+        groups.into_iter().map(refusing).collect::<Vec<_>>()
+    };
+    coming.filter(|(_, at)| *at > now).flat_map(of_event).collect()
+}
+
+/// From when a key can be fetched, and how old a copy without it can be.
+fn published(
+    number: u64,
+    planned: &PlannedKeyset,
+    loaded: &Loaded,
+    facts: &Facts,
+) -> (Facts, Option<Time>) {
+    let mut facts = facts.clone();
+    let mut stored = loaded.records.iter().map(|record| &record.life);
+    if let Some(life) = stored.find(|life| life.number.0 == number) {
+        facts.jwks_max_age = facts.jwks_max_age.max(life.stale_max_age);
+        // Time in which nobody could fetch it does not count.
+        return (facts, Some(life.served_from));
+    }
+    let key = planned.keys.iter().find(|key| key.number == number);
+    let first = key.and_then(|key| key.phases.first());
+    (facts, first.and_then(|phase| instant(&phase.from)))
+}
+
+fn instant(text: &str) -> Option<Time> {
+    text.parse().ok()
+}
+
+/// For how long directly and behind a shared cache, and who.
+type Group = ([Lasting; 2], Vec<String>);
+
+/// Equally long ones together, the longest first.
+fn grouped(facts: &Facts, clients: &[&Client], published_for: Duration) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for client in clients {
+        let Some(cache) = &client.cache else { continue };
+        let lasts = [Route::Direct, Route::SharedCache]
+            .map(|route| refuses(cache, facts, route, published_for));
+        match groups.iter_mut().find(|(other, _)| *other == lasts) {
+            _ if lasts == [Lasting::NotAtAll; 2] => {}
+            Some((_, ids)) => ids.push(client.id.clone()),
+            None => groups.push((lasts, vec![client.id.clone()])),
+        }
+    }
+    groups.sort_by_key(|(lasts, _)| std::cmp::Reverse(*lasts));
+    groups
+}
