@@ -39,4 +39,5 @@ mod sink;
 mod supervision;
 mod tls;
 mod token;
+mod verifiers;
 mod wire;
