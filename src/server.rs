@@ -299,6 +299,7 @@ fn open(
         audit: audit.clone(),
         tls: tls.clone(),
         standings: standings.clone(),
+        fetchers: fetchers.clone(),
     };
     let administration = Administration {
         custody,

@@ -21,6 +21,7 @@ use super::Metrics;
 use crate::audit::Audit;
 use crate::clock::LifecycleClock;
 use crate::custody::Custody;
+use crate::fetchers::Fetchers;
 use crate::health::Health;
 use crate::sink::Standings;
 use crate::tls::OfListeners;
@@ -44,6 +45,8 @@ pub struct Sources {
     pub tls: Arc<OfListeners>,
     /// The files of JWK Sets.
     pub standings: Arc<Standings>,
+    /// Who has fetched what.
+    pub fetchers: Arc<Fetchers>,
 }
 
 /// All metrics of a daemon, as text.

@@ -158,6 +158,9 @@ async fn a_request_that_the_policy_or_the_audit_refuses_is_told_as_such() {
     scrape.is(&SIGNED.replace("\"signed", "\"unavailable"), 1.0);
     scrape.is("jwksd_audit_failing", 1.0);
     scrape.is("jwksd_ready", 0.0);
+    scrape.is(r#"jwksd_check{check="audit",state="failing"}"#, 1.0);
+    scrape.is(r#"jwksd_check{check="audit",state="ok"}"#, 0.0);
+    scrape.is(r#"jwksd_check{check="clock",state="ok"}"#, 1.0);
     assert!(scrape.value(r#"jwksd_audit_errors_total{operation="write"}"#) >= 1.0);
 }
 
@@ -239,6 +242,11 @@ async fn fetches_are_counted_by_their_answer_and_strangers_names_are_one() {
     scrape.is(&requests("default", "304"), 1.0);
     scrape.is(&requests("default", "405"), 1.0);
     scrape.is(&requests("_unknown", "404"), 4.0);
+    let fetchers = |has| format!(r#"jwksd_fetchers{{keyset="default",has="{has}"}}"#);
+    scrape.is(&fetchers("known"), 1.0);
+    scrape.is(&fetchers("current"), 1.0);
+    scrape.is(&fetchers("without_standby"), 0.0);
+    scrape.is(r#"jwksd_fetchers_forgotten_total{keyset="default"}"#, 0.0);
     for name in ["one", "two", "three", "NO"] {
         assert_eq!(scrape.names_with(&format!("\"{name}")), Vec::<&String>::new());
     }

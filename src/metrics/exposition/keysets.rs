@@ -9,6 +9,7 @@ use jwksd_keystore::ring::Signer;
 
 use super::Sources;
 use super::page::{Labels, Page, Tell};
+use crate::fetchers::Tally;
 use crate::metrics::keys::KeysNow;
 use crate::metrics::outcomes::Listed;
 
@@ -24,6 +25,8 @@ struct Told {
     next: Option<Duration>,
     /// The longest.
     overdue: Option<Duration>,
+    /// Where anybody watches.
+    fetchers: Option<Tally>,
 }
 
 pub(super) fn tell(page: &mut Page<'_, '_>, sources: &Sources) -> fmt::Result {
@@ -31,6 +34,7 @@ pub(super) fn tell(page: &mut Page<'_, '_>, sources: &Sources) -> fmt::Result {
     tell_keys(page, &told)?;
     tell_times(page, &told)?;
     tell_files(page, sources)?;
+    tell_fetchers(page, &told)?;
     let counted = sources.metrics.series.told();
     let help = "What became of keys: created (and published), ended (another signs, so this counts \
                 rotations), retired, retired_early, revoked, replaced, marked (revoked after it left).";
@@ -55,12 +59,16 @@ pub(super) fn tell(page: &mut Page<'_, '_>, sources: &Sources) -> fmt::Result {
 }
 
 fn told(sources: &Sources) -> BTreeMap<String, Told> {
-    let now = sources.clock.now().lifecycle;
+    let (now, watch) = (sources.clock.now().lifecycle, sources.fetchers.watch());
     let mut told = BTreeMap::<String, Told>::new();
     for (keyset, (label, keys)) in sources.metrics.series.keys() {
         let ring = sources.custody.ring(&keyset);
         let signer = ring.as_ref().and_then(|ring| ring.signer_at(now).ok());
-        told.entry(label).or_default().take(keys.at(signer.map(Signer::kid), now));
+        let told = told.entry(label).or_default();
+        told.take(keys.at(signer.map(Signer::kid), now));
+        if let (Some(watch), Some(ring)) = (&watch, &ring) {
+            told.take_fetchers(watch.tally(&keyset, ring, now));
+        }
     }
     told
 }
@@ -75,6 +83,15 @@ impl Told {
         self.standbys = Some(fewest);
         self.next = self.next.into_iter().chain(signing.next).min();
         self.overdue = self.overdue.max(Some(signing.overdue));
+    }
+
+    fn take_fetchers(&mut self, tally: Tally) {
+        let all = self.fetchers.get_or_insert_default();
+        all.known += tally.known;
+        all.current += tally.current;
+        all.without_active += tally.without_active;
+        all.without_standby += tally.without_standby;
+        all.forgotten += tally.forgotten;
     }
 }
 
@@ -122,6 +139,34 @@ fn tell_times(page: &mut Page<'_, '_>, told: &BTreeMap<String, Told>) -> fmt::Re
                 where all is as it should be.";
     let overdue = spans(|told| told.overdue);
     page.gauges_of_seconds("jwksd_rotation_overdue", help, &overdue)
+}
+
+fn tell_fetchers(page: &mut Page<'_, '_>, told: &BTreeMap<String, Told>) -> fmt::Result {
+    let watched = || told.iter().filter_map(|(keyset, told)| Some((keyset, told.fetchers?)));
+    let help = "Who fetched the JWK Set lately, by what they got: known counts all of them, current those with \
+                what is served now, without_active those without the key that signs, without_standby those \
+                without the key that signs next; who lacks both is in both.";
+    page.gauges("jwksd_fetchers", help, &|family| {
+        for (keyset, tally) in watched() {
+            let counts = [
+                ("known", tally.known),
+                ("current", tally.current),
+                ("without_active", tally.without_active),
+                ("without_standby", tally.without_standby),
+            ];
+            for (has, count) in counts {
+                family.gauge(&[("keyset", keyset), ("has", has)], count)?;
+            }
+        }
+        Ok(())
+    })?;
+    let help = "Fetchers that had to make room for others in the table of them.";
+    page.counters("jwksd_fetchers_forgotten", help, &|family| {
+        for (keyset, tally) in watched() {
+            family.counter(&[("keyset", keyset)], tally.forgotten)?;
+        }
+        Ok(())
+    })
 }
 
 /// A file has a table of its own in the configuration, so these are few.
