@@ -338,7 +338,22 @@ impl Administration {
         let removed = before.keysets.keys().filter(is_gone).cloned().collect();
         // Not before a key set that came with it can sign.
         self.rotator.settle();
-        Ok(api::ReloadResponse { changed, removed, needs_restart })
+        Ok(api::ReloadResponse {
+            changed,
+            removed,
+            needs_restart,
+            callers_added: callers_beyond(&after, &before),
+            callers_removed: callers_beyond(&before, &after),
+            warnings: after.warnings().into_iter().chain(self.file_troubles(&after)).collect(),
+        })
+    }
+
+    /// What the threads of files had to say. No file is looked at here: that may take for ever.
+    fn file_troubles(&self, config: &Config) -> Vec<String> {
+        let troubles = self.standings.troubles(self.clock.now().lifecycle);
+        let configured = troubles.into_iter().filter(|(name, _)| config.keysets.contains_key(name));
+        let told = configured.map(|(name, trouble)| format!("keysets.{name}.jwks_file: {trouble}"));
+        told.collect()
     }
 
     /// Whether all is well.
@@ -453,6 +468,13 @@ impl Administration {
         }
         Ok(loaded)
     }
+}
+
+/// The names of the callers that only the first configuration has.
+fn callers_beyond(config: &Config, other: &Config) -> Vec<String> {
+    let is_other = |name: &str| other.callers.iter().any(|caller| caller.name == name);
+    let names = config.callers.iter().map(|caller| &caller.name);
+    names.filter(|name| !is_other(name)).cloned().collect()
 }
 
 fn check_reason(reason: &str) -> Result<(), AdminError> {

@@ -411,4 +411,13 @@ pub struct ReloadResponse {
     pub removed: Vec<KeysetName>,
     /// What was changed in the file but needs a restart.
     pub needs_restart: Vec<String>,
+    /// The callers that came.
+    #[serde(default)]
+    pub callers_added: Vec<String>,
+    /// The callers that went: they are nobody now.
+    #[serde(default)]
+    pub callers_removed: Vec<String>,
+    /// What `jwksd check` warns of, and every `jwks_file` that is not as it shall be.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }

@@ -16,6 +16,7 @@ pub mod openapi;
 pub mod problem;
 pub mod public;
 mod query;
+pub mod room;
 pub mod routes;
 
 /// The largest body that any path takes, but for batches; and the largest request in a batch.

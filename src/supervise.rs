@@ -132,6 +132,9 @@ async fn reload(administration: &Arc<Administration>) {
             changed = ?outcome.changed.iter().map(ToString::to_string).collect::<Vec<_>>(),
             removed = ?outcome.removed.iter().map(ToString::to_string).collect::<Vec<_>>(),
             needs_restart = ?outcome.needs_restart,
+            callers_added = ?outcome.callers_added,
+            callers_removed = ?outcome.callers_removed,
+            warnings = outcome.warnings.len(),
             "reloaded"
         ),
         Ok(Err(error)) => tracing::error!("not reloaded, the old configuration stays: {error}"),

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use jwksd::api::ReloadResponse;
 use jwksd::client::Client;
+use jwksd::escape::InLine;
 use jwksd_keystore::id::KeysetName;
 
 use super::{Out, ask};
@@ -22,6 +23,17 @@ pub(super) fn reload(client: &Client, out: &Out) -> anyhow::Result<ExitCode> {
                 "warning: {name} is no longer in the configuration: it stopped to sign, its active \
                  key ended, and its JWK Set is served until its last token has expired\n"
             );
+        }
+        for (callers, became) in [
+            (&answer.callers_added, "came"),
+            (&answer.callers_removed, "went: they are nobody now"),
+        ] {
+            if !callers.is_empty() {
+                text += &format!("callers that {became}: {}\n", InLine(&callers.join(", ")));
+            }
+        }
+        for warning in &answer.warnings {
+            text += &format!("warning: {}\n", InLine(warning));
         }
         for key in &answer.needs_restart {
             text += &format!("warning: {key} was changed and needs a restart\n");

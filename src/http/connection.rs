@@ -29,6 +29,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::problem;
+use super::room::{Room, Seat};
 use crate::api::{Code, Problem};
 use crate::limits::{Desk, Slot};
 
@@ -110,17 +111,29 @@ pub(super) struct Connection {
     slot: RefCell<Option<Arc<Slot>>>,
     /// Whether a caller was recognised on it.
     is_known: Cell<bool>,
+    _seat: Seat,
 }
 
 /// Notes a connection when it comes in, and watches over it.
-pub fn note(stream: &dyn Any, notes: &mut Extensions, audience: Audience, timeouts: Timeouts) {
-    if let Some(connection) = Connection::of_stream(stream, audience, timeouts) {
+pub fn note(
+    stream: &dyn Any,
+    notes: &mut Extensions,
+    audience: Audience,
+    timeouts: Timeouts,
+    room: &Arc<Room>,
+) {
+    if let Some(connection) = Connection::of_stream(stream, audience, timeouts, room.seat()) {
         notes.insert(connection);
     }
 }
 
 impl Connection {
-    fn of_stream(stream: &dyn Any, audience: Audience, timeouts: Timeouts) -> Option<Rc<Self>> {
+    fn of_stream(
+        stream: &dyn Any,
+        audience: Audience,
+        timeouts: Timeouts,
+        seat: Seat,
+    ) -> Option<Rc<Self>> {
         // The socket is kept open by this copy until the connection's notes are dropped with it.
         let socket = socket_of(stream)?.try_clone_to_owned().ok()?;
         let at = Cell::new(Some(now() + timeouts.head + GRACE));
@@ -134,6 +147,7 @@ impl Connection {
             is_last: Cell::new(false),
             slot: RefCell::new(None),
             is_known: Cell::new(false),
+            _seat: seat,
         }))
     }
 

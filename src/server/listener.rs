@@ -14,6 +14,7 @@ use crate::config::Connections;
 use crate::http;
 use crate::http::connection::{Audience, Timeouts};
 use crate::http::identity::RequestIds;
+use crate::http::room::Room;
 use crate::limits::Desk;
 use crate::listeners::{Bound, SocketFile};
 use crate::pool::Pool;
@@ -147,6 +148,7 @@ fn serve(
             .wrap_fn(http::connection::in_time)
     };
     let of_peers = tls.clone();
+    let room = Room::new(audience.name().to_str().unwrap_or_default(), connections.get());
     let mut server = HttpServer::new(factory)
         .workers(workers.get())
         .max_connections(connections.get().div_ceil(workers.get()))
@@ -154,7 +156,7 @@ fn serve(
         .keep_alive(timeouts.idle)
         .on_connect(move |stream, notes| {
             http::identity::on_connect(stream, of_peers.as_ref(), notes);
-            http::connection::note(stream, notes, audience, timeouts);
+            http::connection::note(stream, notes, audience, timeouts, &room);
         })
         .tls_handshake_timeout(timeouts.handshake)
         // All of them: where fewer are allowed, those that only connect keep the others out.

@@ -285,3 +285,18 @@ fn many_key_sets_are_not_all_in_the_summary() {
     // What `jwksd check` says of each of them, too, is one line.
     assert_eq!(daemon.log().matches("WARN").count(), 1, "{}", daemon.log());
 }
+
+#[test]
+fn a_listener_whose_connections_are_all_taken_is_told_once() {
+    let limits = "[limits]\nconnections = { public = 9, internal = 2, admin = 9 }\n[[callers]]";
+    let place = Place::with("[[callers]]", limits);
+    let daemon = place.start();
+    let connect = || UnixStream::connect(place.path("data/sign.sock")).unwrap();
+    let first = connect();
+    place.run(&["status"]).ok();
+    assert!(!daemon.log().contains("are taken"), "{}", daemon.log());
+    let others = [connect(), connect(), connect()];
+    daemon.wait_for_log("are taken");
+    assert_eq!(daemon.log().matches("listener=internal connections=2").count(), 1);
+    drop((first, others));
+}

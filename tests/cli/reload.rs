@@ -113,3 +113,28 @@ fn a_key_set_that_a_reload_takes_away_signs_no_more_and_is_still_published() {
     place.run(&["keys", "rotate", "second", "--now"]).fails(5, &gone);
     assert_eq!(daemon.http("/second/.well-known/jwks.json").0, 200);
 }
+
+#[test]
+fn callers_that_come_and_go_and_what_check_warns_of_are_in_the_answer() {
+    let place = place();
+    let daemon = place.start();
+    let caller = "[[callers]]\nname = \"ci\"\ntoken_sha256 = \"HASH\"\n\
+                  grants = [{ keyset = \"gone\", actions = [\"read\"] }]\n[[callers]]";
+    place.edit("[[callers]]", &caller.replace("HASH", &"0".repeat(64)));
+    place.edit("[keysets.second]", "jwks_file = \"no-folder/jwks.json\"\n[keysets.second]");
+    let said = place.run(&["reload"]).ok();
+    assert!(said.contains("callers that came: ci\n"), "{said}");
+    assert!(
+        said.contains("warning: callers.ci: a grant matches no key set of this file\n"),
+        "{said}"
+    );
+    let words = "warning: keysets.default.jwks_file: there is no folder no-folder";
+    assert!(said.contains(words), "{said}");
+
+    place.write("config.toml", &place.read("client.toml"));
+    let answer = place.run(&["reload", "--json"]).json();
+    assert_eq!(answer["callers_removed"], serde_json::json!(["ci"]));
+    assert_eq!(answer["callers_added"], serde_json::json!([]));
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_log("callers_removed=[]");
+}

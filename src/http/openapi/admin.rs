@@ -261,7 +261,14 @@ fn reload() -> Operation {
         .says("If anything is wrong with it, the old one stays in force. A body is not looked at.")
         .gives::<ReloadResponse>(
             "It is in force, but for what needs a restart.",
-            json!({"changed": ["default"], "removed": [], "needs_restart": []}),
+            json!({
+                "changed": ["default"],
+                "removed": [],
+                "needs_restart": [],
+                "callers_added": ["login"],
+                "callers_removed": [],
+                "warnings": [],
+            }),
         )
         .refuses(&[
             Code::UnknownCaller,
