@@ -24,6 +24,7 @@ mod place;
 mod plan;
 mod refusals;
 mod reload;
+mod runbook;
 mod secrets;
 mod signals;
 mod sink;
