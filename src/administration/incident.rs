@@ -43,6 +43,10 @@ const MOST_FETCHERS: usize = 50;
 /// How many reports may wait for their turn.
 const MOST_WAITING: usize = 4;
 
+/// How many revocations may wait to be recorded with what their keys signed. Whoever revokes on and on has
+/// the rest of them in the log alone.
+const MOST_OWED: usize = 32;
+
 /// What reports are made with.
 pub struct Incidents(Arc<Shared>);
 
@@ -55,6 +59,8 @@ struct Shared {
     turn: Mutex<()>,
     /// Room for those who ask.
     waiting: Semaphore,
+    /// One revocation at a time that is to be recorded, so that those who ask have their turn.
+    recording: Mutex<()>,
     /// How many revocations are still to be recorded.
     owed: Mutex<usize>,
     paid: Condvar,
@@ -84,6 +90,7 @@ impl Incidents {
             budget: BUDGET,
             turn: Mutex::default(),
             waiting: Semaphore::new(MOST_WAITING),
+            recording: Mutex::default(),
             owed: Mutex::default(),
             paid: Condvar::new(),
         }))
@@ -118,7 +125,10 @@ impl Incidents {
     pub(super) fn record(&self, keyset: &KeysetName, keys: Vec<Asked>, request_id: &str) {
         let (shared, keyset) = (self.0.clone(), keyset.clone());
         let request_id = request_id.to_owned();
-        *lock(&shared.owed) += 1;
+        if !shared.owe() {
+            tracing::warn!(%keyset, "what revoked keys had signed is not recorded: too many wait");
+            return;
+        }
         let recorded = {
             let shared = shared.clone();
             thread::Builder::new().name("incident".into()).spawn(move || {
@@ -147,6 +157,7 @@ impl Shared {
     }
 
     fn record(&self, keyset: &KeysetName, keys: &[Asked], request_id: &str) {
+        let _recording = lock(&self.recording);
         let usage = match self.read(keyset, keys) {
             Ok(usage) => usage,
             Err(error) => {
@@ -168,6 +179,14 @@ impl Shared {
                 tracing::warn!(%keyset, %kid, %error, "an incident is not in the audit");
             }
         }
+    }
+
+    /// Whether there is room for one more.
+    fn owe(&self) -> bool {
+        let mut owed = lock(&self.owed);
+        let is_room = *owed < MOST_OWED;
+        *owed += usize::from(is_room);
+        is_room
     }
 
     fn pay(&self) {

@@ -74,6 +74,8 @@ fn show() -> Operation {
             Some(json!({"format": "pem"})),
         )
         .leads_to("exportSet", "exportSet", &[of_set], None)
+        .leads_to("incident", "incident", &[of_set, ("kid", active)], None)
+        .leads_to("keysetIncident", "keysetIncident", &[of_set], None)
         .refuses(&[
             Code::UnknownCaller,
             Code::NotAllowed,
