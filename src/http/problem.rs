@@ -55,6 +55,9 @@ fn body_of(problem: &Problem) -> Vec<u8> {
 /// one that was refused before anyone was recognised gets its id here. No id of a caller's own is
 /// taken, since it would stand in the audit beside those of others.
 pub(super) fn named(answer: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    if !answer.status().is_client_error() && !answer.status().is_server_error() {
+        return answer;
+    }
     let Some(ids) = answer.request().app_data::<Data<RequestIds>>().cloned() else {
         return answer;
     };

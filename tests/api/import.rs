@@ -25,7 +25,7 @@ fn file(name: &str) -> String {
     std::fs::read_to_string(format!("{folder}/{name}")).unwrap()
 }
 
-fn p256() -> String {
+pub(crate) fn p256() -> String {
     file("taken/p256.pkcs8.pem")
 }
 

@@ -28,6 +28,7 @@ mod lifetime;
 mod limits;
 mod matrix;
 mod metrics;
+mod news;
 mod openapi;
 mod patience;
 mod plan;
