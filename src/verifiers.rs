@@ -13,6 +13,8 @@ mod lasting;
 mod measurements;
 mod revocation;
 mod rotation;
+#[cfg(test)]
+mod simulation;
 
 use std::time::Duration;
 
