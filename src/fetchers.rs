@@ -12,8 +12,7 @@ mod table;
 mod tests;
 mod who;
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
@@ -21,11 +20,12 @@ use std::time::Duration;
 
 use actix_web::http::header::HeaderName;
 use arc_swap::ArcSwapOption;
+use hashbrown::{DefaultHashBuilder, HashMap};
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::ring::{Ring, Signer, Version};
 use jwksd_keystore::time::Time;
 
-use self::table::{Entry, MOST_IN_ALL, OTHERS, Room, Seen, Table};
+use self::table::{Entry, MOST_IN_ALL, Moment, Name, OTHERS, Room, Seen, Table};
 use self::who::{Text, Who};
 use crate::clock::Clock;
 
@@ -55,8 +55,8 @@ pub struct Watch {
     clock: Arc<dyn Clock>,
     /// Since when, on the clock that nobody sets.
     began: Duration,
-    hasher: RandomState,
-    tables: RwLock<HashMap<KeysetName, Arc<Mutex<Table>>>>,
+    hasher: DefaultHashBuilder,
+    tables: RwLock<HashMap<KeysetName, Mutex<Table>>>,
     /// How many fetchers all tables have.
     kept: AtomicUsize,
 }
@@ -167,7 +167,7 @@ impl Watch {
             settings,
             clock: clock.clone(),
             began: clock.since_boot(),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             tables: RwLock::default(),
             kept: AtomicUsize::new(0),
         }
@@ -182,72 +182,84 @@ impl Watch {
     /// Since when fetchers are watched, by the wall clock.
     #[must_use]
     pub fn since(&self) -> Time {
-        self.clocks().wall_at(self.began)
+        whole_seconds(self.began_by_the_wall())
     }
 
     /// Notes a fetch, unless that would wait.
     pub fn note(&self, fetch: &Fetch<'_>) {
         let Some(served) = fetch.ring.served() else { return };
-        let Some(table) = self.table_at_once(fetch.keyset) else { return };
+        let Ok(tables) = self.tables.try_read() else { return };
+        let Some(table) = tables.get(fetch.keyset) else {
+            drop(tables);
+            return self.note_first(fetch);
+        };
         let mut table = match table.try_lock() {
             Ok(table) => table,
             Err(TryLockError::Poisoned(table)) => table.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        let prefixes = self.settings.prefixes;
-        let who = match (fetch.header, fetch.peer) {
-            (Some(value), _) => prefixes.named(value),
-            (None, Some(address)) => prefixes.network(address),
-            (None, None) => Who::Local,
-        };
-        let user_agent = Text::of(fetch.user_agent);
-        let at = self.clock.since_boot();
-        let seen =
-            Seen { who: &who, user_agent: user_agent.as_ref(), version: &served.version, at };
-        let hash = self.hash(&seen);
-        if !table.note_known(&seen, hash) {
-            self.note_new(&mut table, seen, hash, window(fetch.ring));
+        let name = Name { who: self.who(fetch), user_agent: Text::of(fetch.user_agent) };
+        let hash = self.hash(&name);
+        let seen = Seen { version: &served.version, at: self.moment() };
+        if !table.note_known(&name, hash, &seen) {
+            self.note_new(&mut table, name, hash, &seen, window(fetch.ring));
         }
+    }
+
+    /// Makes the table of a key set. Only sets that are served come here, so strangers make none.
+    #[cold]
+    fn note_first(&self, fetch: &Fetch<'_>) {
+        let Ok(mut tables) = self.tables.try_write() else { return };
+        tables.entry(fetch.keyset.clone()).or_default();
+        drop(tables);
+        self.note(fetch);
     }
 
     #[cold]
-    fn note_new(&self, table: &mut Table, mut seen: Seen<'_>, mut hash: u64, window: Duration) {
-        let oldest = seen.at.saturating_sub(window);
-        let mut survey = table.survey(seen.who);
+    fn note_new(
+        &self,
+        table: &mut Table,
+        name: Name,
+        hash: u64,
+        seen: &Seen<'_>,
+        window: Duration,
+    ) {
+        let oldest = seen.at.before(window);
+        let mut survey = table.survey(&name.who);
         if survey.has_some_before(oldest) {
             self.changing(table, |table| table.drop_before(oldest));
-            survey = table.survey(seen.who);
+            survey = table.survey(&name.who);
         }
-        if survey.has_all_user_agents() {
-            seen.user_agent = OTHERS;
-            hash = self.hash(&seen);
-            if table.note_known(&seen, hash) {
-                return;
-            }
+        let (name, hash) = if survey.has_all_user_agents() {
+            let others = Name { user_agent: Text::of(OTHERS.as_bytes()), ..name };
+            let hash = self.hash(&others);
+            (others, hash)
+        } else {
+            (name, hash)
+        };
+        if !table.note_known(&name, hash, seen) {
+            let is_left = self.kept.load(Ordering::Relaxed) < MOST_IN_ALL;
+            let room = if is_left { Room::Left } else { Room::Taken };
+            self.changing(table, |table| table.note_new(&name, hash, seen, &survey, room));
         }
-        let is_left = self.kept.load(Ordering::Relaxed) < MOST_IN_ALL;
-        let room = if is_left { Room::Left } else { Room::Taken };
-        self.changing(table, |table| table.note_new(&seen, hash, room, &survey));
     }
 
-    fn hash(&self, seen: &Seen<'_>) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        match seen.who {
-            Who::Local => {}
-            Who::Network(address, _) => address.hash(&mut hasher),
-            Who::Named(text) => text.as_ref().hash(&mut hasher),
+    fn who(&self, fetch: &Fetch<'_>) -> Who<Text> {
+        let prefixes = self.settings.prefixes;
+        match (fetch.header, fetch.peer) {
+            (Some(value), _) => prefixes.named(value),
+            (None, Some(address)) => prefixes.network(address),
+            (None, None) => Who::Local,
         }
-        hasher.write(seen.user_agent.as_bytes());
-        hasher.finish()
     }
 
-    /// The table of a key set, if it can be had without waiting.
-    fn table_at_once(&self, keyset: &KeysetName) -> Option<Arc<Mutex<Table>>> {
-        if let Some(table) = self.tables.try_read().ok()?.get(keyset) {
-            return Some(table.clone());
-        }
-        // Only key sets that are served come here, so strangers cannot make any.
-        Some(self.tables.try_write().ok()?.entry(keyset.clone()).or_default().clone())
+    fn hash(&self, name: &Name) -> u64 {
+        self.hasher.hash_one((&name.who, &name.user_agent))
+    }
+
+    fn moment(&self) -> Moment {
+        let seconds = self.clock.since_boot().saturating_sub(self.began).as_secs();
+        Moment(u32::try_from(seconds).unwrap_or(u32::MAX))
     }
 
     /// How much memory the tables take, but for the versions, which rings have too.
@@ -266,8 +278,9 @@ impl Watch {
         self.kept.fetch_sub(before, Ordering::Relaxed);
     }
 
-    fn clocks(&self) -> Clocks {
-        Clocks { since_boot: self.clock.since_boot(), wall: self.clock.wall() }
+    /// When the watch began, by the wall clock as it is now.
+    fn began_by_the_wall(&self) -> Time {
+        self.clock.wall().before(self.clock.since_boot().saturating_sub(self.began))
     }
 
     // --- What others ask. Whoever was not seen within the window is dropped before.
@@ -275,10 +288,10 @@ impl Watch {
     /// The fetchers of a key set that is served as `ring`, at `now` in lifecycle time.
     #[must_use]
     pub fn fetched(&self, keyset: &KeysetName, ring: &Ring, now: Time) -> Fetched {
-        let (standing, clocks) = (Standing::of(ring, now), self.clocks());
+        let (standing, began) = (Standing::of(ring, now), self.began_by_the_wall());
         let (tally, mut fetchers) = self.with_table(keyset, ring, |table| {
             let entries = table.into_iter().flat_map(Table::iter);
-            let fetchers: Vec<_> = entries.map(|entry| standing.fetcher(entry, clocks)).collect();
+            let fetchers: Vec<_> = entries.map(|entry| standing.fetcher(entry, began)).collect();
             (standing.tally(table), fetchers)
         });
         let name = |fetcher: &Fetcher| (fetcher.who.clone(), fetcher.user_agent.clone());
@@ -326,29 +339,17 @@ impl Watch {
         look: impl FnOnce(Option<&Table>) -> T,
     ) -> T {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        let table = tables.get(keyset).cloned();
-        drop(tables);
-        let Some(table) = table else { return look(None) };
-        let mut table = lock(&table);
-        let oldest = self.clock.since_boot().saturating_sub(window(ring));
+        let Some(table) = tables.get(keyset) else { return look(None) };
+        let mut table = lock(table);
+        let oldest = self.moment().before(window(ring));
         self.changing(&mut table, |table| table.drop_before(oldest));
         look(Some(&table))
     }
 }
 
-/// Both clocks at one moment.
-#[derive(Clone, Copy)]
-struct Clocks {
-    since_boot: Duration,
-    wall: Time,
-}
-
-impl Clocks {
-    /// When something was, by the wall clock as it is now, in whole seconds.
-    fn wall_at(self, since_boot: Duration) -> Time {
-        let exact = self.wall.before(self.since_boot.saturating_sub(since_boot));
-        Time::from_millis(exact.as_secs() * 1000)
-    }
+/// What is told of times: nobody needs to know more.
+fn whole_seconds(time: Time) -> Time {
+    Time::from_millis(time.as_secs() * 1000)
 }
 
 /// What is served now, and which keys of it matter.
@@ -379,11 +380,11 @@ impl<'a> Standing<'a> {
         tally
     }
 
-    fn fetcher(&self, entry: &Entry, clocks: Clocks) -> Fetcher {
+    fn fetcher(&self, entry: &Entry, began: Time) -> Fetcher {
         Fetcher {
             who: entry.who.to_string(),
             user_agent: entry.user_agent.to_string(),
-            last: clocks.wall_at(entry.last),
+            last: whole_seconds(began + entry.last.since(Moment::default())),
             fetches: entry.fetches,
             version: entry.version.clone(),
             has: self.has(&entry.version),

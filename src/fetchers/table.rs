@@ -30,12 +30,20 @@ pub(super) const STEADY_AFTER: Duration = Duration::from_mins(5);
 /// Of so many, one may be a newcomer without making room for the next.
 const NEWCOMERS: usize = 4;
 
-/// A fetch: the time is since boot.
+/// A time in whole seconds since the watch began: enough for whoever looks, and small.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(pub(super) u32);
+
+/// Who fetched.
+pub(super) struct Name {
+    pub(super) who: Who<Text>,
+    pub(super) user_agent: Text,
+}
+
+/// What was fetched when.
 pub(super) struct Seen<'a> {
-    pub(super) who: &'a Who<Text>,
-    pub(super) user_agent: &'a str,
     pub(super) version: &'a Arc<Version>,
-    pub(super) at: Duration,
+    pub(super) at: Moment,
 }
 
 /// What is kept of a fetcher.
@@ -44,8 +52,8 @@ pub(super) struct Entry {
     pub(super) who: Who<Box<str>>,
     pub(super) user_agent: Box<str>,
     pub(super) version: Arc<Version>,
-    pub(super) first: Duration,
-    pub(super) last: Duration,
+    first: Moment,
+    pub(super) last: Moment,
     pub(super) fetches: u64,
 }
 
@@ -77,15 +85,27 @@ pub(super) struct Survey {
 }
 
 /// The fetcher that was unseen for longest: since when, and its hash.
-type Oldest = Option<(Duration, u64)>;
+type Oldest = Option<(Moment, u64)>;
+
+impl Moment {
+    /// The time from `earlier` to this; zero where that is later.
+    pub(super) fn since(self, earlier: Self) -> Duration {
+        Duration::from_secs(self.0.saturating_sub(earlier.0).into())
+    }
+
+    /// So long before, not before the beginning.
+    pub(super) fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(u32::try_from(span.as_secs()).unwrap_or(u32::MAX)))
+    }
+}
 
 impl Entry {
-    fn is(&self, who: &Who<Text>, user_agent: &str) -> bool {
-        self.who.is(who) && *self.user_agent == *user_agent
+    fn is(&self, name: &Name) -> bool {
+        name.user_agent.is(&self.user_agent) && name.who.is(&self.who)
     }
 
     fn is_newcomer(&self) -> bool {
-        self.last.saturating_sub(self.first) < STEADY_AFTER
+        self.last.since(self.first) < STEADY_AFTER
     }
 }
 
@@ -96,7 +116,7 @@ impl Survey {
     }
 
     /// Whether some were not seen since `oldest`.
-    pub(super) fn has_some_before(&self, oldest: Duration) -> bool {
+    pub(super) fn has_some_before(&self, oldest: Moment) -> bool {
         let oldest_of_all = [self.oldest_newcomer, self.oldest_steady];
         oldest_of_all.iter().flatten().any(|(last, _)| *last < oldest)
     }
@@ -104,9 +124,8 @@ impl Survey {
 
 impl Table {
     /// Notes the fetch of somebody who is known. Nothing is allocated.
-    pub(super) fn note_known(&mut self, seen: &Seen<'_>, hash: u64) -> bool {
-        let is_same = |entry: &Entry| entry.is(seen.who, seen.user_agent);
-        let Some(entry) = self.entries.find_mut(hash, is_same) else { return false };
+    pub(super) fn note_known(&mut self, name: &Name, hash: u64, seen: &Seen<'_>) -> bool {
+        let Some(entry) = self.entries.find_mut(hash, |entry| entry.is(name)) else { return false };
         entry.last = seen.at;
         entry.fetches = entry.fetches.saturating_add(1);
         if !Arc::ptr_eq(&entry.version, seen.version) {
@@ -119,7 +138,7 @@ impl Table {
     pub(super) fn survey(&self, who: &Who<Text>) -> Survey {
         let mut survey = Survey::default();
         for entry in &self.entries {
-            survey.user_agents += usize::from(entry.who.is(who));
+            survey.user_agents += usize::from(who.is(&entry.who));
             let is_newcomer = entry.is_newcomer();
             survey.newcomers += usize::from(is_newcomer);
             let oldest =
@@ -133,15 +152,22 @@ impl Table {
 
     /// Notes the fetch of somebody who is not known. Where there is no room, the one that was unseen
     /// for longest is forgotten: of the newcomers, unless those are few.
-    pub(super) fn note_new(&mut self, seen: &Seen<'_>, hash: u64, room: Room, survey: &Survey) {
+    pub(super) fn note_new(
+        &mut self,
+        name: &Name,
+        hash: u64,
+        seen: &Seen<'_>,
+        survey: &Survey,
+        room: Room,
+    ) {
         let length = self.entries.len();
         if length >= MOST || (length >= LEAST && room == Room::Taken) {
             self.forget(survey);
         }
         let entry = Entry {
             hash,
-            who: seen.who.kept(),
-            user_agent: seen.user_agent.into(),
+            who: name.who.kept(),
+            user_agent: name.user_agent.as_ref().into(),
             version: seen.version.clone(),
             first: seen.at,
             last: seen.at,
@@ -161,7 +187,7 @@ impl Table {
     }
 
     /// Drops those that were not seen since `oldest`.
-    pub(super) fn drop_before(&mut self, oldest: Duration) {
+    pub(super) fn drop_before(&mut self, oldest: Moment) {
         self.entries.retain(|entry| entry.last >= oldest);
     }
 

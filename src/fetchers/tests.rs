@@ -315,10 +315,11 @@ fn a_fetch_never_waits_for_whoever_looks() {
     let ring = bench.ring(&[1]);
     bench.fetch(&ring, "192.0.2.1", "");
     let watch = bench.watch();
-    let table = watch.table_at_once(&bench.keyset).unwrap();
-    let held = lock(&table);
+    let tables = watch.tables.read().unwrap();
+    let held = lock(&tables[&bench.keyset]);
     bench.fetch(&ring, "192.0.2.1", "");
     drop(held);
+    drop(tables);
     let tables = watch.tables.write().unwrap();
     bench.fetch(&ring, "192.0.2.1", "");
     drop(tables);

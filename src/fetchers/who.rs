@@ -1,6 +1,7 @@
 //! PURE: whom a fetch is put down to: told apart no further than the operator asked for.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// How much of a text of a stranger is kept, in characters.
@@ -23,7 +24,7 @@ impl Default for Prefixes {
 }
 
 /// Who fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Who<T> {
     /// A process of this host, over a Unix socket.
     Local,
@@ -69,13 +70,13 @@ fn address_in(text: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(with_port)
 }
 
-impl<T: AsRef<str>> Who<T> {
-    /// Whether both are the same.
-    pub(super) fn is<U: AsRef<str>>(&self, other: &Who<U>) -> bool {
-        match (self, other) {
+impl Who<Text> {
+    /// Whether it is one that is kept.
+    pub(super) fn is(&self, kept: &Who<Box<str>>) -> bool {
+        match (self, kept) {
             (Self::Local, Who::Local) => true,
             (Self::Network(one, bits), Who::Network(two, of)) => one == two && bits == of,
-            (Self::Named(one), Who::Named(two)) => one.as_ref() == two.as_ref(),
+            (Self::Named(one), Who::Named(two)) => one.is(two),
             _ => false,
         }
     }
@@ -111,19 +112,34 @@ pub(super) struct Text {
 impl Text {
     pub(super) fn of(text: &[u8]) -> Self {
         let text = text.trim_ascii();
-        let mut bytes = [0; LONGEST_TEXT];
         let length = text.len().min(LONGEST_TEXT);
-        for (clean, byte) in bytes.iter_mut().zip(text) {
-            *clean = if *byte == b' ' || byte.is_ascii_graphic() { *byte } else { b'?' };
-        }
+        let mut bytes = [0; LONGEST_TEXT];
+        bytes[..length].copy_from_slice(&text[..length]);
+        // All of them, since the compiler does many at once.
+        let bytes = bytes.map(|byte| if (b' '..=b'~').contains(&byte) { byte } else { b'?' });
         Self { bytes, length }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    /// Whether it is one that is kept.
+    pub(super) fn is(&self, kept: &str) -> bool {
+        self.bytes() == kept.as_bytes()
+    }
+}
+
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.bytes());
     }
 }
 
 impl AsRef<str> for Text {
     fn as_ref(&self) -> &str {
         // It is ASCII.
-        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+        std::str::from_utf8(self.bytes()).unwrap_or_default()
     }
 }
 

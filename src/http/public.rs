@@ -78,9 +78,8 @@ fn serve_set(
         return problem::method_not_allowed("GET, HEAD");
     }
     let ring = custody.ring(keyset);
-    let is_configured = custody.config().keysets.contains_key(keyset);
     let Some((ring, served)) = ring.as_ref().and_then(|ring| Some((ring, ring.served()?))) else {
-        return if is_configured {
+        return if custody.config().keysets.contains_key(keyset) {
             // Never an empty set: many verifiers fail on one, and some keep it.
             let detail = format!("the key set {keyset} has no key yet");
             problem::respond(&Problem::new(Code::NoActiveKey, detail))

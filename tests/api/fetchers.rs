@@ -15,6 +15,9 @@ use crate::app::{CALLERS, HOUR, KEYSETS, PUBLISH_AHEAD, START, TestApp, caller_o
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const BY_HEADER: &str = "[fetchers]\nheader = \"X-Forwarded-For\"\n";
 
+/// Whoever asks, with method, path and headers, and the status that it gets.
+type Asked<'a> = (&'a str, Method, &'a str, &'a [(HeaderName, &'a str)], u16);
+
 /// Fetches the JWK Set as a verifier that says it is `user_agent`.
 async fn fetch(app: &TestApp, user_agent: &str) {
     let headers = [(USER_AGENT, user_agent)];
@@ -140,7 +143,7 @@ async fn an_answer_counts_where_it_leaves_the_fetcher_with_the_set() {
     let etag = app.get(set).await.header("etag").to_owned();
     let other = [(IF_NONE_MATCH, "\"other\"")];
     let this = [(IF_NONE_MATCH, etag.as_str())];
-    let asked: [(&str, Method, &str, &[(HeaderName, &str)], u16); 11] = [
+    let asked: [Asked<'_>; 11] = [
         ("get", Method::GET, set, &[], 200),
         ("get, had another", Method::GET, set, &other, 200),
         ("get, has it", Method::GET, set, &this, 304),

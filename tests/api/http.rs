@@ -12,7 +12,9 @@ const TOKENS: &str = "/v1/keysets/default/tokens";
 #[actix_web::test]
 async fn what_can_be_got_has_a_head() {
     let app = TestApp::start().await;
-    for path in ["/v1/keysets", "/v1/keysets/default", "/v1/status", "/openapi.json"] {
+    let paths =
+        ["/v1/keysets", "/v1/keysets/default", "/v1/status", "/v1/fetchers", "/openapi.json"];
+    for path in paths {
         let got = app.ask(To::Admin, Method::GET, path, &[], b"").await;
         let head = app.ask(To::Admin, Method::HEAD, path, &[], b"").await;
         assert_eq!((got.status, head.status), (StatusCode::OK, StatusCode::OK), "{path}");
@@ -35,6 +37,7 @@ async fn a_method_that_a_path_does_not_take_is_answered_with_those_it_takes() {
         (To::Admin, "/v1/keysets".to_owned(), "GET, HEAD"),
         (To::Admin, "/v1/keysets/default".to_owned(), "GET, HEAD"),
         (To::Admin, "/v1/status".to_owned(), "GET, HEAD"),
+        (To::Admin, "/v1/fetchers".to_owned(), "GET, HEAD"),
         (To::Admin, "/v1/reload".to_owned(), "POST"),
         (To::Admin, "/v1/keysets/default/rotate".to_owned(), "POST"),
         (To::Admin, "/v1/keysets/default/revoke-all".to_owned(), "POST"),

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use crate::daemon::Daemon;
 use crate::keys::active;
-use crate::place::Place;
+use crate::place::{Place, wait_for};
 
 /// A verifier whose head is these bytes and `Connection: close`.
 fn fetch(daemon: &Daemon, keyset: &str, head: &[u8]) {
@@ -74,6 +74,10 @@ fn a_rotation_says_how_many_have_not_fetched_the_key_yet() {
     assert!(last(rotate(&[])).starts_with("all 2 known fetchers have fetched it (watched"));
 
     rotate(&["--now"]);
+    wait_for("the next standby", || {
+        let shown = place.run(&["keys", "show", "second", "--json"]).json();
+        shown["standby"].as_str().map(|_| ())
+    });
     fetch(&daemon, "second", b"");
     let expect = active(&place, "second");
     let late = last(rotate(&["--expect-active", &expect]));
