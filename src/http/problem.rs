@@ -143,7 +143,6 @@ pub fn of_admin(error: &AdminError, request_id: &str) -> Problem {
         AdminError::Key(error) => of_key(error),
         AdminError::Reading | AdminError::Reports | AdminError::Planning => Code::Busy,
         AdminError::AuditUnreadable(_) => return internal(error, Some(request_id)),
-        AdminError::Last => Code::InvalidRequest,
         AdminError::Store(error) | AdminError::Reload(ReloadError::Store(error)) => {
             return of_store(error, request_id);
         }
@@ -158,6 +157,7 @@ pub fn of_admin(error: &AdminError, request_id: &str) -> Problem {
         AdminError::NowAndAt
         | AdminError::NotAnInstant(_)
         | AdminError::Reason
+        | AdminError::Last
         | AdminError::Verifier(_) => Code::InvalidRequest,
         AdminError::NotRecorded => Code::NotRecorded,
         AdminError::Config(_)
