@@ -55,6 +55,9 @@ listen = ["unix:data/sign.sock", "127.0.0.1:0"]
 [admin]
 listen = ["unix:data/admin.sock", "127.0.0.1:0"]
 
+[metrics]
+listen = "unix:data/metrics.sock"
+
 [[callers]]
 name = "local"
 uid = "self"
@@ -147,6 +150,9 @@ fn no_secret_is_ever_shown() {
     vault.take(&place);
     imports::provoke(&wire);
     shown.extend(commands(&place));
+    for path in ["/metrics", "/readyz"] {
+        assert_eq!(wire.ask(To::Metrics, "GET", path, "").status, 200);
+    }
     let log = end(&place, daemon);
     assert!(log.contains("TRACE"), "the log does not tell all");
     shown.extend(log.bytes().chain(wire.heard()));

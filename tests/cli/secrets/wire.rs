@@ -31,6 +31,7 @@ pub(super) enum To {
     Admin,
     /// With these lines in its head in place of `Host`.
     AdminWith(&'static str),
+    Metrics,
     /// By TCP: whoever has the bearer token.
     InternalTcp(&'static str),
     AdminTcp(&'static str),
@@ -72,9 +73,12 @@ impl Wire {
             To::InternalTcp(token) | To::AdminTcp(token) => {
                 format!("Authorization: Bearer {token}\r\n")
             }
-            To::Public | To::Internal | To::InternalForm | To::Admin | To::AdminWith(_) => {
-                String::new()
-            }
+            To::Public
+            | To::Internal
+            | To::InternalForm
+            | To::Admin
+            | To::AdminWith(_)
+            | To::Metrics => String::new(),
         };
         let content_type = match to {
             To::InternalForm => "application/x-www-form-urlencoded",
@@ -95,6 +99,7 @@ impl Wire {
             To::AdminTcp(_) => sent(TcpStream::connect(&self.admin).unwrap(), &request),
             To::Internal | To::InternalForm => sent(self.unix("sign.sock"), &request),
             To::Admin | To::AdminWith(_) => sent(self.unix("admin.sock"), &request),
+            To::Metrics => sent(self.unix("metrics.sock"), &request),
         }
     }
 
