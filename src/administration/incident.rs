@@ -167,7 +167,7 @@ impl Shared {
         };
         for (kid, of_key) in &usage.keys {
             let summary = incident::summary(of_key, &usage.read);
-            tracing::warn!(%keyset, %kid, request_id, "incident: the revoked key {summary}");
+            tracing::warn!(event = "incident", %keyset, %kid, request_id, "incident: the revoked key {summary}");
             let line = Line {
                 keyset: Some(keyset),
                 kid: Some(kid),

@@ -46,7 +46,9 @@ fn lines(kid: &str) -> Vec<Value> {
 /// What became of a key, and why.
 fn news(kid: &str) -> Vec<String> {
     let word = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
-    lines(kid).iter().map(|line| word(line, "event") + " " + &word(line, "why")).collect()
+    let lines = lines(kid);
+    let of_states = lines.iter().filter(|line| line["event"] != "incident");
+    of_states.map(|line| word(line, "event") + " " + &word(line, "why")).collect()
 }
 
 #[actix_web::test]
