@@ -13,7 +13,7 @@ use crate::plan::{self, Frame, Subject};
 use crate::policy::Action;
 use crate::verifiers::Catalogue;
 
-/// Of how many key sets plans are made at once: an answer about this many takes 60 MB while it is
+/// Of how many key sets plans are made at once: an answer about this many takes 100 MB while it is
 /// made.
 const PLANNED_AT_ONCE: usize = 10_000;
 
@@ -41,15 +41,16 @@ impl Administration {
         let catalogue = Catalogue::built_in();
         // What is wrong with the question is told before it is recorded, and also without a key set.
         catalogue.chosen(verifiers.unwrap_or_default())?;
+        if let Some(keyset) = keyset {
+            self.permit(asker, Action::Read, "plan", keyset, None, None)?;
+        }
+        let many = keyset.map_or(config.keysets.len(), |_| 1).min(PLANNED_AT_ONCE);
+        let many = u32::try_from(many).unwrap_or(u32::MAX);
+        let _room = self.planning.try_acquire_many(many).map_err(|_| AdminError::Planning)?;
         let names = match keyset {
-            Some(keyset) => {
-                self.permit(asker, Action::Read, "plan", keyset, None, None)?;
-                vec![keyset.clone()]
-            }
+            Some(keyset) => vec![keyset.clone()],
             None => self.readable(asker, &config)?,
         };
-        let room = u32::try_from(names.len().min(PLANNED_AT_ONCE)).unwrap_or(u32::MAX);
-        let _room = self.planning.try_acquire_many(room).map_err(|_| AdminError::Planning)?;
         let apart = self.clock.disagreement();
         let frame = Frame::new(self.clock.now(), apart, days, names.len());
         let keysets = names.iter().map(|name| {

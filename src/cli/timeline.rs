@@ -39,6 +39,16 @@ impl Window {
         let from = now.before(until.since(now).mul_f64(past)).max(earliest);
         Self { from, until, now }
     }
+
+    /// No more of it than these keys have.
+    fn around(self, keys: &[&PlannedKey]) -> Self {
+        let phases = || keys.iter().flat_map(|key| &key.phases);
+        let begins = phases().map(|phase| instant(&phase.from)).min().unwrap_or(self.from);
+        let ends = phases().map(|phase| instant(phase.until.as_ref().unwrap_or(&phase.from)));
+        let ends = ends.max().unwrap_or(self.until);
+        let from = self.from.max(begins.min(self.now));
+        Self { from, until: self.until.min(ends.max(self.now)), now: self.now }
+    }
 }
 
 /// An instant of an answer; the daemon tells no other texts.
@@ -57,6 +67,8 @@ pub(super) fn draw(keyset: &PlannedKeyset, window: Window, kids: &Kids, look: Lo
     if drawn.is_empty() {
         return String::new();
     }
+    let later = keys.len() - earlier - drawn.len();
+    let window = if earlier + later > 0 { window.around(drawn) } else { window };
     let label = |key: &&PlannedKey| called(key.number, key.kid.as_ref(), keyset, kids);
     let labels: Vec<String> = drawn.iter().map(label).collect();
     let widest = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
@@ -70,7 +82,6 @@ pub(super) fn draw(keyset: &PlannedKeyset, window: Window, kids: &Kids, look: Lo
     }
     let (line, dates) = axis.foot(look);
     text += &format!("{indent}{line}\n{indent}{}\n", dates.trim_end());
-    let later = keys.len() - earlier - drawn.len();
     if earlier + later > 0 {
         text += &format!("{indent}({earlier} earlier and {later} later keys are not drawn)\n");
     }
