@@ -59,6 +59,14 @@ fn fetchers_are_a_table_for_people_and_json_for_programs() {
     place.run(&["fetchers", "--keyset", "other"]).fails(4, &["there is no key set other"]);
 }
 
+/// It is made a moment after the one before signs.
+fn wait_for_standby(place: &Place) {
+    wait_for("the next standby", || {
+        let shown = place.run(&["keys", "show", "second", "--json"]).json();
+        shown["standby"].as_str().map(|_| ())
+    });
+}
+
 #[test]
 fn a_rotation_says_how_many_have_not_fetched_the_key_yet() {
     let place = Place::new();
@@ -74,10 +82,7 @@ fn a_rotation_says_how_many_have_not_fetched_the_key_yet() {
     assert!(last(rotate(&[])).starts_with("all 2 known fetchers have fetched it (watched"));
 
     rotate(&["--now"]);
-    wait_for("the next standby", || {
-        let shown = place.run(&["keys", "show", "second", "--json"]).json();
-        shown["standby"].as_str().map(|_| ())
-    });
+    wait_for_standby(&place);
     fetch(&daemon, "second", b"");
     let expect = active(&place, "second");
     let late = last(rotate(&["--expect-active", &expect]));
@@ -88,6 +93,7 @@ fn a_rotation_says_how_many_have_not_fetched_the_key_yet() {
         now.starts_with("1 of 2 known fetchers has not fetched it yet, and may refuse"),
         "{now}"
     );
+    wait_for_standby(&place);
     let told = place.run(&["fetchers", "--keyset", "second"]).ok();
     assert!(told.contains("1 without the key that signs, 2 without the standby"), "{told}");
     assert!(told.contains("without-active") && told.contains("without-standby"), "{told}");
