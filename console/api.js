@@ -14,7 +14,8 @@ export async function ask(path) {
   let response;
   let data;
   try {
-    response = await fetch(path, { signal: AbortSignal.timeout(PATIENCE), cache: "no-store" });
+    // Not relative to the page: its address may have a name and a password in it.
+    response = await fetch(new URL(path, location.origin), { signal: AbortSignal.timeout(PATIENCE), cache: "no-store" });
     data = await response.json();
   } catch (error) {
     if (response && !response.ok && response.status < 500) return refused(response.status, {});

@@ -5,7 +5,7 @@ import { clockTime, count, DAY, instant, visible } from "./words.js";
 
 const MOST = 50;
 
-/** What goes on all the time: tokens, and who looks at what, by this page too. */
+/** What is allowed all the time: tokens, and looks, by this page too. */
 const DAILY = new Set([
   "sign-token", "status", "show", "list", "plan", "audit", "audit-tail", "fetchers", "signatures", "incident",
 ]);
@@ -40,17 +40,19 @@ export class AuditTail {
     if (this.#refusal === 403) return "It is shown to callers with the action \u201coperate\u201d.";
     if (this.#refusal !== null) return "This daemon does not show it here.";
     if (lines.length > 0) return "";
-    return `The last ${count(this.#lines.length, "line")} are of tokens, and of who looked.`;
+    return `The last ${count(this.#lines.length, "line")} tell of tokens, and of who looked.`;
   }
 }
 
+/** Also what was about to be committed: the line of its outcome says the same. */
 function isDaily(line) {
-  return line.decision === "allowed" && DAILY.has(line.action);
+  const isMark = line.action === "audit-checkpoint";
+  return isMark || line.decision === "intent" || (line.decision === "allowed" && DAILY.has(line.action));
 }
 
 /** Lines are in a chain, so none is like another. */
 function keyOf(line) {
-  return line.hash ?? line.mac ?? JSON.stringify(line);
+  return String(line.line ?? JSON.stringify(line));
 }
 
 function item(line) {
@@ -58,7 +60,7 @@ function item(line) {
   const time = Date.parse(line.time);
   const about = [line.keyset, line.kid, line.sub && `sub ${line.sub}`].filter((part) => typeof part === "string");
   const decision = text(line.decision);
-  const isUsual = decision === "allowed" || decision === "done" || decision === "intent";
+  const isUsual = ["allowed", "done", "intent"].includes(decision);
   return element("li", { class: isUsual ? null : "odd" },
     element("time", { datetime: text(line.time), title: Number.isNaN(time) ? null : instant(time) },
       Number.isNaN(time) ? "" : when(time)),

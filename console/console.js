@@ -10,9 +10,10 @@ import { Standing } from "./standing.js";
 import { legend } from "./timeline.js";
 import { DAY } from "./words.js";
 
-/** How often is asked while all is well, and at most how seldom while nobody answers. */
+/** How often is asked while all is well, how seldom at most while nobody answers, and when there is news. */
 const TICK = 3000;
 const SELDOM = 30_000;
+const SOON = 300;
 
 /** What the audit would have a line of each time, or what is large, is asked less often. */
 const OFTEN = 0;
@@ -33,6 +34,7 @@ const page = {
   fetchers: new Map(),
   cards: new Map(),
   failures: 0,
+  isNews: false,
 };
 
 const asks = [
@@ -53,10 +55,12 @@ async function round() {
   isAsking = true;
   try {
     const now = performance.now();
+    page.isNews = false;
     await Promise.all(asks.filter((one) => one.due <= now).map(askOne));
     page.failures = 0;
     page.standing.heard();
-    again(TICK);
+    if (page.isNews) hasten();
+    again(page.isNews ? SOON : TICK);
   } catch (error) {
     if (!(error instanceof NoAnswer)) throw error;
     const pause = Math.min(SELDOM, TICK * 2 ** page.failures);
@@ -104,9 +108,13 @@ function takePlan(answer) {
   const former = page.plan;
   page.plan = plan.read(answer.data);
   page.heardAt = Date.now();
-  if (former && !isSame(former, page.plan)) {
-    for (const one of asks.filter((one) => one.pause === LESS && one.due < performance.now() + REFUSED / 2)) one.due = 0;
-  }
+  page.isNews = former !== null && !isSame(former, page.plan);
+}
+
+/** After something has happened to keys, the rest is wanted soon; but not what was refused. */
+function hasten() {
+  const soon = performance.now() + LESS;
+  for (const one of asks) if (one.due <= soon) one.due = 0;
 }
 
 function isSame(former, latter) {

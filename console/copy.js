@@ -4,19 +4,19 @@ import { element, setText } from "./dom.js";
 
 const SHOWN = 1500;
 
-/** A button that copies the text of a node. */
-export function copyButton(node, what) {
+/** A button that copies `text`, which `node` shows. */
+export function copyButton(node, text, what) {
   const button = element("button", { type: "button", class: "copy", "aria-label": `Copy ${what}` }, "copy");
   button.addEventListener("click", async () => {
-    setText(button, (await isCopied(node)) ? "copied" : "selected");
+    setText(button, (await isCopied(node, text)) ? "copied" : "selected");
     setTimeout(() => setText(button, "copy"), SHOWN);
   });
   return button;
 }
 
-async function isCopied(node) {
+async function isCopied(node, text) {
   try {
-    await navigator.clipboard.writeText(node.textContent);
+    await navigator.clipboard.writeText(text);
     return true;
   } catch {
     // Not allowed, or not over plain HTTP: Ctrl+C does the rest.

@@ -6,7 +6,8 @@ import { count, instant, relative, visible } from "./words.js";
 const MOST = 200;
 
 const HAS = {
-  current: "the current set",
+  current: "all keys",
+  "without-active": "not the key that signs",
   "without-standby": "not the standby",
   older: "an older set",
 };
@@ -15,13 +16,13 @@ const COLUMNS = ["Who", "User agent", "Last fetch", "Fetches", "Has"];
 
 /** The fetchers of one key set; their table is made when it is opened. */
 export class Fetchers {
-  constructor() {
+  constructor(keyset) {
     this.summary = element("summary");
     this.body = element("tbody");
     const head = element("tr", {}, ...COLUMNS.map((name) => element("th", { scope: "col" }, name)));
     const table = element("table", {}, element("thead", {}, head), this.body);
     this.rest = element("p", { class: "muted" });
-    this.box = element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Fetchers" }, table);
+    this.box = element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Fetchers of ${keyset}` }, table);
     this.node = element("details", { hidden: "" }, this.summary, this.box, this.rest);
     this.node.addEventListener("toggle", () => this.#fill());
   }
@@ -32,7 +33,7 @@ export class Fetchers {
     if (!known) return;
     [this.known, this.now] = [known, now];
     setText(this.summary, inWords(known));
-    setAttribute(this.summary, "data-lacks", known.without_standby > 0);
+    setAttribute(this.summary, "data-lacks", known.without_active > 0 || known.without_standby > 0);
     this.#fill();
   }
 
@@ -45,6 +46,7 @@ export class Fetchers {
       setText(row.children[3], Number(one.fetches).toLocaleString("en"));
       setText(row.children[4], HAS[one.has] ?? visible(one.has));
     });
+    setAttribute(this.box, "hidden", all.length === 0);
     const left = all.length - MOST;
     const more = left > 0 ? `${count(left, "further fetcher")} not shown. ` : "";
     const forgotten = this.known.forgotten > 0 ? `${count(this.known.forgotten, "fetcher")} forgotten for want of room.` : "";
@@ -53,12 +55,17 @@ export class Fetchers {
 }
 
 function newRow(one) {
-  const texts = [visible(one.who), visible(one.user_agent ?? ""), "", "", ""];
-  return element("tr", {}, ...texts.map((text) => element("td", {}, text)));
+  const cell = (text, kind) => element("td", { class: kind }, text);
+  return element("tr", {}, cell(visible(one.who), null), cell(visible(one.user_agent ?? ""), "text"),
+    ...["", "", ""].map((text) => cell(text, null)));
 }
 
-function inWords({ known, current, without_standby: without, standby }) {
-  if (known === 0) return "No fetchers known";
-  const lacks = standby === null || standby === undefined ? "" : `, ${without.toLocaleString("en")} without the standby`;
-  return `${count(known, "fetcher")}: ${current.toLocaleString("en")} with the current set${lacks}`;
+function inWords(known) {
+  if (known.known === 0) return "No fetchers known";
+  const lacks = [
+    [known.without_active, "without the key that signs"],
+    [known.without_standby, "without the standby"],
+  ];
+  const told = lacks.filter(([number]) => number > 0).map(([number, what]) => `, ${number.toLocaleString("en")} ${what}`);
+  return `${count(known.known, "fetcher")}, ${known.current.toLocaleString("en")} up to date${told.join("")}`;
 }

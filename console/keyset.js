@@ -15,8 +15,8 @@ export class Card {
   #drawn = {};
 
   constructor(name) {
-    this.title = element("h3", {}, name);
-    this.node = element("article", { class: "set", "aria-label": `Key set ${name}` }, this.title);
+    this.title = element("h3", {}, visible(name));
+    this.node = element("article", { class: "set", "aria-label": `Key set ${visible(name)}` }, this.title);
     this.isNear = false;
   }
 
@@ -64,7 +64,7 @@ export class Card {
       left: text("p", "muted left"),
       keys: text("ul", "keys"),
       table: new Table(),
-      fetchers: new Fetchers(),
+      fetchers: new Fetchers(visible(this.known.keyset.name)),
     };
     const head = element("div", { class: "head" }, this.title, parts.algorithm,
       element("span", { class: "signing" }, parts.spark, parts.rate));
@@ -100,7 +100,7 @@ function keyItem(keyset, key) {
 
 function showKey(item, key, now) {
   const [state, , standing] = item.firstElementChild.children;
-  setText(state, key.state);
+  setText(state, visible(key.state));
   setAttribute(state, "class", `state ${key.state}`);
   setText(standing, plan.standing(key, now));
   keyed(item.lastElementChild, commands(item.keyset, key), ([, command]) => command, commandItem, () => {});
@@ -115,8 +115,8 @@ function commands(keyset, key) {
 }
 
 function commandItem([name, command]) {
-  const code = element("code", { tabindex: 0, "aria-label": `Command to ${name}` }, command);
-  return element("li", {}, code, copyButton(code, `the command to ${name}`));
+  const code = element("code", { tabindex: 0, "aria-label": `Command to ${name}` }, visible(command));
+  return element("li", {}, code, copyButton(code, command, `the command to ${name}`));
 }
 
 /** All keys of the set, past ones too. */
@@ -141,10 +141,14 @@ class Table {
     this.#text = this.keyset.text;
     const head = element("tr", {}, ...plan.COLUMNS.map((name) => element("th", { scope: "col" }, name)));
     const rows = this.keyset.keys.map((key) =>
-      element("tr", {}, ...plan.row(this.keyset, key).map((text) => element("td", {}, text))));
+      element("tr", {}, ...plan.row(this.keyset, key).map(cell)));
     setAttribute(this.box, "tabindex", 0);
     setAttribute(this.box, "role", "region");
-    setAttribute(this.box, "aria-label", `Keys of ${this.keyset.name}`);
+    setAttribute(this.box, "aria-label", `Keys of ${visible(this.keyset.name)}`);
     this.box.replaceChildren(element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));
   }
+}
+
+function cell(text, column) {
+  return element("td", { class: column === plan.COLUMNS.length - 1 ? "text" : null }, text);
 }

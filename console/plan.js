@@ -84,6 +84,8 @@ export function row(keyset, key) {
     return instant(phase.from) + (phase.expected ? " expected" : "");
   };
   const last = key.phases.at(-1);
+  const hasLeft = key.state === "retired" || key.state === "revoked";
+  const leaves = hasLeft || last?.state === "verify-only" ? last?.until : null;
   const revoked = keyset.events.find((event) => event.number === key.number && event.event === "revoke");
   return [
     String(key.number),
@@ -94,7 +96,7 @@ export function row(keyset, key) {
     begin("pending"),
     begin("active"),
     begin("verify-only"),
-    last?.until ? instant(last.until) : "",
+    leaves ? instant(leaves) : "",
     visible(revoked?.reason ?? ""),
   ];
 }

@@ -227,7 +227,7 @@ export class Timeline {
 }
 
 function summary(keyset, part) {
-  return `Timeline of ${keyset.name}, ${span(part.until - part.from)} from ${instant(part.from)}. ` +
+  return `Timeline of ${visible(keyset.name)}, ${span(part.until - part.from)} from ${instant(part.from)}. ` +
     "Arrow keys go from phase to phase; the table below has the same.";
 }
 
