@@ -36,19 +36,18 @@ async fn started(keysets: &str) -> TestApp {
     TestApp::with(keysets, CALLERS).await
 }
 
-/// The lines about a key.
+/// The lines about what became of a key.
 fn lines(kid: &str) -> Vec<Value> {
     let log = String::from_utf8(log().lock().unwrap().clone()).unwrap();
     let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    lines.filter(|line| line["kid"] == kid).collect()
+    // What an incident needs is told of a key, too, when it has been read.
+    lines.filter(|line| line["kid"] == kid && line["event"] != "incident").collect()
 }
 
 /// What became of a key, and why.
 fn news(kid: &str) -> Vec<String> {
     let word = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
-    let lines = lines(kid);
-    let of_states = lines.iter().filter(|line| line["event"] != "incident");
-    of_states.map(|line| word(line, "event") + " " + &word(line, "why")).collect()
+    lines(kid).iter().map(|line| word(line, "event") + " " + &word(line, "why")).collect()
 }
 
 #[actix_web::test]
