@@ -8,7 +8,7 @@ use jwksd_keystore::time::Time;
 
 use super::look::{Look, about};
 use super::print::table_within;
-use super::short::Kids;
+use super::short::Short;
 use super::timeline::{called, instant};
 
 /// An event with the key set that it is of.
@@ -23,16 +23,21 @@ pub(super) enum Columns {
     OfOneKeyset,
 }
 
-/// The events of a key set after `now`, or those until then.
+/// The events of a key set that come.
 pub(super) fn after(keyset: &PlannedKeyset, now: Time) -> impl Iterator<Item = OfSet<'_>> {
-    let events = keyset.events.iter().filter(move |event| instant(&event.at) > now);
+    let events = keyset.events.iter().filter(move |event| !has_been(event, now));
     events.map(move |event| (keyset, event))
 }
 
-/// The events of a key set until `now`.
+/// The events of a key set that were.
 pub(super) fn until(keyset: &PlannedKeyset, now: Time) -> impl Iterator<Item = OfSet<'_>> {
-    let events = keyset.events.iter().filter(move |event| instant(&event.at) <= now);
+    let events = keyset.events.iter().filter(move |event| has_been(event, now));
     events.map(move |event| (keyset, event))
+}
+
+/// What is expected at this very moment has not been yet.
+fn has_been(event: &PlannedEvent, now: Time) -> bool {
+    instant(&event.at) <= now && !event.expected
 }
 
 /// A row for each event, in their order.
@@ -40,13 +45,14 @@ pub(super) fn table(
     events: &[OfSet<'_>],
     columns: Columns,
     now: Time,
-    kids: &Kids,
+    kids: &Short,
     look: Look,
 ) -> String {
     let precise = Precision::of(events.iter().map(|(_, event)| instant(&event.at)));
+    let names = names(events, look);
     let row = |(keyset, event): &OfSet<'_>| {
         let at = instant(&event.at);
-        let name = (columns == Columns::WithKeyset).then(|| keyset.name.to_string());
+        let name = (columns == Columns::WithKeyset).then(|| names.short(keyset.name.as_str()));
         let cells = [precise.text(at), distance(at, now)].into_iter().chain(name);
         let called = called(event.number, event.kid.as_ref(), keyset, kids);
         cells.chain([called, kind(event.event).to_owned(), why(event)]).collect()
@@ -57,11 +63,19 @@ pub(super) fn table(
             table_within(look.width, &["AT", "IN", "KEY SET", "KEY", "EVENT", "WHY"], &rows)
         }
         Columns::OfOneKeyset => {
-            let is_past = events.last().is_some_and(|(_, event)| instant(&event.at) <= now);
+            let is_past = events.last().is_some_and(|(_, event)| has_been(event, now));
             let distance = if is_past { "AGO" } else { "IN" };
             table_within(look.width, &["AT", distance, "KEY", "EVENT", "WHY"], &rows)
         }
     }
+}
+
+/// The names of the key sets: whole where there is room for them beside the other columns.
+fn names(events: &[OfSet<'_>], look: Look) -> Short {
+    const OTHERS: usize = 67;
+    let names = || events.iter().map(|(keyset, _)| keyset.name.as_str());
+    let widest = names().map(str::len).max().unwrap_or(0);
+    Short::of(names().filter(|_| widest + OTHERS > look.width), look)
 }
 
 /// How far away an instant is, in either direction.

@@ -11,7 +11,7 @@ use jwksd_keystore::id::KeysetName;
 use super::events::{self, Columns, OfSet};
 use super::look::Look;
 use super::print::{counted, wrapped};
-use super::short::Kids;
+use super::short::Short;
 use super::timeline::{self, Window, instant};
 use super::{Out, ask, refusing, verifiers};
 
@@ -54,8 +54,7 @@ fn text(plan: &Plan, args: &Args, look: Look) -> String {
         return "no key sets that you may read\n".to_owned();
     }
     let now = instant(&plan.now);
-    let kids = plan.keysets.iter().flat_map(|keyset| &keyset.keys);
-    let kids = Kids::of(kids.filter_map(|key| key.kid.as_ref()), look);
+    let kids = Short::of(plan.keysets.iter().flat_map(timeline::kids), look);
     let mut coming: Vec<OfSet<'_>> =
         plan.keysets.iter().flat_map(|keyset| events::after(keyset, now)).collect();
     coming.sort_by_key(|(_, event)| instant(&event.at));

@@ -5,14 +5,14 @@ use jwksd::api::plan::{PlannedKeyset, RefusingVerifiers};
 use super::keys::seconds;
 use super::look::Look;
 use super::print::{counted, table_within};
-use super::short::Kids;
+use super::short::Short;
 use super::timeline::called;
 
 /// How many verifiers of a row are named where nobody asked for them.
 const FEW: usize = 3;
 
 /// A row for those that refuse equally long; nothing where none do and nobody asked.
-pub(super) fn text(keyset: &PlannedKeyset, is_asked: bool, kids: &Kids, look: Look) -> String {
+pub(super) fn text(keyset: &PlannedKeyset, is_asked: bool, kids: &Short, look: Look) -> String {
     if keyset.refusing.is_empty() {
         let none = "  no verifier refuses tokens of the keys to come\n";
         return if is_asked { none.to_owned() } else { String::new() };

@@ -9,7 +9,7 @@ use super::events::{self, Columns, OfSet};
 use super::keys::{seconds, state};
 use super::look::Look;
 use super::print::{counted, inert, table};
-use super::short::Kids;
+use super::short::Short;
 use super::timeline::{self, Window, instant};
 use super::{Out, ask, plan};
 
@@ -41,7 +41,10 @@ pub(super) fn fetch(client: &Client, keyset: &KeysetName) -> anyhow::Result<Keys
 }
 
 fn text(keyset: &Keyset, plan: &Plan, days: u16, look: Look) -> String {
-    let kids = Kids::of(keyset.keys.iter().map(|key| &key.kid), look);
+    // The plan was asked for later, and may know a key more.
+    let planned = plan.keysets.iter().flat_map(timeline::kids);
+    let kids = keyset.keys.iter().map(|key| key.kid.as_str()).chain(planned);
+    let kids = Short::of(kids, look);
     let mut text = head(keyset);
     text += &keys(keyset);
     text += &lives(keyset, plan, days, &kids, look);
@@ -83,7 +86,7 @@ fn keys(keyset: &Keyset) -> String {
 }
 
 /// The picture, what was, and what comes.
-fn lives(keyset: &Keyset, plan: &Plan, days: u16, kids: &Kids, look: Look) -> String {
+fn lives(keyset: &Keyset, plan: &Plan, days: u16, kids: &Short, look: Look) -> String {
     let Some(planned) = plan.keysets.first() else { return String::new() };
     let now = instant(&plan.now);
     let table = |events: &[OfSet<'_>]| events::table(events, Columns::OfOneKeyset, now, kids, look);
@@ -125,14 +128,14 @@ fn nothing_next(keyset: &Keyset, days: u16) -> String {
 }
 
 /// What to know of keys where verifiers hold them themselves.
-fn held_text(keyset: &Keyset, kids: &Kids) -> String {
+fn held_text(keyset: &Keyset, kids: &Short) -> String {
     let row = |key: &Key| {
         let or = |time: &Option<String>, none: &str| {
             time.as_deref().map_or_else(|| none.to_owned(), seconds)
         };
         let is_pending = key.state == KeyState::Pending;
         vec![
-            kids.short(&key.kid),
+            kids.short(key.kid.as_str()),
             if is_pending { or(&key.in_place_by, "not planned") } else { "now".to_owned() },
             or(&key.exported, if is_pending { "no" } else { "-" }),
             or(&key.needed_until, if is_pending { "-" } else { "not planned" }),

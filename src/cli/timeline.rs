@@ -9,7 +9,7 @@ use jwksd_keystore::id::KeyId;
 use jwksd_keystore::time::Time;
 
 use super::look::{Look, coloured};
-use super::short::Kids;
+use super::short::Short;
 
 /// The most rows: a key set that rotates each hour has thousands of keys in a year.
 const MOST_ROWS: usize = 30;
@@ -57,7 +57,7 @@ pub(super) fn instant(text: &str) -> Time {
 }
 
 /// The timeline of one key set; nothing where no key is to be drawn.
-pub(super) fn draw(keyset: &PlannedKeyset, window: Window, kids: &Kids, look: Look) -> String {
+pub(super) fn draw(keyset: &PlannedKeyset, window: Window, kids: &Short, look: Look) -> String {
     let keys: Vec<&PlannedKey> =
         keyset.keys.iter().filter(|key| is_in_window(key, window)).collect();
     let signs = keys.iter().position(|key| key.kid.is_some() && key.kid == keyset.active);
@@ -88,6 +88,11 @@ pub(super) fn draw(keyset: &PlannedKeyset, window: Window, kids: &Kids, look: Lo
     text
 }
 
+/// The kids of a key set.
+pub(super) fn kids(keyset: &PlannedKeyset) -> impl Iterator<Item = &str> {
+    keyset.keys.iter().filter_map(|key| key.kid.as_ref()).map(KeyId::as_str)
+}
+
 /// What the letters mean.
 pub(super) fn legend(look: Look) -> String {
     let sign = |state| look.styled(style(state, false), &glyph(state, look).to_string());
@@ -107,10 +112,10 @@ pub(super) fn called(
     number: u64,
     kid: Option<&KeyId>,
     keyset: &PlannedKeyset,
-    kids: &Kids,
+    kids: &Short,
 ) -> String {
     if let Some(kid) = kid {
-        return kids.short(kid);
+        return kids.short(kid.as_str());
     }
     let first_to_come = keyset.keys.iter().find(|key| key.kid.is_none());
     match first_to_come {
@@ -357,7 +362,7 @@ mod tests {
 
     fn drawn(plan: &Plan, letters: Letters) -> String {
         let keyset = &plan.keysets[0];
-        let kids = Kids::of(keyset.keys.iter().filter_map(|key| key.kid.as_ref()), look(letters));
+        let kids = Short::of(kids(keyset), look(letters));
         draw(keyset, Window::of(plan, 1.0), &kids, look(letters))
     }
 
@@ -436,7 +441,7 @@ next key             |            ..........................
     fn colours_are_around_what_is_alike() {
         let plan = plan(&keys());
         let look = Look { colours: Colours::Some, ..look(Letters::Ascii) };
-        let kids = Kids::of([], look);
+        let kids = Short::of([], look);
         let picture = draw(&plan.keysets[0], Window::of(&plan, 1.0), &kids, look);
         assert!(picture.contains("\u{1b}[32m=====\u{1b}[0m\u{1b}[31mx\u{1b}[0m"), "{picture:?}");
     }

@@ -4,7 +4,7 @@ use jwksd::api::plan::Plan;
 
 use crate::keys::active;
 use crate::output::Output;
-use crate::place::Place;
+use crate::place::{Place, wait_for};
 
 #[test]
 fn what_comes_is_a_table_and_a_picture_for_people_and_json_for_programs() {
@@ -60,10 +60,11 @@ fn what_cannot_be_told_says_why_and_ends_with_the_code_for_it() {
 #[test]
 fn keys_show_fits_a_terminal_and_tells_what_was_with_reasons_that_cannot_move_its_cursor() {
     let place = Place::new();
-    let _daemon = place.start();
+    let daemon = place.start();
     let kid = active(&place, "default");
     let reason = format!("a \u{1b}[2Jlaptop\u{202e}{}", " was stolen".repeat(20));
     place.run(&["keys", "revoke", "default", &kid, "--reason", &reason]).ok();
+    wait_for("the next standby", || (daemon.published().len() == 2).then_some(()));
     let mut command = place.command(&["keys", "show", "default"]);
     let text = Output::of(command.env("COLUMNS", "80").env("LC_ALL", "C.UTF-8")).ok();
     let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
