@@ -17,21 +17,16 @@ use crate::metrics::store::Operation;
 pub(super) fn tell_daemon(page: &mut Page<'_, '_>, sources: &Sources) -> fmt::Result {
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     page.info("jwksd_build", "The version of jwksd that runs.", &version)?;
-    let findings = sources.health.findings();
-    let count = |state| findings.iter().filter(|finding| finding.state == state).count();
-    let (problems, warnings) = (count(State::Failing), count(State::Warning));
+    let checks = sources.health.overview();
+    let is_ready = checks.iter().all(|(_, state)| *state != State::Failing);
     let help = "1 where /readyz answers 200, else 0.";
-    page.gauges("jwksd_ready", help, &|family| family.gauge(&[], u64::from(problems == 0)))?;
-    let help = "Problems that jwksd status tells: with any of them the daemon is not ready.";
-    page.gauges("jwksd_problems", help, &|family| family.gauge(&[], problems as u64))?;
-    let help = "Warnings that jwksd status tells: all goes on for now.";
-    page.gauges("jwksd_warnings", help, &|family| family.gauge(&[], warnings as u64))?;
-    let help = "How each check of jwksd status stands: 1 at its state, 0 at the others.";
+    page.gauges("jwksd_ready", help, &|family| family.gauge(&[], u64::from(is_ready)))?;
+    let help = "Checks of jwksd status: 1 for the state in which each is, 0 for the others.";
     page.gauges("jwksd_check", help, &|family| {
-        for (check, stands) in sources.health.overview() {
+        for (check, now) in &checks {
             for state in [State::Ok, State::Warning, State::Failing] {
                 let labels = [("check", check.name()), ("state", state.name())];
-                family.gauge(&labels, u64::from(state == stands))?;
+                family.gauge(&labels, u64::from(state == *now))?;
             }
         }
         Ok(())
