@@ -198,11 +198,13 @@ impl Watch {
             Err(TryLockError::Poisoned(table)) => table.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        let name = Name { who: self.who(fetch), user_agent: Text::of(fetch.user_agent) };
-        let hash = self.hash(&name);
         let seen = Seen { version: &served.version, at: self.moment() };
-        if !table.note_known(&name, hash, &seen) {
-            self.note_new(&mut table, name, hash, &seen, window(fetch.ring));
+        if table.is_untidy(seen.at) {
+            self.tidy(&mut table, seen.at, window(fetch.ring));
+        }
+        let name = self.name(self.who(fetch), Text::of(fetch.user_agent));
+        if !table.note_known(&name, &seen) {
+            self.note_new(&mut table, name, &seen);
         }
     }
 
@@ -216,32 +218,22 @@ impl Watch {
     }
 
     #[cold]
-    fn note_new(
-        &self,
-        table: &mut Table,
-        name: Name,
-        hash: u64,
-        seen: &Seen<'_>,
-        window: Duration,
-    ) {
-        let oldest = seen.at.before(window);
-        let mut survey = table.survey(&name.who);
-        if survey.has_some_before(oldest) {
-            self.changing(table, |table| table.drop_before(oldest));
-            survey = table.survey(&name.who);
+    fn note_new(&self, table: &mut Table, mut name: Name, seen: &Seen<'_>) {
+        let hash_of_who = self.hasher.hash_one(name.who);
+        if table.has_all_user_agents(&name.who, hash_of_who) {
+            name = self.name(name.who, Text::of(OTHERS.as_bytes()));
+            if table.note_known(&name, seen) {
+                return;
+            }
         }
-        let (name, hash) = if survey.has_all_user_agents() {
-            let others = Name { user_agent: Text::of(OTHERS.as_bytes()), ..name };
-            let hash = self.hash(&others);
-            (others, hash)
-        } else {
-            (name, hash)
-        };
-        if !table.note_known(&name, hash, seen) {
-            let is_left = self.kept.load(Ordering::Relaxed) < MOST_IN_ALL;
-            let room = if is_left { Room::Left } else { Room::Taken };
-            self.changing(table, |table| table.note_new(&name, hash, seen, &survey, room));
-        }
+        let is_left = self.kept.load(Ordering::Relaxed) < MOST_IN_ALL;
+        let room = if is_left { Room::Left } else { Room::Taken };
+        self.changing(table, |table| table.note_new(&name, hash_of_who, seen, room));
+    }
+
+    #[cold]
+    fn tidy(&self, table: &mut Table, at: Moment, window: Duration) {
+        self.changing(table, |table| table.tidy(at, at.before(window)));
     }
 
     fn who(&self, fetch: &Fetch<'_>) -> Who<Text> {
@@ -253,8 +245,9 @@ impl Watch {
         }
     }
 
-    fn hash(&self, name: &Name) -> u64 {
-        self.hasher.hash_one((&name.who, &name.user_agent))
+    fn name(&self, who: Who<Text>, user_agent: Text) -> Name {
+        let hash = self.hasher.hash_one((&who, &user_agent));
+        Name { who, user_agent, hash }
     }
 
     fn moment(&self) -> Moment {
@@ -341,8 +334,7 @@ impl Watch {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
         let Some(table) = tables.get(keyset) else { return look(None) };
         let mut table = lock(table);
-        let oldest = self.moment().before(window(ring));
-        self.changing(&mut table, |table| table.drop_before(oldest));
+        self.tidy(&mut table, self.moment(), window(ring));
         look(Some(&table))
     }
 }

@@ -252,8 +252,9 @@ fn a_million_addresses_take_bounded_room_and_push_out_nobody_who_comes_again() {
     let is_steady = |fetcher: &&Fetcher| fetcher.user_agent == "verifier/1";
     assert_eq!(bench.seen(&ring).iter().filter(is_steady).count(), 100);
     let tally = bench.tally(&ring);
-    assert_eq!(usize::try_from(tally.known), Ok(MOST));
+    assert!((MOST - 16..=MOST).contains(&usize::try_from(tally.known).unwrap()), "{tally:?}");
     assert_eq!(tally.forgotten, 1_000_000 + 100 - tally.known);
+    assert!(lock(&watch.tables.read().unwrap()[&bench.keyset]).is_sound());
     let bytes = watch.bytes();
     println!("{bytes} bytes after a million addresses");
     assert!(bytes < 64 << 10, "{bytes}");

@@ -227,7 +227,8 @@ async fn what_strangers_say_is_cut_cleaned_and_bounded() {
         app.fetch(Method::GET, "/jwks.json", &headers).await;
     }
     let keyset = of_default(&app).await;
-    assert_eq!((keyset.known, keyset.forgotten), (200, 117));
+    assert!((184..=200).contains(&keyset.known), "{}", keyset.known);
+    assert_eq!(keyset.forgotten, 317 - keyset.known);
 }
 
 #[actix_web::test]
