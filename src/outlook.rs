@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use jwksd_keystore::facts::Facts;
 use jwksd_keystore::id::KeysetName;
-use jwksd_keystore::lifecycle::Keyset;
-use jwksd_keystore::schedule::Rotation;
+use jwksd_keystore::lifecycle::{Keyset, Life};
 use jwksd_keystore::time::Time;
 
 use crate::health::{Finding, State, Subject};
@@ -151,16 +150,22 @@ impl Prospect {
             let all: Option<Vec<Time>> = plans.iter().copied().collect();
             all.and_then(|times| times.into_iter().max())
         };
-        let is_planned = plans.iter().any(Option::is_some);
-        let since = signer.activates.unwrap_or(signer.published);
-        let unplanned = match &facts.rotate {
-            Rotation::Scheduled(schedule) if !is_planned => {
-                schedule.next_after(since + facts.waits().publish_ahead() + ROOM)
-            }
-            Rotation::Scheduled(_) | Rotation::Manual => None,
-        };
-        Self { alone, unplanned }
+        Self { alone, unplanned: unplanned(signer, set.pending_at(now), facts) }
     }
+}
+
+/// By when the schedule had the key that signs replaced, where no activation is planned; `pending` are
+/// the keys that wait.
+pub(crate) fn unplanned<'a>(
+    signer: &Life,
+    mut pending: impl Iterator<Item = &'a Life>,
+    facts: &Facts,
+) -> Option<Time> {
+    if pending.any(|life| life.activates.is_some()) {
+        return None;
+    }
+    let since = signer.activates.unwrap_or(signer.published);
+    facts.rotate.next_after(since + facts.waits().publish_ahead() + ROOM)
 }
 
 #[cfg(test)]

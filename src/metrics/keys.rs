@@ -5,12 +5,9 @@ use std::time::Duration;
 use jwksd_keystore::facts::Facts;
 use jwksd_keystore::id::KeyId;
 use jwksd_keystore::lifecycle::{Life, State};
-use jwksd_keystore::schedule::Rotation;
 use jwksd_keystore::time::Time;
 
-/// By how much more than its wait a standby may miss a time of the schedule, with all being well:
-/// schedules leave as much room.
-const ROOM: Duration = Duration::from_hours(1);
+use crate::outlook;
 
 /// The living keys of a key set, as they count: one that its file lacks has no activation.
 #[derive(Clone, Debug)]
@@ -87,13 +84,8 @@ impl Keys {
         if signer.is_some_and(|signer| signer != due) {
             return life.activates;
         }
-        let facts = self.facts.as_ref()?;
-        let Rotation::Scheduled(schedule) = &facts.rotate else { return None };
-        if self.pending_at(now).any(|life| life.activates.is_some()) {
-            return None;
-        }
-        let since = life.activates.unwrap_or(life.published);
-        schedule.next_after(since + facts.waits().publish_ahead() + ROOM).filter(|at| *at < now)
+        let unplanned = outlook::unplanned(life, self.pending_at(now), self.facts.as_ref()?);
+        unplanned.filter(|at| *at < now)
     }
 }
 
@@ -102,7 +94,7 @@ mod tests {
     use jwksd_keystore::algorithm::Algorithm;
     use jwksd_keystore::facts::{FirstKey, KeyTypes};
     use jwksd_keystore::lifecycle::{Number, Origin, PlannedBy};
-    use jwksd_keystore::schedule::Schedule;
+    use jwksd_keystore::schedule::{Rotation, Schedule};
 
     use super::*;
 
