@@ -92,7 +92,8 @@ fn restart(incident: &Incident) -> Option<IncidentStep> {
         return None;
     }
     Some(said(format!(
-        "restart those of your verifiers that may never fetch by themselves; of those that are known,          these: {}",
+        "restart those of your verifiers that may never fetch by themselves; of those that are known, \
+         these: {}",
         names.join(", ")
     )))
 }

@@ -31,7 +31,12 @@ fn callers() -> String {
 
 impl TestApp {
     async fn incident(&self, kid: &str) -> Incident {
-        self.admin_get(&format!("/v1/keysets/default/keys/{kid}/incident")).await.unwrap()
+        let path = format!("/v1/keysets/default/keys/{kid}/incident");
+        let incident: Incident = self.admin_get(&path).await.unwrap();
+        for step in &incident.steps {
+            assert!(!step.what.contains("  "), "not one sentence: {}", step.what);
+        }
+        incident
     }
 
     async fn sign_for(&self, audience: &str, ttl: &str) {
