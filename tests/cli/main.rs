@@ -10,6 +10,7 @@ mod certificates;
 mod check;
 mod daemon;
 mod descriptors;
+mod documents;
 mod export;
 mod fetchers;
 mod import;
