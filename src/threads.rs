@@ -1,4 +1,4 @@
-//! What the calling thread is called.
+//! The calling thread: what it is called, and that it gives way.
 
 use std::ffi::CStr;
 

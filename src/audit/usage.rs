@@ -85,9 +85,9 @@ pub struct OfKey {
     pub audiences: Names,
     /// How many tokens may have more audiences than their lines name.
     pub shortened: u64,
-    /// How often it, or the whole JWK Set, was exported, and the newest of these exports.
+    /// How often it, or the whole JWK Set, was exported.
     pub exported: u64,
-    /// The newest of them.
+    /// The newest of these exports.
     pub exports: Vec<Exported>,
     /// Whether its making was read: nothing before is about it.
     pub is_from_birth: bool,
@@ -117,7 +117,7 @@ pub struct Read {
     pub missing: u64,
     /// How many decisions of any kind, by the audit's own word, took effect without a line.
     pub unrecorded: u64,
-    /// How many backups of the store were made, and when the newest was.
+    /// How many backups of the store were made.
     pub backups: u64,
     /// When the newest of them was made.
     pub last_backup: Option<Time>,
