@@ -18,7 +18,7 @@ use jwksd_keystore::id::{KeyId, KeysetName, Revision};
 use jwksd_keystore::import::ImportError;
 use jwksd_keystore::lifecycle::{Answer, Keyset, Number, Refusal, RotateAt};
 use jwksd_keystore::store::backup::BackupError;
-use jwksd_keystore::store::{Loaded, Store, StoreError};
+use jwksd_keystore::store::{Loaded, Store, StoreError, Tombstone};
 use jwksd_keystore::time::Time;
 
 use tokio::sync::Semaphore;
@@ -451,9 +451,18 @@ impl Administration {
         let configured = config.keysets.get(keyset);
         let loaded = self.known(configured, keyset)?;
         let tombstones = self.store.tombstones(keyset)?;
-        let now = self.clock.now().lifecycle;
-        let standing = self.standings.of(keyset);
-        Ok(view::of_keyset(keyset, configured, standing.as_ref(), &loaded, &tombstones, now))
+        Ok(self.view_of(keyset, configured, &loaded, &tombstones))
+    }
+
+    fn view_of(
+        &self,
+        keyset: &KeysetName,
+        configured: Option<&config::Keyset>,
+        loaded: &Loaded,
+        tombstones: &[Tombstone],
+    ) -> api::Keyset {
+        let (now, standing) = (self.clock.now().lifecycle, self.standings.of(keyset));
+        view::of_keyset(keyset, configured, standing.as_ref(), loaded, tombstones, now)
     }
 
     /// What is stored of a key set that there is.

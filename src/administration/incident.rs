@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{io, thread};
 
-use jwksd_keystore::id::{KeyId, KeysetName, Revision};
+use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::lifecycle::{Number, Origin};
 use jwksd_keystore::store::{Loaded, Tombstone};
 use jwksd_keystore::time::Time;
@@ -300,13 +300,11 @@ impl Administration {
     }
 
     fn of_set(&self, keyset: &KeysetName) -> Result<OfSet, AdminError> {
-        let loaded = self.store.load(keyset)?;
         let config = self.custody.config();
-        if !config.keysets.contains_key(keyset) && loaded.revision == Revision::default() {
-            return Err(AdminError::UnknownKeyset(keyset.clone()));
-        }
+        let configured = config.keysets.get(keyset);
+        let loaded = self.known(configured, keyset)?;
         let tombstones = self.store.tombstones(keyset)?;
-        let view = self.view(&config, keyset)?;
+        let view = self.view_of(keyset, configured, &loaded, &tombstones);
         Ok(OfSet { loaded, tombstones, view })
     }
 
