@@ -28,7 +28,7 @@ pub use client::{
 };
 pub use contents::{Choke, chokes};
 pub use effects::{Against, Changes, Effects, Lastings, Mend, effects};
-pub use lasting::Lasting;
+pub use lasting::{Lasting, grouped};
 pub use revocation::{Trust, trusting, trusts};
 pub use rotation::{least_verifier_cache, refuses};
 

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use jwksd::api::plan::{PlannedEvent, PlannedEventKind, PlannedKeyset, Why};
-use jwksd::escape::InLine;
 use jwksd_keystore::time::Time;
 
-use super::look::{Look, about};
-use super::print::table_within;
+use super::look::Look;
+use super::print::{about, inert, table_within};
 use super::short::Short;
 use super::timeline::{called, instant};
 
@@ -113,7 +112,7 @@ fn why(event: &PlannedEvent) -> String {
         Why::Replaced => "replaced",
     };
     match &event.reason {
-        Some(reason) => format!("{why}: {}", InLine(reason)),
+        Some(reason) => format!("{why}: {}", inert(reason)),
         None => why.to_owned(),
     }
 }

@@ -18,7 +18,8 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::keys::{act, seconds};
+use super::keys::act;
+use super::print::seconds;
 use super::{Cli, Out, print, show};
 
 #[derive(clap::Args)]

@@ -7,7 +7,7 @@ use jwksd::api::fetchers::{FetchedKeyset, Fetcher, Fetchers, FetchersOfKey, Has}
 use jwksd::client::Client;
 use jwksd_keystore::id::KeysetName;
 
-use super::print::{counted, table};
+use super::print::{counted, inert_within, table};
 use super::{Out, ask};
 
 /// How wide a table is at most, in characters.
@@ -106,17 +106,9 @@ fn has(has: Has) -> &'static str {
     }
 }
 
-/// The text of a stranger: inert in a terminal, and so long at most.
+/// The text of a stranger, or that there is none.
 fn shown(text: &str, most: usize) -> String {
-    let inert = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
-    match text.chars().count() {
-        0 => "-".to_owned(),
-        length if length > most => {
-            let kept = text.chars().take(most.saturating_sub(3)).map(inert);
-            kept.chain("...".chars()).collect()
-        }
-        _ => text.chars().map(inert).collect(),
-    }
+    if text.is_empty() { "-".to_owned() } else { inert_within(text, most) }
 }
 
 /// How many fetchers have not got the key that a rotation is to.

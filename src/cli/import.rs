@@ -15,7 +15,8 @@ use jwksd_keystore::import::{self, FILE_LIMIT, ImportError};
 use zeroize::Zeroizing;
 
 use super::Out;
-use super::keys::{act, instant, seconds};
+use super::keys::{act, instant};
+use super::print::seconds;
 
 /// The name of standard input.
 const STDIN: &str = "-";

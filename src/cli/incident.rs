@@ -10,8 +10,7 @@ use jwksd::client::Client;
 use jwksd_keystore::id::{KeyId, KeysetName};
 use serde::Serialize;
 
-use super::keys::seconds;
-use super::print::{counted, inert, table};
+use super::print::{counted, inert, inert_within, seconds, table};
 use super::{Out, ask, print};
 
 /// How many callers, and how many audiences, are shown to people.
@@ -346,9 +345,5 @@ fn uses(head: &str, uses: &[IncidentUse], others: u64) -> String {
 
 /// A name that someone else chose.
 fn short(name: &str) -> String {
-    let name = inert(name);
-    match name.char_indices().nth(LONGEST_NAME) {
-        Some((end, _)) => format!("{}…", &name[..end]),
-        None => name,
-    }
+    inert_within(name, LONGEST_NAME)
 }

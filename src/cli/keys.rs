@@ -13,7 +13,7 @@ use jwksd_keystore::time::{NotAnInstant, Time};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::print::table;
+use super::print::{seconds, table};
 use super::{Out, ask, export, fetchers, import, incident, show};
 
 /// How often an act is tried again when its answer was lost.
@@ -275,14 +275,6 @@ fn retire_text(answer: &RetireResponse) -> String {
         text += &format!("warning: good tokens that it signed may be refused until {until}\n");
     }
     text
-}
-
-/// An instant without its fraction of a second.
-pub(super) fn seconds(instant: &str) -> String {
-    match instant.split_once('.') {
-        Some((whole, _)) => format!("{whole}Z"),
-        None => instant.to_owned(),
-    }
 }
 
 /// The state of a key, and where it came from if it was not made here.

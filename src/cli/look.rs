@@ -1,7 +1,6 @@
 //! How wide, in which letters and in which colours text for people is printed.
 
 use std::io::IsTerminal;
-use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
@@ -88,32 +87,9 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A span of time in its two largest units, such as `8d17h`.
-pub(super) fn about(span: Duration) -> String {
-    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
-    let mut rest = span.as_secs();
-    let mut parts = UNITS.iter().map(|(unit, name)| {
-        let count = rest / unit;
-        rest %= unit;
-        (count, name)
-    });
-    let first = parts.find(|(count, _)| *count > 0);
-    let second = parts.next().filter(|(count, _)| *count > 0);
-    let shown = first.into_iter().chain(second).map(|(count, name)| format!("{count}{name}"));
-    let shown: String = shown.collect();
-    if shown.is_empty() { "now".to_owned() } else { shown }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_span_has_its_two_largest_units() {
-        let texts = [0, 59, 60, 3_661, 86_400 + 59, 90 * 86_400 + 3 * 3_600 + 1]
-            .map(|seconds| about(Duration::from_secs(seconds)));
-        assert_eq!(texts, ["now", "59s", "1m", "1h1m", "1d", "90d3h"]);
-    }
 
     #[test]
     fn the_first_variable_of_the_locale_decides() {

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use jwksd::api::ReloadResponse;
 use jwksd::client::Client;
-use jwksd::escape::InLine;
 use jwksd_keystore::id::KeysetName;
 
+use super::print::inert;
 use super::{Out, ask};
 
 pub(super) fn reload(client: &Client, out: &Out) -> anyhow::Result<ExitCode> {
@@ -29,11 +29,11 @@ pub(super) fn reload(client: &Client, out: &Out) -> anyhow::Result<ExitCode> {
             (&answer.callers_removed, "went: they are nobody now"),
         ] {
             if !callers.is_empty() {
-                text += &format!("callers that {became}: {}\n", InLine(&callers.join(", ")));
+                text += &format!("callers that {became}: {}\n", inert(&callers.join(", ")));
             }
         }
         for warning in &answer.warnings {
-            text += &format!("warning: {}\n", InLine(warning));
+            text += &format!("warning: {}\n", inert(warning));
         }
         for key in &answer.needs_restart {
             text += &format!("warning: {key} was changed and needs a restart\n");

@@ -5,12 +5,11 @@ use std::process::ExitCode;
 use clap::value_parser;
 use jwksd::api::plan::{LONGEST_PLAN, PLAN_DAYS, Plan, PlannedKeyset};
 use jwksd::client::Client;
-use jwksd::escape::InLine;
 use jwksd_keystore::id::KeysetName;
 
 use super::events::{self, Columns, OfSet};
 use super::look::Look;
-use super::print::{counted, wrapped};
+use super::print::{counted, inert, wrapped};
 use super::short::Short;
 use super::timeline::{self, Window, instant};
 use super::{Out, ask, refusing, verifiers};
@@ -81,7 +80,7 @@ fn text(plan: &Plan, args: &Args, look: Look) -> String {
 /// What else to know of a key set.
 pub(super) fn notes(keyset: &PlannedKeyset, look: Look) -> String {
     let note = |note: &String| {
-        let lines = wrapped(&InLine(note).to_string(), look.width.saturating_sub(4));
+        let lines = wrapped(&inert(note), look.width.saturating_sub(4));
         let begins = ["  * "].into_iter().chain(std::iter::repeat("    "));
         let lines = begins.zip(lines).map(|(begin, line)| format!("{begin}{line}\n"));
         lines.collect::<String>()

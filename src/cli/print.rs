@@ -1,5 +1,8 @@
-//! Tables and times for people.
+//! Tables, names and times for people.
 
+use std::time::Duration;
+
+use jwksd::escape::InLine;
 use jwksd_keystore::time::Time;
 
 /// The fewest letters of a last column.
@@ -66,29 +69,59 @@ pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A text of other people on one line of a terminal, to which it can say nothing: what is not meant to be
-/// seen, and what changes the order of others, is written as its number.
+/// A text of other people on one line, to which it can say nothing.
 pub(super) fn inert(text: &str) -> String {
-    const INVISIBLE: [std::ops::RangeInclusive<char>; 6] = [
-        '\u{ad}'..='\u{ad}',
-        '\u{61c}'..='\u{61c}',
-        '\u{200b}'..='\u{200f}',
-        '\u{2028}'..='\u{202e}',
-        '\u{2060}'..='\u{206f}',
-        '\u{feff}'..='\u{feff}',
-    ];
-    let is_inert = |c: char| !c.is_control() && !INVISIBLE.iter().any(|range| range.contains(&c));
-    let mut printed = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_inert(c) { printed.push(c) } else { printed.extend(c.escape_unicode()) }
+    InLine(text).to_string()
+}
+
+/// The same, of which no more than `most` letters are shown.
+pub(super) fn inert_within(text: &str, most: usize) -> String {
+    const GAP: &str = "...";
+    let text = inert(text);
+    if text.chars().count() <= most {
+        return text;
     }
-    printed
+    text.chars().take(most.saturating_sub(GAP.len())).chain(GAP.chars()).collect()
+}
+
+/// The first names, and how many more there are.
+pub(super) fn first(names: &[impl AsRef<str>], most: usize) -> String {
+    let mut told: Vec<String> =
+        names.iter().take(most).map(|name| name.as_ref().to_owned()).collect();
+    if names.len() > most {
+        told.push(counted((names.len() - most) as u64, "other"));
+    }
+    told.join(", ")
 }
 
 /// A number of things, such as "1 key" and "2 keys".
 pub(super) fn counted(number: u64, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {thing}{plural}")
+}
+
+/// A span of time in its two largest units, such as `8d17h`.
+pub(super) fn about(span: Duration) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let mut rest = span.as_secs();
+    let mut parts = UNITS.iter().map(|(unit, name)| {
+        let count = rest / unit;
+        rest %= unit;
+        (count, name)
+    });
+    let first = parts.find(|(count, _)| *count > 0);
+    let second = parts.next().filter(|(count, _)| *count > 0);
+    let shown = first.into_iter().chain(second).map(|(count, name)| format!("{count}{name}"));
+    let shown: String = shown.collect();
+    if shown.is_empty() { "now".to_owned() } else { shown }
+}
+
+/// An instant without its fraction of a second.
+pub(super) fn seconds(instant: &str) -> String {
+    match instant.split_once('.') {
+        Some((whole, _)) => format!("{whole}Z"),
+        None => instant.to_owned(),
+    }
 }
 
 /// An instant in a time zone, to the second, with its offset.
@@ -116,5 +149,12 @@ mod tests {
     fn words_without_end_are_parted() {
         assert_eq!(wrapped("aaaaaaa bb", 3), ["aaa", "aaa", "a", "bb"]);
         assert_eq!(wrapped("", 3), [""]);
+    }
+
+    #[test]
+    fn a_span_has_its_two_largest_units() {
+        let texts = [0, 59, 60, 3_661, 86_400 + 59, 90 * 86_400 + 3 * 3_600 + 1]
+            .map(|seconds| about(Duration::from_secs(seconds)));
+        assert_eq!(texts, ["now", "59s", "1m", "1h1m", "1d", "90d3h"]);
     }
 }

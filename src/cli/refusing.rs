@@ -2,9 +2,8 @@
 
 use jwksd::api::plan::{PlannedKeyset, RefusingVerifiers};
 
-use super::keys::seconds;
 use super::look::Look;
-use super::print::{counted, table_within};
+use super::print::{first, seconds, table_within};
 use super::short::Short;
 use super::timeline::called;
 
@@ -25,18 +24,10 @@ pub(super) fn text(keyset: &PlannedKeyset, is_asked: bool, kids: &Short, look: L
             called(refusing.number, refusing.kid.as_ref(), keyset, kids),
             until(&refusing.until),
             until(&refusing.until_behind_cache),
-            names(&refusing.verifiers, if is_asked { usize::MAX } else { FEW }),
+            first(&refusing.verifiers, if is_asked { usize::MAX } else { FEW }),
         ]
     };
     let rows: Vec<Vec<String>> = keyset.refusing.iter().map(row).collect();
     let head = ["KEY", "REFUSED UNTIL", "BEHIND A CDN", "BY VERIFIERS"];
     format!("\n{}", table_within(look.width, &head, &rows))
-}
-
-fn names(ids: &[String], most: usize) -> String {
-    let mut names: Vec<String> = ids.iter().take(most).cloned().collect();
-    if ids.len() > most {
-        names.push(counted((ids.len() - most) as u64, "other"));
-    }
-    names.join(", ")
 }

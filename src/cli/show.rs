@@ -6,9 +6,9 @@ use jwksd::client::Client;
 use jwksd_keystore::id::{KeyId, KeysetName};
 
 use super::events::{self, Columns, OfSet};
-use super::keys::{seconds, state};
+use super::keys::state;
 use super::look::Look;
-use super::print::{counted, inert, table};
+use super::print::{counted, inert, seconds, table};
 use super::short::Short;
 use super::timeline::{self, Window, instant};
 use super::{Out, ask, plan};

@@ -4,9 +4,8 @@ use std::process::ExitCode;
 
 use jwksd::api::{Check, CheckState, Status};
 use jwksd::client::Client;
-use jwksd::escape::InLine;
 
-use super::print::{counted, wrapped};
+use super::print::{counted, inert, wrapped};
 use super::{Out, ask};
 
 /// How wide the text is, at most.
@@ -50,9 +49,9 @@ fn line(check: &Check, column: usize) -> String {
         CheckState::Warning => "warning",
         CheckState::Failing => "FAILING",
     };
-    let start = format!("  {:column$}{state:9}", InLine(&check.name).to_string());
+    let start = format!("  {:column$}{state:9}", inert(&check.name));
     let indent = start.chars().count();
-    let said = wrapped(&InLine(&said(check)).to_string(), WIDTH.saturating_sub(indent));
+    let said = wrapped(&inert(&said(check)), WIDTH.saturating_sub(indent));
     let said = said.join(&format!("\n{:indent$}", ""));
     format!("{}\n", format!("{start}{said}").trim_end())
 }

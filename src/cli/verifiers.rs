@@ -6,13 +6,13 @@ use std::time::Duration;
 use jwksd::config::Keyset;
 use jwksd::verifiers::{
     Against, Catalogue, Choke, Client, Effects, Lasting, Lastings, Situation, UnknownVerifier,
-    effects, least_verifier_cache,
+    effects, grouped, least_verifier_cache,
 };
 use jwksd_keystore::facts::Span;
 use jwksd_keystore::jwk::JwkSet;
 use serde::Serialize;
 
-use super::print::{counted, table};
+use super::print::{counted, first, table};
 
 /// How many groups of verifiers are told apart, and how many of each are named.
 const FEW: usize = 3;
@@ -106,8 +106,8 @@ pub(super) fn summary(report: &Report<'_>) -> String {
         })
     };
     let section = |what: &str, does: &str, against| {
-        let lasting = |effects: &Effects<'_>| of(effects, against).unwrap_or(Lasting::NotAtAll);
-        let groups = grouped(report, lasting);
+        let lasts = |effects: &Effects<'_>| of(effects, against).unwrap_or(Lasting::NotAtAll);
+        let groups = lasting(report, lasts);
         let count: usize = groups.iter().map(|(_, members)| members.len()).sum();
         if count == 0 {
             return format!("      {what}: none {does}\n");
@@ -144,31 +144,17 @@ fn enough(report: &Report<'_>) -> String {
 }
 
 /// Equally long ones together, the longest first; without those where it lasts not at all.
-fn grouped<'a, 'r>(
+fn lasting<'a, 'r>(
     report: &'r Report<'a>,
-    lasting: impl Fn(&Effects<'a>) -> Lasting,
+    lasts: impl Fn(&Effects<'a>) -> Lasting,
 ) -> Vec<(Lasting, Vec<&'r Effects<'a>>)> {
-    let mut groups: Vec<(Lasting, Vec<&Effects<'a>>)> = Vec::new();
-    for effects in &report.effects {
-        let lasts = lasting(effects);
-        match groups.iter_mut().find(|(other, _)| *other == lasts) {
-            _ if lasts == Lasting::NotAtAll => {}
-            Some((_, members)) => members.push(effects),
-            None => groups.push((lasts, vec![effects])),
-        }
-    }
-    groups.sort_by_key(|(lasts, _)| std::cmp::Reverse(*lasts));
-    groups
+    let all = report.effects.iter().map(|effects| (lasts(effects), effects));
+    grouped(all.filter(|(lasts, _)| *lasts != Lasting::NotAtAll))
 }
 
-/// The first names, and how many more there are.
 fn few(members: &[&Effects<'_>]) -> String {
-    let mut names: Vec<String> =
-        members.iter().take(FEW).map(|effects| effects.name.to_owned()).collect();
-    if members.len() > FEW {
-        names.push(counted((members.len() - FEW) as u64, "other"));
-    }
-    names.join(", ")
+    let names: Vec<&str> = members.iter().map(|effects| effects.name).collect();
+    first(&names, FEW)
 }
 
 /// What mends something, said once.
@@ -217,7 +203,7 @@ fn behind_a_shared_cache(report: &Report<'_>) -> String {
     let age = Span(report.max_age);
     let mut text =
         format!("      where a cache that others share, such as a CDN, is between: {age} longer\n");
-    for (lasts, members) in grouped(report, surprised) {
+    for (lasts, members) in lasting(report, surprised) {
         let names = few(&members);
         text += &format!("          and a key that signs at once is refused {lasts} by {names}\n");
     }

@@ -7,7 +7,7 @@ use jwksd_keystore::store::Loaded;
 use jwksd_keystore::time::Time;
 
 use crate::api::plan::{PlannedEvent, PlannedEventKind, PlannedKeyset, RefusingVerifiers};
-use crate::verifiers::{Client, Lasting, Route, refuses};
+use crate::verifiers::{Client, Lasting, Route, grouped, refuses};
 
 /// For each activation to come, the verifiers that refuse the key's tokens; equally long ones
 /// together, the longest first.
@@ -25,16 +25,16 @@ pub fn of_keyset(
     let of_event = |(event, at): (&PlannedEvent, Time)| {
         let (facts, published) = published(event.number, planned, loaded, facts);
         let until = move |lasting: Lasting| lasting.until(at).map(|until| until.to_string());
-        let groups = grouped(&facts, clients, at.since(published.unwrap_or(at)));
-        let refusing = move |([direct, shared_cache], verifiers): Group| RefusingVerifiers {
+        let groups = refusing(&facts, clients, at.since(published.unwrap_or(at)));
+        let told = move |([direct, shared_cache], ids): (Lastings, Vec<&str>)| RefusingVerifiers {
             at: event.at.clone(),
             kid: event.kid.clone(),
             number: event.number,
             until: until(direct),
             until_behind_cache: until(shared_cache),
-            verifiers,
+            verifiers: ids.into_iter().map(str::to_owned).collect(),
         };
-        groups.into_iter().map(refusing).collect::<Vec<_>>()
+        groups.into_iter().map(told).collect::<Vec<_>>()
     };
     coming.filter(|(_, at)| *at > now).flat_map(of_event).collect()
 }
@@ -62,22 +62,20 @@ fn instant(text: &str) -> Option<Time> {
     text.parse().ok()
 }
 
-/// For how long directly and behind a shared cache, and who.
-type Group = ([Lasting; 2], Vec<String>);
+/// For how long directly and behind a shared cache.
+type Lastings = [Lasting; 2];
 
-/// Equally long ones together, the longest first.
-fn grouped(facts: &Facts, clients: &[&Client], published_for: Duration) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    for client in clients {
-        let Some(cache) = &client.cache else { continue };
-        let lasts = [Route::Direct, Route::SharedCache]
-            .map(|route| refuses(cache, facts, route, published_for));
-        match groups.iter_mut().find(|(other, _)| *other == lasts) {
-            _ if lasts == [Lasting::NotAtAll; 2] => {}
-            Some((_, ids)) => ids.push(client.id.clone()),
-            None => groups.push((lasts, vec![client.id.clone()])),
-        }
-    }
-    groups.sort_by_key(|(lasts, _)| std::cmp::Reverse(*lasts));
-    groups
+/// Who refuses for how long: equally long ones together, the longest first.
+fn refusing<'a>(
+    facts: &Facts,
+    clients: &[&'a Client],
+    published_for: Duration,
+) -> Vec<(Lastings, Vec<&'a str>)> {
+    let lasts = |client: &Client| -> Option<Lastings> {
+        let cache = client.cache.as_ref()?;
+        let routes = [Route::Direct, Route::SharedCache];
+        Some(routes.map(|route| refuses(cache, facts, route, published_for)))
+    };
+    let all = clients.iter().filter_map(|client| Some((lasts(client)?, client.id.as_str())));
+    grouped(all.filter(|(lasts, _)| *lasts != [Lasting::NotAtAll; 2]))
 }

@@ -1,5 +1,7 @@
 //! PURE: for how long something lasts at a verifier.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -46,6 +48,15 @@ impl Lasting {
             Self::UntilUnknownKid | Self::UntilRestart => self,
         }
     }
+}
+
+/// What lasts equally long together, each in the order in which it came; the longest first.
+pub fn grouped<L: Ord, T>(lasting: impl IntoIterator<Item = (L, T)>) -> Vec<(L, Vec<T>)> {
+    let mut groups = BTreeMap::<Reverse<L>, Vec<T>>::new();
+    for (lasts, what) in lasting {
+        groups.entry(Reverse(lasts)).or_default().push(what);
+    }
+    groups.into_iter().map(|(Reverse(lasts), alike)| (lasts, alike)).collect()
 }
 
 impl fmt::Display for Lasting {

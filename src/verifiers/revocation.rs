@@ -3,7 +3,7 @@
 use jwksd_keystore::facts::Facts;
 use serde::Serialize;
 
-use super::{Cache, Client, Keeps, Lasting, Route, Trusts, Unit, UnknownKid};
+use super::{Cache, Client, Keeps, Lasting, Route, Trusts, Unit, UnknownKid, grouped};
 
 /// For how long at the longest tokens of a key are taken after it was revoked. No lifetime of
 /// tokens bounds it: who has the secret makes new ones.
@@ -49,18 +49,11 @@ pub fn trusting<'a>(
     route: Route,
     clients: impl IntoIterator<Item = &'a Client>,
 ) -> Vec<Trust<'a>> {
-    let mut groups: Vec<Trust<'a>> = Vec::new();
-    for client in clients {
-        let Some(cache) = &client.cache else { continue };
-        let lasts = trusts(cache, facts, route);
-        match groups.iter_mut().find(|group| group.lasts == lasts) {
-            _ if lasts == Lasting::NotAtAll => {}
-            Some(group) => group.clients.push(client),
-            None => groups.push(Trust { lasts, clients: vec![client] }),
-        }
-    }
-    groups.sort_by_key(|group| std::cmp::Reverse(group.lasts));
-    groups
+    let of_client =
+        |client: &'a Client| Some((trusts(client.cache.as_ref()?, facts, route), client));
+    let all = clients.into_iter().filter_map(of_client);
+    let groups = grouped(all.filter(|(lasts, _)| *lasts != Lasting::NotAtAll));
+    groups.into_iter().map(|(lasts, clients)| Trust { lasts, clients }).collect()
 }
 
 #[cfg(test)]
