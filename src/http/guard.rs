@@ -24,11 +24,9 @@ use crate::administration::Administration;
 use crate::api::{Code, Problem};
 use crate::config::Listen;
 use crate::hosts::Host;
+use crate::san::LONGEST_DNS_NAME;
 
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-
-/// As much as is told of what a request names: no DNS name is longer.
-const LONGEST_TOLD: usize = 253;
 
 /// Refuses what pages of other sites ask of the admin listener, and has browsers keep its answers
 /// to its own pages. Other listeners are not looked at.
@@ -62,7 +60,7 @@ fn refusal(request: &ServiceRequest, admin: &Arc<Administration>) -> Option<Prob
     let target = request.uri().authority().map_or(host, |authority| authority.as_str());
     let is_own = |asked| Host::of_authority(asked).is_some_and(|host| owns(admin, &host));
     if let Some(other) = [target, host].into_iter().find(|asked| !is_own(asked)) {
-        let other: String = other.chars().take(LONGEST_TOLD).collect();
+        let other: String = other.chars().take(LONGEST_DNS_NAME).collect();
         tracing::debug!(host = other, "refused what was asked of another host");
         let detail = format!(
             "{other:?} is no name of the admin listener; if it should be one, put it among the \
