@@ -14,9 +14,13 @@ const DOCUMENTS: [&str; 8] = [
     include_str!("../../docs/verifiers.md"),
 ];
 
-/// The commands between backticks, with what alerts put in.
+/// Where alerts put in the name of a key set.
+const KEYSET: [&str; 2] =
+    ["{{ $labels.keyset }}", "{{ with $labels.keyset }}{{ . }}{{ else }}SET{{ end }}"];
+
+/// The commands between backticks.
 fn commands(document: &str) -> Vec<Vec<String>> {
-    let document = document.replace("{{ $labels.keyset }}", "default");
+    let document = KEYSET.iter().fold(document.to_owned(), |text, it| text.replace(it, "default"));
     let quoted = document.split('`').skip(1).step_by(2).map(str::to_owned);
     let commands = quoted.filter_map(|text| Some(text.strip_prefix("jwksd ")?.to_owned()));
     commands.map(|text| text.split_whitespace().map(str::to_owned).collect()).collect()
