@@ -7,11 +7,9 @@ use jwksd::api::fetchers::{FetchedKeyset, Fetcher, Fetchers, FetchersOfKey, Has}
 use jwksd::client::Client;
 use jwksd_keystore::id::KeysetName;
 
+use super::look::Look;
 use super::print::{counted, inert_within, table};
 use super::{Out, ask};
-
-/// How wide a table is at most, in characters.
-const WIDTH: usize = 100;
 
 /// How much of a column is shown at most.
 const WIDEST_WHO: usize = 26;
@@ -29,22 +27,22 @@ pub(super) fn run(client: &Client, args: &Args, out: &Out) -> anyhow::Result<Exi
         None => "/v1/fetchers".to_owned(),
     };
     let answer: Fetchers = ask(client.get(&path))?;
-    out.print(&answer, text)?;
+    out.print(&answer, |answer| text(answer, Look::of_stdout()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(answer: &Fetchers) -> String {
+fn text(answer: &Fetchers, look: Look) -> String {
     let Some(since) = &answer.since else {
         return "nobody watches who fetches: [fetchers] has enabled = false\n".to_owned();
     };
     if answer.keysets.is_empty() {
         return "no key sets that you may read\n".to_owned();
     }
-    let sets: Vec<String> = answer.keysets.iter().map(|keyset| of_keyset(keyset, since)).collect();
-    sets.join("\n")
+    let of_keyset = |keyset| of_keyset(keyset, since, look);
+    answer.keysets.iter().map(of_keyset).collect::<Vec<_>>().join("\n")
 }
 
-fn of_keyset(keyset: &FetchedKeyset, since: &str) -> String {
+fn of_keyset(keyset: &FetchedKeyset, since: &str, look: Look) -> String {
     let mut text = format!("key set {}: {}\n", keyset.name, summary(keyset));
     text += &match &keyset.window {
         Some(window) => {
@@ -57,7 +55,7 @@ fn of_keyset(keyset: &FetchedKeyset, since: &str) -> String {
             &format!("  {} had to make room for others\n", counted(keyset.forgotten, "fetcher"));
     }
     if !keyset.fetchers.is_empty() {
-        text += &rows(&keyset.fetchers);
+        text += &rows(&keyset.fetchers, look);
     }
     text
 }
@@ -79,7 +77,7 @@ fn summary(keyset: &FetchedKeyset) -> String {
     parts.join(", ")
 }
 
-fn rows(fetchers: &[Fetcher]) -> String {
+fn rows(fetchers: &[Fetcher], look: Look) -> String {
     let head = ["WHO", "LAST FETCH", "FETCHES", "HAS", "USER AGENT"];
     let row = |fetcher: &Fetcher| {
         vec![
@@ -92,7 +90,7 @@ fn rows(fetchers: &[Fetcher]) -> String {
     let mut rows: Vec<Vec<String>> = fetchers.iter().map(row).collect();
     let taken = table(&head[..4], &rows).lines().map(str::len).max().unwrap_or_default();
     for (row, fetcher) in rows.iter_mut().zip(fetchers) {
-        row.push(shown(&fetcher.user_agent, WIDTH.saturating_sub(taken + 2).max(20)));
+        row.push(shown(&fetcher.user_agent, look.width.saturating_sub(taken + 2).max(20)));
     }
     table(&head, &rows)
 }

@@ -5,11 +5,9 @@ use std::process::ExitCode;
 use jwksd::api::{Check, CheckState, Status};
 use jwksd::client::Client;
 
+use super::look::Look;
 use super::print::{counted, inert, wrapped};
 use super::{Out, ask};
-
-/// How wide the text is, at most.
-const WIDTH: usize = 100;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -20,7 +18,7 @@ pub(super) struct Args {
 
 pub(super) fn run(client: &Client, args: &Args, out: &Out) -> anyhow::Result<ExitCode> {
     let status: Status = ask(client.get("/v1/status"))?;
-    out.print(&status, text)?;
+    out.print(&status, |status| text(status, Look::of_stdout()))?;
     Ok(match (status.ready, args.fail_on_warning && !status.warnings.is_empty()) {
         (false, _) => ExitCode::from(6),
         (true, true) => ExitCode::from(9),
@@ -28,7 +26,7 @@ pub(super) fn run(client: &Client, args: &Args, out: &Out) -> anyhow::Result<Exi
     })
 }
 
-fn text(status: &Status) -> String {
+fn text(status: &Status, look: Look) -> String {
     let state = if status.ready { "ready" } else { "not ready" };
     let warnings = match status.warnings.len() {
         0 => String::new(),
@@ -38,12 +36,12 @@ fn text(status: &Status) -> String {
     let names = status.checks.iter().map(|check| check.name.chars().count());
     let column = names.max().unwrap_or(0) + "  ".len();
     for check in &status.checks {
-        text += &line(check, column);
+        text += &line(check, column, look);
     }
     text
 }
 
-fn line(check: &Check, column: usize) -> String {
+fn line(check: &Check, column: usize, look: Look) -> String {
     let state = match check.state {
         CheckState::Ok => "ok",
         CheckState::Warning => "warning",
@@ -51,7 +49,7 @@ fn line(check: &Check, column: usize) -> String {
     };
     let start = format!("  {:column$}{state:9}", inert(&check.name));
     let indent = start.chars().count();
-    let said = wrapped(&inert(&said(check)), WIDTH.saturating_sub(indent));
+    let said = wrapped(&inert(&said(check)), look.width.saturating_sub(indent));
     let said = said.join(&format!("\n{:indent$}", ""));
     format!("{}\n", format!("{start}{said}").trim_end())
 }
