@@ -1,6 +1,8 @@
 //! PURE: what to do next about a key, with the commands as they are to be typed.
 
-use crate::api::{Incident, IncidentStep, IncidentUse, KeyState};
+use jwksd_keystore::time::Time;
+
+use crate::api::{Incident, IncidentStep, IncidentUse, IncidentVerifiers, KeyState};
 
 /// How many names stand in one sentence.
 const MOST_IN_A_SENTENCE: usize = 5;
@@ -83,17 +85,22 @@ fn file(incident: &Incident) -> Option<IncidentStep> {
     ))
 }
 
-/// Verifiers that do not let go of a key by themselves.
+/// Verifiers that do not let go of a key by themselves, or not by the time at which it is over.
 fn restart(incident: &Incident) -> Option<IncidentStep> {
-    let endless = incident.trust.verifiers.iter().filter(|group| group.until.is_none());
+    let time = |text: &String| text.parse::<Time>().ok();
+    let over = time(&incident.trust.until);
+    let is_longer =
+        |group: &&IncidentVerifiers| group.until.as_ref().is_none_or(|until| time(until) > over);
+    let longer = incident.trust.verifiers.iter().filter(is_longer);
     let names: Vec<&str> =
-        endless.flat_map(|group| group.names.iter().map(String::as_str)).collect();
+        longer.flat_map(|group| group.names.iter().map(String::as_str)).collect();
     if names.is_empty() {
         return None;
     }
     Some(said(format!(
-        "restart those of your verifiers that may never fetch by themselves; of those that are known, \
-         these: {}",
+        "restart those of your verifiers that may trust it for longer than until {}; of those that are \
+         known, these: {}",
+        incident.trust.until,
         names.join(", ")
     )))
 }

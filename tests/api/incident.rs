@@ -121,7 +121,24 @@ async fn a_key_keeps_its_own_count_after_a_rotation_and_after_it_retired() {
     assert_eq!(old.left.as_deref(), Some("2026-12-01T04:01:00Z"));
     let new = app.incident(&new).await;
     assert_eq!((new.tokens.count, new.signed_from.as_deref()), (2, Some("2026-12-01T03:00:00Z")));
-    assert!(old.audit.complete && new.audit.complete, "{:?}", new.audit);
+    for incident in [&old, &new] {
+        assert!(incident.audit.complete, "{:?}", incident.audit);
+    }
+}
+
+#[actix_web::test]
+async fn verifiers_that_trust_a_key_for_longer_than_those_that_fetch_as_stated_are_to_be_restarted()
+{
+    let app = TestApp::start().await;
+    let kid = app.kid(KeyState::Active).await;
+    let incident = app.incident(&kid).await;
+    let restart = incident.steps.iter().find(|step| step.what.starts_with("restart those"));
+    let said = &restart.unwrap().what;
+    assert!(said.contains(&format!("until {}; of those", incident.trust.until)), "{said}");
+    // For ever, and for seven days; not for less than a day.
+    assert!(said.contains("get-jwks") && said.contains("fastify-jwt-jwks"), "{said}");
+    assert!(!said.contains("PyJWT (PyJWKClient),") && !said.contains("Istio"), "{said}");
+    assert!(incident.steps.iter().all(|step| !step.what.contains("  ")), "{:?}", incident.steps);
 }
 
 /// The last member is `None` where a key is made, whose kid nobody knows beforehand.
