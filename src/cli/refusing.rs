@@ -1,4 +1,4 @@
-//! Which verifiers refuse tokens of the keys to come, under the timeline of a key set.
+//! Which verifiers refuse tokens of the key that signs and of those to come, under the timeline of a key set.
 
 use jwksd::api::plan::{PlannedKeyset, RefusingVerifiers};
 
@@ -13,7 +13,7 @@ const FEW: usize = 3;
 /// A row for those that refuse equally long; nothing where none do and nobody asked.
 pub(super) fn text(keyset: &PlannedKeyset, is_asked: bool, kids: &Short, look: Look) -> String {
     if keyset.refusing.is_empty() {
-        let none = "  no verifier refuses tokens of the keys to come\n";
+        let none = "  no verifier refuses tokens of the key that signs or of those to come\n";
         return if is_asked { none.to_owned() } else { String::new() };
     }
     let row = |refusing: &RefusingVerifiers| {

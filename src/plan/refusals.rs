@@ -1,4 +1,4 @@
-//! PURE: which verifiers refuse tokens of a key when it starts to sign.
+//! PURE: which verifiers refuse tokens of a key when it starts to sign, or since it does.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use jwksd_keystore::facts::Facts;
 use jwksd_keystore::store::Loaded;
 use jwksd_keystore::time::Time;
 
-use crate::api::plan::{PlannedEvent, PlannedEventKind, PlannedKeyset, RefusingVerifiers};
+use crate::api::plan::{PlannedEvent, PlannedEventKind, PlannedKeyset, RefusingVerifiers, Why};
 use crate::verifiers::{Client, Lasting, Route, grouped, refuses};
 
-/// For each activation to come, the verifiers that refuse the key's tokens; equally long ones
-/// together, the longest first.
+/// For each activation to come, and for that of the key that signs, the verifiers that refuse the key's
+/// tokens from then on, or do so still; equally long ones together, the longest first.
 #[must_use]
 pub fn of_keyset(
     planned: &PlannedKeyset,
@@ -21,11 +21,13 @@ pub fn of_keyset(
 ) -> Vec<RefusingVerifiers> {
     let activations =
         planned.events.iter().filter(|event| event.event == PlannedEventKind::Activate);
-    let coming = activations.filter_map(|event| Some((event, instant(&event.at)?)));
+    let is_told = |(event, at): &(&PlannedEvent, Time)| *at > now || signs(event, planned);
+    let told = activations.filter_map(|event| Some((event, instant(&event.at)?))).filter(is_told);
     let of_event = |(event, at): (&PlannedEvent, Time)| {
         let (facts, published) = published(event.number, planned, loaded, facts);
         let until = move |lasting: Lasting| lasting.until(at).map(|until| until.to_string());
-        let groups = refusing(&facts, clients, at.since(published.unwrap_or(at)));
+        let mut groups = refusing(&facts, clients, at.since(published.unwrap_or(at)));
+        groups.retain(|([_, longest], _)| longest.until(at).is_none_or(|until| until > now));
         let told = move |([direct, shared_cache], ids): (Lastings, Vec<&str>)| RefusingVerifiers {
             at: event.at.clone(),
             kid: event.kid.clone(),
@@ -36,7 +38,12 @@ pub fn of_keyset(
         };
         groups.into_iter().map(told).collect::<Vec<_>>()
     };
-    coming.filter(|(_, at)| *at > now).flat_map(of_event).collect()
+    told.flat_map(of_event).collect()
+}
+
+/// Whether it made the key sign that signs now. Before the first key there was nothing to keep.
+fn signs(event: &PlannedEvent, planned: &PlannedKeyset) -> bool {
+    event.kid.is_some() && event.kid == planned.active && event.why != Why::FirstKey
 }
 
 /// From when a key can be fetched, and how old a copy without it can be.

@@ -438,6 +438,23 @@ async fn verifiers_that_will_refuse_new_keys_are_told_with_until_when() {
 }
 
 #[actix_web::test]
+async fn verifiers_that_still_refuse_the_key_that_signs_are_told_until_they_do_not() {
+    let app = TestApp::start().await;
+    assert_eq!(refusing(plan(&app, "?verifiers=all").await), [], "a first key");
+    let active = plan(&app, "").await.keysets[0].active.clone();
+    app.rotate(json!({"expect_active": active, "now": true})).await.unwrap();
+    app.advance(HOUR * 3).await;
+    let until = |time: &str| format!("2026-11-23T{time}:00Z");
+    let day = ["fastapi-azure-auth", "drf-oidc-auth", "tibco-ems"].map(str::to_owned).to_vec();
+    let fetches_once = vec!["fastify-jwt-jwks".to_owned()];
+    let told = refusing(plan(&app, "?verifiers=all").await);
+    assert!(told.iter().all(|(.., verifiers)| *verifiers == day || *verifiers == fetches_once));
+    assert!(told.contains(&(1, until("03:00"), until("03:05"), day)), "{told:?}");
+    app.advance(HOUR * 24 * 7).await;
+    assert_eq!(refusing(plan(&app, "?verifiers=all").await), []);
+}
+
+#[actix_web::test]
 async fn the_plan_tells_of_the_verifiers_that_the_configuration_names() {
     let hasty = "verifier_cache = \"10m\"\nverifiers = [\"istio\", \"pyjwt\"]\nmax_token_ttl";
     let app = TestApp::with(&KEYSETS.replace("max_token_ttl", hasty), CALLERS).await;
