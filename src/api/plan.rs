@@ -110,8 +110,9 @@ pub struct PlannedKeyset {
     pub events: Vec<PlannedEvent>,
     /// What else to know: why nothing comes, or what has to happen first.
     pub notes: Vec<String>,
-    /// For each activation to come, the verifiers that refuse tokens of the key from then on: of those
-    /// that were asked about, else of those that the configuration names, else of all that are known.
+    /// For each activation to come, and for that of the key that signs while any do so still, the
+    /// verifiers that refuse tokens of the key from then on: of those that were asked about, else of
+    /// those that the configuration names, else of all that are known.
     #[serde(default)]
     pub refusing: Vec<RefusingVerifiers>,
 }
