@@ -141,6 +141,7 @@ fn serve(
         threads::be_called(audience.name());
         App::new()
             .app_data(PayloadConfig::new(http::BODY_LIMIT))
+            .app_data(audience)
             .configure(configure.clone())
             .default_service(web::to(http::problem::not_found))
             .wrap(from_fn(http::identity::refuse_strangers))

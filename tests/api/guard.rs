@@ -1,10 +1,15 @@
 //! Pages of others get nothing of the admin listener: neither by a name that is made to lead to it,
 //! nor with an identity that a browser shows by itself.
 
+use std::time::Duration;
+
 use hyper::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
 use hyper::{Method, StatusCode};
 use jwksd::api::{Code, KeyState};
+use jwksd::config::Listen;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 use crate::app::{Answer, CALLERS, KEYSETS, TestApp, To, caller_of, send_to};
 use crate::certificates::{Ca, sans};
@@ -172,4 +177,45 @@ async fn a_link_to_the_console_may_be_followed_from_anywhere() {
     }
     assert_eq!(app.ask(To::Admin, Method::GET, "/console/", &link, b"").await.status, 200);
     assert_eq!(app.ask(To::Admin, Method::GET, LIST, &link, b"").await.status, 403);
+}
+
+#[actix_web::test]
+async fn metrics_of_this_machine_are_told_under_its_own_names_and_to_pages_of_none_other() {
+    let app = TestApp::start().await;
+    let scraped_as = async |host| {
+        let headers = [(HOST, host)];
+        send_to(&app.daemon.metrics, Method::GET, "/metrics", &headers, Vec::new()).await.status
+    };
+    for own in ["localhost:9464", "127.0.0.1:9464", "[::1]"] {
+        assert_eq!(scraped_as(own).await, 200, "{own}");
+    }
+    assert_eq!(scraped_as("evil.example:9464").await, 421);
+    // The list of targets in Prometheus, on another port of this machine, has links to it.
+    let link = [(SITE, "same-site"), (MODE, "navigate"), (DEST, "document")];
+    let answer = send_to(&app.daemon.metrics, Method::GET, "/metrics", &link, Vec::new()).await;
+    let policy = answer.header("cross-origin-resource-policy");
+    assert_eq!((answer.status.as_u16(), policy), (200, "same-origin"));
+    // An agent on a Unix socket calls it what it likes.
+    let mut agent = UnixStream::connect(app.metrics_socket()).await.unwrap();
+    let scrape = b"GET /metrics HTTP/1.1\r\nhost: metrics\r\nconnection: close\r\n\r\n";
+    agent.write_all(scrape).await.unwrap();
+    let mut said = String::new();
+    agent.read_to_string(&mut said).await.unwrap();
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+}
+
+#[actix_web::test]
+async fn metrics_for_other_machines_are_told_under_any_name() {
+    let mut app = TestApp::start().await;
+    app.edit(
+        "[metrics]\n        listen = [\"127.0.0.1:0\"",
+        "[metrics]\n        listen = [\"0.0.0.0:0\"",
+    );
+    app.restart_after(Duration::ZERO).await;
+    let Listen::Tcp(place) = &app.daemon.metrics else { panic!("it has a TCP place") };
+    let here = Listen::Tcp(place.replace("0.0.0.0", "127.0.0.1"));
+    for host in ["jwksd.example.com:9464", "10.1.2.3:9464"] {
+        let answer = send_to(&here, Method::GET, "/metrics", &[(HOST, host)], Vec::new()).await;
+        assert_eq!(answer.status, 200, "{host}");
+    }
 }
