@@ -52,6 +52,9 @@ use crate::folder;
 /// Within which time a line is on the disk.
 pub const SYNC_WITHIN: Duration = Duration::from_millis(100);
 
+/// The caller of what the daemon does by itself. No caller has the name.
+pub const DAEMON: &str = "jwksd";
+
 /// What the line is called that says what a revoked key had signed. It is about no commit.
 pub const INCIDENT: &str = "incident";
 
@@ -489,7 +492,7 @@ impl State {
         }
         let reason = format!("{} decisions took effect unrecorded before this", self.unrecorded);
         let line =
-            Line { reason: Some(&reason), ..Line::new(now, "jwksd", "audit", Decision::Failed) };
+            Line { reason: Some(&reason), ..Line::new(now, DAEMON, "audit", Decision::Failed) };
         self.file.append(&line.object()?, now)?;
         self.unrecorded = 0;
         Ok(())

@@ -304,6 +304,14 @@ pub enum ValueError {
     /// A text that must not be empty.
     #[error("must not be empty")]
     Empty,
+    /// A caller's name with what cannot be seen, or with what controls a terminal.
+    #[error(
+        "{0:?} has characters that cannot be seen: the audit, the log and metrics show the name"
+    )]
+    Invisible(String),
+    /// A caller's name that others would be taken for.
+    #[error("{0:?} cannot be a caller's name: the audit or the metrics mean something else by it")]
+    Reserved(String),
     /// Not a header that can say who fetches.
     #[error("{name:?} cannot say who fetches: {why}")]
     Header {

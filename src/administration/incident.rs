@@ -173,7 +173,7 @@ impl Shared {
                 kid: Some(kid),
                 reason: Some(&summary),
                 request_id: Some(request_id),
-                ..Line::new(self.clock.wall(), "jwksd", NAME, Decision::Done)
+                ..Line::new(self.clock.wall(), crate::audit::DAEMON, NAME, Decision::Done)
             };
             if let Err(error) = self.audit.record_durably(&line) {
                 tracing::warn!(%keyset, %kid, %error, "an incident is not in the audit");

@@ -142,7 +142,7 @@ impl Link {
             formerly: &'a [String],
         }
         let format = mark.may_begin_a_file().then_some(FORMAT);
-        let (caller, decision) = ("jwksd", "done");
+        let (caller, decision) = (super::DAEMON, "done");
         let object = Object { time: now, caller, action: mark, decision, format, reason, formerly };
         // An object of texts and numbers is always JSON.
         let object = serde_json::to_vec(&object).unwrap_or_default();

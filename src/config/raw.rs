@@ -20,9 +20,11 @@ use super::{
 use crate::audit::{self, OnFailure};
 use crate::claims::OWN_CLAIMS;
 use crate::duration;
+use crate::escape::InLine;
 use crate::hosts::Host;
 use crate::limits::Settings;
 use crate::log;
+use crate::metrics::series;
 use crate::policy::{Action, Caller, Grant, Identity, KeysetPattern};
 use crate::tls::{Files, Tables};
 use crate::verifiers::Catalogue;
@@ -562,9 +564,7 @@ fn check_callers(raw: Vec<RawCaller>, limits: Settings) -> Result<Vec<Caller>, W
 
 impl RawCaller {
     fn check(self, place: &str, limits: Settings) -> Result<Caller, Wrong> {
-        if self.name.is_empty() {
-            return Err(wrong("callers.name", ValueError::Empty));
-        }
+        check_caller_name(&self.name).map_err(|error| wrong("callers.name", error))?;
         let identity = match (&self.uid, &self.gid, &self.token_sha256, &self.san) {
             (Some(uid), None, None, None) => uid_of(uid).map(Identity::Uid),
             (None, Some(gid), None, None) => gid_of(gid).map(Identity::Gid),
@@ -583,6 +583,18 @@ impl RawCaller {
         let Self { requests_per_second, burst, in_flight, .. } = self;
         let limits = Written { requests_per_second, burst, in_flight }.check(place, limits)?;
         Ok(Caller { name: self.name, identity, grants, limits })
+    }
+}
+
+fn check_caller_name(name: &str) -> Result<(), ValueError> {
+    if name.is_empty() {
+        Err(ValueError::Empty)
+    } else if InLine(name).to_string() != name {
+        Err(ValueError::Invisible(name.to_owned()))
+    } else if [audit::DAEMON, series::OTHER, series::UNKNOWN].contains(&name) {
+        Err(ValueError::Reserved(name.to_owned()))
+    } else {
+        Ok(())
     }
 }
 

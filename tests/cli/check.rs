@@ -341,3 +341,21 @@ fn a_verifier_that_nobody_knows_is_refused_with_the_one_that_is_most_like_it() {
     let none = "max_token_ttl = \"1h\"\nverifiers = []";
     refused("max_token_ttl = \"1h\"", none, &["keysets.default.verifiers", "must not be empty"]);
 }
+
+#[test]
+fn a_caller_whose_name_would_mislead_whoever_reads_it_is_refused() {
+    let named = |name: &str| Place::with("name = \"local\"", &format!("name = \"{name}\""));
+    for name in
+        [r"a\nb", r"a\u001b[31m", r"a\u202eb", r"a\u200bb", r"\u0000", r"a\u2028", r"a\u007f"]
+    {
+        let words = ["callers.name", "has characters that cannot be seen"];
+        named(name).run(&["check"]).fails(1, &words);
+    }
+    for name in ["jwksd", "_unknown", "_other"] {
+        let words = ["callers.name", name, "cannot be a caller's name"];
+        named(name).run(&["check"]).fails(1, &words);
+    }
+    for name in ["Käse-Dienst", "a b", "billing@example.com", "x\\\\y"] {
+        named(name).run(&["check"]).ok();
+    }
+}
