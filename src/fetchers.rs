@@ -129,6 +129,17 @@ pub struct Tally {
     pub forgotten: u64,
 }
 
+/// How the fetchers of a key set stand to one key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OfKey {
+    /// How many were seen lately.
+    pub known: u64,
+    /// How many of them have a version without it.
+    pub without: u64,
+    /// How many had to make room for others, since the watch began. Nobody knows what they have.
+    pub forgotten: u64,
+}
+
 /// For how long after its last fetch a fetcher counts: as long as a verifier may keep the set
 /// (`publish_ahead`), and an hour.
 #[must_use]
@@ -299,14 +310,17 @@ impl Watch {
         self.with_table(keyset, ring, |table| standing.tally(table))
     }
 
-    /// How many fetchers are known, and how many of them have a version without this key.
+    /// How the fetchers stand to a key.
     #[must_use]
-    pub fn without(&self, keyset: &KeysetName, ring: &Ring, kid: &KeyId) -> (u64, u64) {
+    pub fn without(&self, keyset: &KeysetName, ring: &Ring, kid: &KeyId) -> OfKey {
         self.with_table(keyset, ring, |table| {
-            let count = |counts: (u64, u64), entry: &Entry| {
-                (counts.0 + 1, counts.1 + u64::from(!entry.version.kids.contains(kid)))
-            };
-            table.map_or((0, 0), |table| table.iter().fold((0, 0), count))
+            let Some(table) = table else { return OfKey::default() };
+            let lacks = |entry: &&Entry| !entry.version.kids.contains(kid);
+            OfKey {
+                known: table.len() as u64,
+                without: table.iter().filter(lacks).count() as u64,
+                forgotten: table.forgotten,
+            }
         })
     }
 

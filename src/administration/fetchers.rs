@@ -48,8 +48,9 @@ impl Administration {
     /// How many fetchers lack a key; `None` where nobody watches.
     pub(super) fn fetchers_of(&self, keyset: &KeysetName, kid: &KeyId) -> Option<FetchersOfKey> {
         let (watch, ring) = (self.fetchers.watch()?, self.custody.ring(keyset)?);
-        let (known, without_standby) = watch.without(keyset, &ring, kid);
-        Some(FetchersOfKey { known, without_standby, since: watch.since().to_string() })
+        let fetchers::OfKey { known, without, forgotten } = watch.without(keyset, &ring, kid);
+        let since = watch.since().to_string();
+        Some(FetchersOfKey { known, without_standby: without, forgotten, since })
     }
 
     fn fetched(&self, watch: &Watch, name: KeysetName, now: Time) -> FetchedKeyset {

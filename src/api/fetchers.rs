@@ -96,6 +96,8 @@ pub struct FetchersOfKey {
     pub known: u64,
     /// How many of them have not fetched the key yet.
     pub without_standby: u64,
+    /// How many had to make room for others since then: nobody knows whether they have it.
+    pub forgotten: u64,
     /// Since when fetchers are watched.
     #[schema(value_type = schema::Instant)]
     pub since: String,

@@ -111,13 +111,13 @@ fn shown(text: &str, most: usize) -> String {
 
 /// How many fetchers have not got the key that a rotation is to.
 pub(super) fn of_rotation(answer: &RotateResponse) -> String {
-    let Some(FetchersOfKey { known, without_standby, since }) = &answer.fetchers else {
+    let Some(FetchersOfKey { known, without_standby, forgotten, since }) = &answer.fetchers else {
         return String::new();
     };
     let watched = format!("watched since {since}");
     let list = format!("jwksd fetchers --keyset {}", answer.keyset);
     let have = if *without_standby == 1 { "has" } else { "have" };
-    match (known, without_standby) {
+    let told = match (known, without_standby) {
         (0, _) => format!("no known fetchers ({watched})\n"),
         (1, 0) => format!("the only known fetcher has fetched it ({watched})\n"),
         (known, 0) => format!("all {known} known fetchers have fetched it ({watched})\n"),
@@ -128,5 +128,11 @@ pub(super) fn of_rotation(answer: &RotateResponse) -> String {
         (known, without) => format!(
             "{without} of {known} known fetchers {have} not fetched the standby yet ({watched}): {list}\n"
         ),
+    };
+    if *forgotten == 0 {
+        return told;
     }
+    // Strangers can push out whom they like; who lacks the key must not seem to have it for that.
+    let more = counted(*forgotten, "fetcher");
+    told + &format!("{more} had to make room for others meanwhile, and may not have fetched it\n")
 }

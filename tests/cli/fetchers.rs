@@ -166,3 +166,21 @@ fn check_refuses_a_table_that_cannot_be() {
         Place::with("[keysets.default]", &table).run(&["check"]).fails(1, &[words]);
     }
 }
+
+#[test]
+fn a_rotation_tells_of_fetchers_that_strangers_pushed_out() {
+    let place =
+        Place::with("[keysets.default]", "[fetchers]\nheader = \"X-Real-IP\"\n[keysets.default]");
+    let daemon = place.start();
+    for number in 0..203 {
+        fetch(&daemon, "second", format!("X-Real-IP: stranger-{number}\r\n").as_bytes());
+    }
+    let told = place.run(&["keys", "rotate", "second"]).ok();
+    let lines: Vec<&str> = told.lines().rev().take(2).collect();
+    assert!(
+        lines[1].starts_with("all 200 known fetchers have fetched it (watched since"),
+        "{told}"
+    );
+    let lost = "3 fetchers had to make room for others meanwhile, and may not have fetched it";
+    assert_eq!(lines[0], lost, "{told}");
+}

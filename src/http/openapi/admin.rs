@@ -106,6 +106,7 @@ fn rotate() -> Operation {
                 "fetchers": {
                     "known": 12,
                     "without_standby": 3,
+                    "forgotten": 0,
                     "since": "2026-11-20T08:00:00Z",
                 },
             }),
