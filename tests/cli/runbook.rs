@@ -12,6 +12,13 @@ use crate::place::Place;
 
 const PAGE: &str = include_str!("../../docs/operations.md");
 
+/// What names commands for someone who reads it in a hurry.
+const NAMING_COMMANDS: [(&str, &str); 3] = [
+    ("operations.md", PAGE),
+    ("monitoring.md", include_str!("../../docs/monitoring.md")),
+    ("alerts.yml", include_str!("../../docs/monitoring/alerts.yml")),
+];
+
 /// The commands of each section of the runbook, by its heading.
 fn runbook() -> BTreeMap<String, Vec<String>> {
     let (_, rest) = PAGE.split_once("\n## A key may be stolen\n").unwrap();
@@ -129,4 +136,31 @@ fn every_command_of_the_runbook_is_run_by_these_tests() {
     let headings: Vec<String> = runbook().into_keys().collect();
     assert_eq!(headings, ["All keys of a set", "One key", "The host", "The master key"]);
     assert_eq!(runbook().values().map(Vec::len).collect::<Vec<_>>(), [1, 4, 1, 3]);
+}
+
+/// The words of a command, with something in the places that its reader fills.
+fn filled(command: &str) -> Vec<String> {
+    let mut text = command.replace("TIME", "2030-01-01T00:00:00Z");
+    while let Some((before, rest)) = text.split_once("{{") {
+        let (_, after) = rest.split_once("}}").unwrap();
+        text = format!("{before}x{after}");
+    }
+    let is_place = |word: &str| word.chars().all(|c| c.is_ascii_uppercase() || c == 'x');
+    let fill = |word: &str| if is_place(word) { word.to_lowercase() } else { word.to_owned() };
+    text.split_whitespace().skip(1).map(fill).collect()
+}
+
+#[test]
+fn every_command_that_the_pages_and_alerts_name_is_understood() {
+    let place = Place::new();
+    for (name, text) in NAMING_COMMANDS {
+        let commands = text.split('`').filter(|part| part.starts_with("jwksd "));
+        let commands: Vec<Vec<String>> = commands.map(filled).collect();
+        assert!(!commands.is_empty(), "{name}");
+        for command in commands {
+            let words = command.iter().map(String::as_str).chain(["--help"]).collect::<Vec<_>>();
+            let output = place.run(&words);
+            assert_eq!(output.code, Some(0), "{name}: jwksd {}\n{output:?}", command.join(" "));
+        }
+    }
 }
