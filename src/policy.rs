@@ -145,6 +145,9 @@ pub enum Claim {
 /// Why something was refused. Says nothing that the caller did not ask about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// No grant names `operate` on all key sets.
+    #[error("no grant of this caller allows operate, which takes keyset = \"*\"")]
+    NotOperating,
     /// No grant names this action on this key set.
     #[error("no grant of this caller allows {} on this key set, if there is one", action.name())]
     NoGrant {
@@ -186,11 +189,11 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NoGrant`].
+    /// [`Refusal::NotOperating`].
     pub fn may_operate(&self) -> Result<(), Refusal> {
         let action = Action::Operate;
         let allowed = |grant: &Grant| grant.actions.contains(&action) && grant.keysets.is_all();
-        if self.grants.iter().any(allowed) { Ok(()) } else { Err(Refusal::NoGrant { action }) }
+        if self.grants.iter().any(allowed) { Ok(()) } else { Err(Refusal::NotOperating) }
     }
 
     /// The first grant that allows `token` in full.
@@ -314,7 +317,8 @@ mod tests {
     #[test]
     fn operate_needs_a_grant_on_all_key_sets() {
         let narrow = caller(vec![grant(exactly("shop"), &[Action::Operate])]);
-        assert!(narrow.may_operate().is_err());
+        let refusal = narrow.may_operate().unwrap_err().to_string();
+        assert_eq!(refusal, "no grant of this caller allows operate, which takes keyset = \"*\"");
         let all = KeysetPattern::Prefix(String::new());
         assert_eq!(caller(vec![grant(all, &[Action::Operate])]).may_operate(), Ok(()));
     }
