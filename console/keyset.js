@@ -132,7 +132,9 @@ class Table {
 
   show(keyset) {
     this.keyset = keyset;
-    setText(this.summary, `${count(keyset.keys.length, "key")} as a table`);
+    const made = keyset.keys.filter((key) => key.kid !== null).length;
+    const expected = keyset.keys.length - made;
+    setText(this.summary, `${count(made, "key")}${expected ? ` and ${expected} to come` : ""}, as a table`);
     this.#fill();
   }
 
