@@ -10,7 +10,8 @@ use jwksd::client::Client;
 use jwksd_keystore::id::{KeyId, KeysetName};
 use serde::Serialize;
 
-use super::print::{counted, inert, inert_within, seconds, table};
+use super::look::Look;
+use super::print::{counted, inert, inert_within, seconds, table, wrapped};
 use super::{Out, ask, print};
 
 /// How many callers, and how many audiences, are shown to people.
@@ -45,7 +46,7 @@ pub(super) fn run(
     kid: Option<&KeyId>,
     out: &Out,
 ) -> anyhow::Result<()> {
-    out.print(&report(client, keyset, kid)?, report_text)
+    out.print(&report(client, keyset, kid)?, |report| report_text(report, width()))
 }
 
 /// Shows what a revocation would do, and changes nothing.
@@ -56,7 +57,7 @@ pub(super) fn rehearse(
     out: &Out,
 ) -> anyhow::Result<()> {
     out.print(&report(client, keyset, kid)?, |report| {
-        format!("this is a rehearsal: nothing was changed\n\n{}", report_text(report))
+        format!("this is a rehearsal: nothing was changed\n\n{}", report_text(report, width()))
     })
 }
 
@@ -86,7 +87,7 @@ pub(super) fn after(
     if out.json {
         return out.print(&Revoked { answer, incident }, |_| String::new());
     }
-    incident.map_or(Ok(()), |incident| print(&format!("\n{}", report_text(&incident))))
+    incident.map_or(Ok(()), |incident| print(&format!("\n{}", report_text(&incident, width()))))
 }
 
 fn report(client: &Client, keyset: &KeysetName, kid: Option<&KeyId>) -> anyhow::Result<Report> {
@@ -140,44 +141,83 @@ fn revoke_text(answer: &RevokeResponse) -> String {
     text
 }
 
-fn report_text(report: &Report) -> String {
+/// How many columns there are.
+fn width() -> usize {
+    Look::of_stdout().width
+}
+
+fn report_text(report: &Report, width: usize) -> String {
     match report {
-        Report::Key(incident) => key_text(incident),
-        Report::Keyset(of_set) => keyset_text(of_set),
+        Report::Key(incident) => key_text(incident, width),
+        Report::Keyset(of_set) => keyset_text(of_set, width),
     }
 }
 
-fn keyset_text(of_set: &KeysetIncident) -> String {
-    let keys: Vec<String> = of_set.keys.iter().map(key_text).collect();
-    let mut text = keys.join("\n");
-    if let Some(revoking) = &of_set.revoking {
-        text += &format!(
-            "\nif all keys of {} are revoked now (`jwksd keys revoke {} --all --reason \"stolen\"`)\n",
-            of_set.keyset, of_set.keyset
-        );
-        text += &revoking_text(revoking);
+/// Key by key what is known; then what is about all of them, once.
+fn keyset_text(of_set: &KeysetIncident, width: usize) -> String {
+    let KeysetIncident { keyset, keys, revoking } = of_set;
+    if keys.is_empty() {
+        return format!("key set {keyset} has no key, and none that is trusted still\n");
     }
-    if of_set.keys.is_empty() {
-        text += &format!("key set {} has no key, and none that is trusted still\n", of_set.keyset);
+    let known = |key: &Incident, before| known_text(key, before, width) + "\n";
+    let before = std::iter::once(None).chain(keys.iter().map(Some));
+    let mut text: String =
+        keys.iter().zip(before).map(|(key, before)| known(key, before)).collect();
+    if let Some(revoking) = revoking {
+        let command = format!("jwksd keys revoke {keyset} --all --reason \"stolen\"");
+        text += &format!("if all keys of {keyset} are revoked now\n  {command}\n");
+        text += &revoking_text(revoking, width);
+        text += "\n";
     }
-    text
+    text + &steps_of_all(keys, width)
 }
 
-fn key_text(incident: &Incident) -> String {
+fn key_text(incident: &Incident, width: usize) -> String {
+    let mut text = known_text(incident, None, width);
+    if let Some(revoking) = &incident.revoking {
+        text += "\nif it is revoked now\n";
+        text += &revoking_text(revoking, width);
+    }
+    text + "\nwhat to do\n" + &steps_text(incident.steps.iter(), width)
+}
+
+/// What is known of a key that is told after that of another.
+fn known_text(incident: &Incident, before: Option<&Incident>, width: usize) -> String {
     let mut text = format!("key {} of key set {}\n", incident.kid, incident.keyset);
-    for (name, value) in facts(incident) {
-        text += &format!("  {name:<13}  {value}\n");
+    for (name, value) in facts(incident, before) {
+        text += &hanging(&format!("  {name:<13}  "), &value, width);
     }
     let tokens = &incident.tokens;
     text += &uses("CALLER", &tokens.callers, tokens.for_other_callers);
     text += &uses("AUDIENCE", &tokens.audiences, tokens.for_other_audiences);
-    if let Some(revoking) = &incident.revoking {
-        text += "\nif it is revoked now\n";
-        text += &revoking_text(revoking);
+    text
+}
+
+/// What to do about all keys of a set: what is the same for all once, then the rest key by key. That one
+/// of them alone could be revoked is not said.
+fn steps_of_all(keys: &[Incident], width: usize) -> String {
+    let is_of_all = |step: &&IncidentStep| keys.iter().all(|key| key.steps.contains(*step));
+    let all = keys.first().into_iter().flat_map(after_revocation).filter(is_of_all);
+    let mut text = "what to do\n".to_owned() + &steps_text(all, width);
+    for key in keys {
+        let own = steps_text(after_revocation(key).filter(|step| !is_of_all(step)), width);
+        if !own.is_empty() {
+            text += &format!("\nand about {}\n{own}", key.kid);
+        }
     }
-    text += "\nwhat to do\n";
-    for (index, IncidentStep { what, command }) in incident.steps.iter().enumerate() {
-        text += &format!("  {}. {}\n", index + 1, inert(what));
+    text
+}
+
+/// The steps but those that revoke the key.
+fn after_revocation(key: &Incident) -> impl Iterator<Item = &IncidentStep> {
+    let revokes = |command: &String| command.starts_with("jwksd keys revoke ");
+    key.steps.iter().filter(move |step| !step.command.as_ref().is_some_and(revokes))
+}
+
+fn steps_text<'a>(steps: impl Iterator<Item = &'a IncidentStep>, width: usize) -> String {
+    let mut text = String::new();
+    for (index, IncidentStep { what, command }) in steps.enumerate() {
+        text += &hanging(&format!("  {}. ", index + 1), &inert(what), width);
         if let Some(command) = command {
             text += &format!("       {}\n", inert(command));
         }
@@ -185,8 +225,15 @@ fn key_text(incident: &Incident) -> String {
     text
 }
 
+/// A text on as many lines as it takes, each below the first's beginning.
+fn hanging(begin: &str, text: &str, width: usize) -> String {
+    let indent = begin.chars().count();
+    let lines = wrapped(text, width.saturating_sub(indent));
+    format!("{begin}{}\n", lines.join(&format!("\n{:indent$}", "")))
+}
+
 /// What is known of a key, a line each.
-fn facts(incident: &Incident) -> Vec<(&'static str, String)> {
+fn facts(incident: &Incident, before: Option<&Incident>) -> Vec<(&'static str, String)> {
     let Incident { trust, backups, .. } = incident;
     let mut facts = vec![("state", state(incident)), ("signed", signed(incident))];
     if incident.signed_from.is_some() {
@@ -201,7 +248,11 @@ fn facts(incident: &Incident) -> Vec<(&'static str, String)> {
     let until = seconds(&trust.until);
     let from = if incident.left.is_some() { "" } else { ", if it leaves the JWK Set now" };
     facts.push(("trusted until", format!("{until} by verifiers that cache as configured{from}")));
-    facts.extend(verifiers(incident));
+    if before.is_some_and(|before| verifiers(before) == verifiers(incident)) {
+        facts.push(("", "by each verifier for as long as above".to_owned()));
+    } else {
+        facts.extend(verifiers(incident));
+    }
     if let Some(fetchers) = &trust.fetchers {
         let IncidentFetchers { holding, known, since, .. } = fetchers;
         let of = format!("{holding} of {known} seen since {} have it", seconds(since));
@@ -212,7 +263,8 @@ fn facts(incident: &Incident) -> Vec<(&'static str, String)> {
     }
     facts.push(("exported", exported(incident)));
     let last = backups.last.as_deref().map(|at| format!(", the last at {}", seconds(at)));
-    let backups = format!("{} that the audit knows{}", backups.count, last.unwrap_or_default());
+    let count = if backups.count == 0 { "none".to_owned() } else { backups.count.to_string() };
+    let backups = format!("{count} that the audit knows{}", last.unwrap_or_default());
     facts.push(("backups", backups));
     facts.extend(audit(incident));
     facts
@@ -280,7 +332,7 @@ fn exported(incident: &Incident) -> String {
             seconds(at)
         ),
         (None, Some(since)) => format!("first at {}: take it out by hand there", seconds(since)),
-        (None, None) => "not that it is known".to_owned(),
+        (None, None) => "never, as far as is known".to_owned(),
     }
 }
 
@@ -297,25 +349,28 @@ fn audit(incident: &Incident) -> Vec<(&'static str, String)> {
     [("audit", told)].into_iter().chain(gaps).collect()
 }
 
-fn revoking_text(revoking: &Revoking) -> String {
+fn revoking_text(revoking: &Revoking, width: usize) -> String {
     let kids: Vec<&str> = revoking.revoked.iter().map(KeyId::as_str).collect();
     let signs = match (&revoking.active, revoking.fresh) {
         (_, true) => "a key that is made then signs".to_owned(),
         (Some(active), false) => format!("{active} signs"),
         (None, false) => "no key signs".to_owned(),
     };
-    let mut text = format!(
-        "  {} leaves the JWK Set at once, and signs no more; {signs}\n  verifiers that cached the JWK Set \
-         may trust it until {}, some of them longer\n",
-        kids.join(", "),
-        revoking.trusted_until
-    );
-    if let Some(until) = &revoking.refused_until {
-        text += &format!(
-            "  verifiers that have not fetched the JWK Set again may refuse new tokens until {until}\n"
-        );
-    }
-    text
+    let [leave, sign, it] =
+        if kids.len() == 1 { ["leaves", "signs", "it"] } else { ["leave", "sign", "them"] };
+    let (trusted, refused) = (&revoking.trusted_until, &revoking.refused_until);
+    let mut said = vec![
+        format!("{} {leave} the JWK Set at once, and {sign} no more; {signs}", kids.join(", ")),
+        format!(
+            "verifiers that cached the JWK Set may trust {it} until {trusted}, some of them longer"
+        ),
+    ];
+    said.extend(refused.as_ref().map(|until| {
+        format!(
+            "verifiers that have not fetched the JWK Set again may refuse new tokens until {until}"
+        )
+    }));
+    said.iter().map(|line| hanging("  - ", line, width)).collect()
 }
 
 fn uses(head: &str, uses: &[IncidentUse], others: u64) -> String {
@@ -346,4 +401,15 @@ fn uses(head: &str, uses: &[IncidentUse], others: u64) -> String {
 /// A name that someone else chose.
 fn short(name: &str) -> String {
     inert_within(name, LONGEST_NAME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_sentence_goes_on_below_its_beginning() {
+        let text = hanging("  1. ", "one two three four", 14);
+        assert_eq!(text, "  1. one two\n     three\n     four\n");
+    }
 }

@@ -58,7 +58,13 @@ fn all_keys_of_a_set_are_told_beforehand_and_after() {
     let said = place.run(&[&all[..], &["--dry-run"]].concat()).ok();
     assert!(before.iter().all(|kid| said.contains(&format!("key {kid} of key set"))), "{said}");
     assert!(said.contains("a key that is made then signs"), "{said}");
-    assert!(said.contains("may refuse new tokens until"), "{said}");
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("may refuse new tokens until"), "{said}");
+    assert!(!said.contains("\nif it is revoked now\n"), "another answer than that for all: {said}");
+    let steps: Vec<&str> =
+        said.lines().filter(|line| line.contains("jwksd audit verify")).collect();
+    assert_eq!(steps.len(), 1, "what is the same for all keys is said once: {said}");
+    assert_eq!(said.matches("\nwhat to do\n").count(), 1, "{said}");
     assert_eq!(daemon.published(), before);
 
     let answer = place.run(&[&all[..], &["--json"]].concat()).json();
@@ -72,6 +78,24 @@ fn all_keys_of_a_set_are_told_beforehand_and_after() {
     assert_eq!(answer["incident"].get("revoking"), None);
     let said = place.run(&["keys", "incident", "default"]).ok();
     assert!(before.iter().all(|kid| said.contains(&format!("key {kid} of key set"))), "{said}");
+}
+
+#[test]
+fn what_is_told_of_an_incident_fits_80_columns() {
+    let place = Place::new();
+    let _daemon = place.start();
+    let kid = active(&place, "default");
+    place.run(&["sign", "default", "--claims", "{}", "--ttl", "15m"]).ok();
+    for command in [&revoke(&kid, &["--dry-run"])[..], &["keys", "incident", "default"]] {
+        let said = place.run(command).ok();
+        // Commands are to be copied, and a table is as wide as names are.
+        let is_sentence = |line: &&str| line.starts_with(' ') && !line.contains("  jwksd ");
+        let wide = said.lines().filter(is_sentence).find(|line| line.chars().count() > 80);
+        assert_eq!(wide, None, "{said}");
+        let gap = |line: &&str| line.trim_start().contains("   ");
+        let sentences = said.split_once("what to do").unwrap().1;
+        assert_eq!(sentences.lines().find(gap), None, "words apart within a sentence: {said}");
+    }
 }
 
 #[test]
