@@ -45,8 +45,8 @@ pub struct Known<'a> {
     pub still_in: Option<&'a str>,
     /// What its revocation would do.
     pub revoking: Option<&'a Revoking>,
-    /// The verifiers that are known.
-    pub catalogue: &'a [Client],
+    /// The verifiers that the key set names, or else all that are known.
+    pub clients: &'a [&'a Client],
     /// Who has fetched it, where anybody watches.
     pub fetchers: Option<&'a IncidentFetchers>,
 }
@@ -235,7 +235,7 @@ fn uses(names: &Names) -> (Vec<IncidentUse>, u64) {
 fn trust(known: &Known<'_>, left: Time, now: Time) -> IncidentTrust {
     let trusting = known.facts.map(|facts| {
         // Whether there is a cache in between, nobody tells us.
-        verifiers::trusting(facts, Route::SharedCache, known.catalogue)
+        verifiers::trusting(facts, Route::SharedCache, known.clients.iter().copied())
     });
     let is_over = |trust: &Trust<'_>| trust.lasts.until(left).is_some_and(|until| until <= now);
     let of_group = |trust: Trust<'_>| IncidentVerifiers {

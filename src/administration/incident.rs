@@ -318,7 +318,10 @@ impl Administration {
         let usage = self.incidents.usage(keyset, &asked)?;
         let (nothing, now) = (OfKey::default(), self.clock.now().lifecycle);
         let standing = self.standings.of(keyset);
+        let config = self.custody.config();
+        let stated = config.keysets.get(keyset).map_or(&[][..], |keyset| &keyset.verifiers);
         let catalogue = Catalogue::built_in();
+        let clients = catalogue.chosen(stated)?;
         let file = standing.as_ref().map(|standing| standing.file.display().to_string());
         let report = |subject: &Subject| {
             let is_stale = standing.as_ref().is_some_and(|it| it.stale.contains(&subject.kid));
@@ -335,7 +338,7 @@ impl Administration {
                 read: &usage.read,
                 still_in: file.as_deref().filter(|_| is_stale),
                 revoking: revoking.as_ref(),
-                catalogue: &catalogue.clients,
+                clients: &clients,
                 fetchers: fetchers.as_ref(),
             };
             incident::of_key(&known, now)

@@ -99,6 +99,18 @@ fn what_is_told_of_an_incident_fits_80_columns() {
 }
 
 #[test]
+fn an_incident_tells_of_the_verifiers_that_the_key_set_names() {
+    let ttl = "max_token_ttl = \"1h\"";
+    let place = Place::with(ttl, &format!("{ttl}\nverifiers = [\"pyjwt\", \"envoy\"]"));
+    let _daemon = place.start();
+    let kid = active(&place, "default");
+    let told = place.run(&["keys", "incident", "default", &kid, "--json"]).json();
+    let groups = told["trust"]["verifiers"].as_array().unwrap();
+    let names: Vec<&Value> = groups.iter().flat_map(|of| of["names"].as_array().unwrap()).collect();
+    assert_eq!(names, ["Envoy (jwt_authn)", "PyJWT (PyJWKClient)"]);
+}
+
+#[test]
 fn a_report_that_cannot_be_had_makes_no_revocation_a_failure() {
     const ALL: &str = r#"actions = ["sign-token", "read", "rotate", "revoke", "import", "import-trust", "operate"]"#;
     let place = Place::new();
