@@ -7,6 +7,9 @@ use crate::api::{Incident, IncidentStep, IncidentUse, IncidentVerifiers, KeyStat
 /// How many names stand in one sentence.
 const MOST_IN_A_SENTENCE: usize = 5;
 
+/// No option of the command line has so many characters.
+const LONGER_THAN_OPTIONS: usize = 32;
+
 /// What to do next, in this order.
 pub(super) fn of(incident: &Incident) -> Vec<IncidentStep> {
     let mut steps = match incident.state {
@@ -30,11 +33,11 @@ pub(super) fn of(incident: &Incident) -> Vec<IncidentStep> {
 }
 
 fn take_out(incident: &Incident) -> Vec<IncidentStep> {
-    let (keyset, kid) = (&incident.keyset, typed(incident));
+    let keyset = &incident.keyset;
     vec![
         step(
             "take the key out of the JWK Set, at once and for good",
-            format!("jwksd keys revoke {keyset} {kid} --reason \"stolen\""),
+            about_key("revoke", incident, " --reason \"stolen\""),
         ),
         step(
             "instead, if the thief was on this host, or may have had the store with the master key: take \
@@ -45,10 +48,9 @@ fn take_out(incident: &Incident) -> Vec<IncidentStep> {
 }
 
 fn mark(incident: &Incident) -> Vec<IncidentStep> {
-    let (keyset, kid) = (&incident.keyset, typed(incident));
     vec![step(
         "the key has left the JWK Set; have it marked as revoked, so that no restore brings it back",
-        format!("jwksd keys revoke {keyset} {kid} --reason \"stolen\""),
+        about_key("revoke", incident, " --reason \"stolen\""),
     )]
 }
 
@@ -165,7 +167,7 @@ fn back_up(incident: &Incident) -> IncidentStep {
 }
 
 fn over(incident: &Incident) -> IncidentStep {
-    let (Incident { keyset, trust, .. }, kid) = (incident, typed(incident));
+    let trust = &incident.trust;
     let from = match incident.state {
         KeyState::Revoked | KeyState::Retired => "",
         KeyState::Pending | KeyState::Active | KeyState::VerifyOnly => ", if it is revoked now",
@@ -175,8 +177,24 @@ fn over(incident: &Incident) -> IncidentStep {
             "it is over at {}{from}, for verifiers that fetch as they should; look again then",
             trust.until
         ),
-        format!("jwksd keys incident {keyset} {kid}"),
+        about_key("incident", incident, ""),
     )
+}
+
+/// A command about the key. A kid may be `--all`, which must not be taken for the option: then what follows
+/// `--` is none.
+fn about_key(act: &str, incident: &Incident, options: &str) -> String {
+    let (keyset, kid) = (incident.keyset.as_str(), typed(incident));
+    if [keyset, &kid].into_iter().any(is_like_an_option) {
+        format!("jwksd keys {act}{options} -- {keyset} {kid}")
+    } else {
+        format!("jwksd keys {act} {keyset} {kid}{options}")
+    }
+}
+
+/// A kid that jwksd made may begin with a hyphen too, and is longer than any option: it is taken as it is.
+fn is_like_an_option(name: &str) -> bool {
+    name.starts_with('-') && name.len() < LONGER_THAN_OPTIONS
 }
 
 /// The kid as a shell takes it for itself.

@@ -278,6 +278,19 @@ async fn of_a_key_that_is_trusted_nothing_is_known_and_that_is_said() {
 }
 
 #[actix_web::test]
+async fn no_command_takes_a_kid_for_an_option() {
+    let app = TestApp::start().await;
+    let import = json!({"key": fresh("--all"), "verify_only_until": "2026-12-24T03:00:00Z"});
+    let trusted = app.admin_post("/v1/keysets/default/import", import).await;
+    let trusted: ImportResponse = trusted.unwrap();
+    assert_eq!(trusted.kid.as_str(), "--all");
+    let incident = app.incident("--all").await;
+    let commands = commands(&incident);
+    assert_eq!(commands[0], "jwksd keys revoke --reason \"stolen\" -- default --all");
+    assert_eq!(commands.last(), Some(&"jwksd keys incident -- default --all"));
+}
+
+#[actix_web::test]
 async fn a_key_that_never_was_has_no_report() {
     let app = TestApp::start().await;
     let of = async |path: &str| app.admin_get::<Value>(path).await.unwrap_err().code;
