@@ -309,9 +309,13 @@ impl Administration {
 
     /// That a configuration could not be put in force stays to be seen until one could.
     fn reload_for(&self, actor: Actor) -> Result<api::ReloadResponse, AdminError> {
+        let (caller, request_id) = (actor.name.clone(), actor.request_id.clone());
         let outcome = self.try_reload_for(actor);
         match &outcome {
-            Ok(_) => self.health.clear(&Subject::Reload),
+            Ok(reloaded) => {
+                log_reload(reloaded, &caller, request_id.as_deref());
+                self.health.clear(&Subject::Reload);
+            }
             Err(error) => {
                 let why = format!("the old configuration stays in force: {error}");
                 self.health.warn(Subject::Reload, &why);
@@ -477,6 +481,21 @@ impl Administration {
         }
         Ok(loaded)
     }
+}
+
+fn log_reload(reloaded: &api::ReloadResponse, caller: &str, request_id: Option<&str>) {
+    let names = |names: &[KeysetName]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    tracing::info!(
+        caller,
+        request_id,
+        changed = ?names(&reloaded.changed),
+        removed = ?names(&reloaded.removed),
+        needs_restart = ?reloaded.needs_restart,
+        callers_added = ?reloaded.callers_added,
+        callers_removed = ?reloaded.callers_removed,
+        warnings = reloaded.warnings.len(),
+        "reloaded"
+    );
 }
 
 /// The names of the callers that only the first configuration has.

@@ -128,15 +128,7 @@ async fn reload(administration: &Arc<Administration>) {
     }
     let administration = administration.clone();
     match tokio::task::spawn_blocking(move || administration.reload_unasked()).await {
-        Ok(Ok(outcome)) => tracing::info!(
-            changed = ?outcome.changed.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            removed = ?outcome.removed.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            needs_restart = ?outcome.needs_restart,
-            callers_added = ?outcome.callers_added,
-            callers_removed = ?outcome.callers_removed,
-            warnings = outcome.warnings.len(),
-            "reloaded"
-        ),
+        Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::error!("not reloaded, the old configuration stays: {error}"),
         Err(error) => tracing::error!(%error, "the reload did not end"),
     }

@@ -14,7 +14,7 @@ pub(super) fn reload(client: &Client, out: &Out) -> anyhow::Result<ExitCode> {
     out.print(&answer, |answer| {
         let changed: Vec<&str> = answer.changed.iter().map(KeysetName::as_str).collect();
         let mut text = if changed.is_empty() {
-            "reloaded; no key set changed its facts\n".to_owned()
+            "reloaded; no key set changed\n".to_owned()
         } else {
             format!("reloaded; changed facts of: {}\n", changed.join(", "))
         };

@@ -24,9 +24,10 @@ fn place() -> Place {
 #[test]
 fn a_changed_schedule_is_put_in_force() {
     let place = place();
-    let _daemon = place.start();
+    let daemon = place.start();
     let unchanged = place.run(&["reload"]).ok();
     assert!(unchanged.contains("no key set changed"), "{unchanged}");
+    daemon.wait_for_log("reloaded");
     place.edit(OLD, NEW);
     let answer = place.run(&["reload", "--json"]).json();
     assert_eq!(answer["changed"], serde_json::json!(["default"]));
