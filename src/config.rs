@@ -22,6 +22,8 @@ use jwksd_keystore::schedule::ScheduleError;
 use jwksd_keystore::time::Time;
 use serde::de::DeserializeOwned;
 
+pub use raw::check_caller_name;
+
 use crate::audit;
 use crate::fetchers::Settings as FetcherSettings;
 use crate::hosts::Host;

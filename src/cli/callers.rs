@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jwksd::config;
 use jwksd_keystore::crypto;
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -29,6 +30,7 @@ struct Made<'a> {
 
 pub(super) fn run(command: &Command, out: &Out) -> anyhow::Result<ExitCode> {
     let Command::Token { name } = command;
+    config::check_caller_name(name)?;
     let random = crypto::random::<32>()?;
     let token = Zeroizing::new(format!("jwksd_{}", BASE64_URL_SAFE_NO_PAD.encode(random.as_ref())));
     let token_sha256 = crypto::hex(&crypto::sha256(token.as_bytes()));

@@ -586,7 +586,12 @@ impl RawCaller {
     }
 }
 
-fn check_caller_name(name: &str) -> Result<(), ValueError> {
+/// Whether a caller can have this name.
+///
+/// # Errors
+///
+/// [`ValueError`]: it is empty, has what cannot be seen, or means something else.
+pub fn check_caller_name(name: &str) -> Result<(), ValueError> {
     if name.is_empty() {
         Err(ValueError::Empty)
     } else if InLine(name).to_string() != name {

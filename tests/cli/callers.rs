@@ -94,14 +94,17 @@ fn without_a_bearer_token_the_variable_for_it_is_named() {
 }
 
 #[test]
-fn the_lines_for_the_configuration_are_good_whatever_the_name() {
-    for name in ["ci", "it's \"ci\"", "a\nb", "\\"] {
+fn the_lines_for_the_configuration_are_good_whatever_name_is_taken() {
+    for name in ["ci", "it's \"ci\"", "\\"] {
         let place = Place::new();
         let printed = place.run(&["callers", "token", name]).ok();
         let lines = made(&printed).1;
         let config = place.read("config.toml");
         place.write("config.toml", &format!("{config}\n{lines}"));
         place.run(&["check"]).ok();
+    }
+    for (name, words) in [("a\nb", "cannot be seen"), ("jwksd", "cannot be a caller's name")] {
+        Place::new().run(&["callers", "token", name]).fails(1, &[words]);
     }
     let json = Place::new().run(&["callers", "token", "ci", "--json"]).json();
     assert!(json["token"].as_str().unwrap().starts_with("jwksd_"));

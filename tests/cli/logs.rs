@@ -187,8 +187,7 @@ fn the_environment_outdoes_the_level_of_the_configuration() {
 #[test]
 fn nobody_begins_a_line_of_the_log_but_the_daemon() {
     let place = place_with("level = \"debug\"");
-    let name = format!("name = \"local{FORGED}\"");
-    place.edit("name = \"local\"", &name);
+    place.edit("name = \"local\"", "name = \"local kid=forged\"");
     let file = format!("jwks_file = \"gone{FORGED}/jwks.json\"\n[keysets.second]");
     place.edit("[keysets.second]", &file);
     let daemon = Daemon::launch(&place, place.command(&["serve", "--init"]));
@@ -216,7 +215,7 @@ fn nobody_begins_a_line_of_the_log_but_the_daemon() {
         assert!(["DEBUG", "INFO", "WARN", "ERROR"].contains(&level), "{line}");
     }
     // They were told, and as what they are.
-    for words in ["caller=\"local\\n2026", "reason=\"\\n2026", "gone\\n2026"] {
+    for words in ["caller=\"local kid=forged\"", "reason=\"\\n2026", "gone\\n2026"] {
         assert!(log.contains(words), "{words} is not in {log}");
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -159,9 +160,16 @@ impl Place {
     }
 }
 
-/// A loopback address for a listener on TCP: its client needs to know the port beforehand.
+/// A loopback address for a listener on TCP: its client needs to know the port beforehand. It is none
+/// of those that the kernel gives to connections, which could take it in the meantime.
 pub(crate) fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(97);
+    let candidate = || {
+        let port = 20_000 + begin.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        TcpListener::bind(format!("127.0.0.1:{port}")).ok()?.local_addr().ok()
+    };
+    (0..1000).find_map(|_| candidate()).unwrap().to_string()
 }
 
 /// Waits until `look` sees something, or fails after ten seconds.
