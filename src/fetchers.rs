@@ -138,6 +138,9 @@ pub struct OfKey {
     pub without: u64,
     /// How many had to make room for others, since the watch began. Nobody knows what they have.
     pub forgotten: u64,
+    /// How many of those that are known are several that are not told apart: the last of them that
+    /// fetched speaks for all.
+    pub several: u64,
 }
 
 /// For how long after its last fetch a fetcher counts: as long as a verifier may keep the set
@@ -320,6 +323,7 @@ impl Watch {
                 known: table.len() as u64,
                 without: table.iter().filter(lacks).count() as u64,
                 forgotten: table.forgotten,
+                several: table.iter().filter(|entry| entry.is_several()).count() as u64,
             }
         })
     }

@@ -48,9 +48,10 @@ impl Administration {
     /// How many fetchers lack a key; `None` where nobody watches.
     pub(super) fn fetchers_of(&self, keyset: &KeysetName, kid: &KeyId) -> Option<FetchersOfKey> {
         let (watch, ring) = (self.fetchers.watch()?, self.custody.ring(keyset)?);
-        let fetchers::OfKey { known, without, forgotten } = watch.without(keyset, &ring, kid);
+        let fetchers::OfKey { known, without, forgotten, several } =
+            watch.without(keyset, &ring, kid);
         let since = watch.since().to_string();
-        Some(FetchersOfKey { known, without_standby: without, forgotten, since })
+        Some(FetchersOfKey { known, without_standby: without, forgotten, several, since })
     }
 
     fn fetched(&self, watch: &Watch, name: KeysetName, now: Time) -> FetchedKeyset {

@@ -98,6 +98,9 @@ pub struct FetchersOfKey {
     pub without_standby: u64,
     /// How many had to make room for others since then: nobody knows whether they have it.
     pub forgotten: u64,
+    /// How many of those that are known stand for several user agents of a network, which are not told
+    /// apart: the last of them that fetched speaks for all.
+    pub several: u64,
     /// Since when fetchers are watched.
     #[schema(value_type = schema::Instant)]
     pub since: String,

@@ -111,9 +111,10 @@ fn shown(text: &str, most: usize) -> String {
 
 /// How many fetchers have not got the key that a rotation is to.
 pub(super) fn of_rotation(answer: &RotateResponse) -> String {
-    let Some(FetchersOfKey { known, without_standby, forgotten, since }) = &answer.fetchers else {
+    let Some(fetchers) = &answer.fetchers else {
         return String::new();
     };
+    let FetchersOfKey { known, without_standby, forgotten, several, since } = fetchers;
     let watched = format!("watched since {since}");
     let list = format!("jwksd fetchers --keyset {}", answer.keyset);
     let have = if *without_standby == 1 { "has" } else { "have" };
@@ -129,10 +130,24 @@ pub(super) fn of_rotation(answer: &RotateResponse) -> String {
             "{without} of {known} known fetchers {have} not fetched the standby yet ({watched}): {list}\n"
         ),
     };
-    if *forgotten == 0 {
-        return told;
+    told + &of_unknown(*forgotten, *several)
+}
+
+/// Strangers can push out whom they like, or hide them among themselves: who lacks the key must not
+/// seem to have it for that.
+fn of_unknown(forgotten: u64, several: u64) -> String {
+    let mut told = String::new();
+    if several > 0 {
+        let stand = if several == 1 { "stands" } else { "stand" };
+        told += &format!(
+            "{several} of them {stand} for user agents of a network that are not told apart: some of those \
+             may not have fetched it\n"
+        );
     }
-    // Strangers can push out whom they like; who lacks the key must not seem to have it for that.
-    let more = counted(*forgotten, "fetcher");
-    told + &format!("{more} had to make room for others meanwhile, and may not have fetched it\n")
+    if forgotten > 0 {
+        let more = counted(forgotten, "fetcher");
+        told +=
+            &format!("{more} had to make room for others meanwhile, and may not have fetched it\n");
+    }
+    told
 }

@@ -117,6 +117,11 @@ impl Entry {
         name.user_agent.is(&self.user_agent) && name.who.is(&self.who)
     }
 
+    /// Whether it stands for user agents that are not told apart.
+    pub(super) fn is_several(&self) -> bool {
+        *self.user_agent == *OTHERS
+    }
+
     fn is_newcomer(&self) -> bool {
         self.last.since(self.first) < STEADY_AFTER
     }

@@ -172,7 +172,7 @@ fn what_a_fetcher_lacks_is_told_by_the_keys_of_its_version() {
     );
     let without = |number| bench.watch().without(&bench.keyset, &now, bench.kid(number));
     for (number, without_it) in [(1, 1), (2, 1), (3, 2), (4, 3)] {
-        let expected = OfKey { known: 5, without: without_it, forgotten: 0 };
+        let expected = OfKey { known: 5, without: without_it, forgotten: 0, several: 0 };
         assert_eq!(without(number), expected, "{number}");
     }
     let holding = bench.watch().holding(&bench.keyset, &now, bench.kid(1), bench.clock.wall());

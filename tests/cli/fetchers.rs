@@ -170,6 +170,19 @@ fn check_refuses_a_table_that_cannot_be() {
 }
 
 #[test]
+fn a_rotation_tells_that_some_fetchers_are_not_told_apart() {
+    let place = Place::new();
+    let daemon = place.start();
+    for number in 0..20 {
+        fetch(&daemon, "second", format!("User-Agent: agent/{number}\r\n").as_bytes());
+    }
+    let told = place.run(&["keys", "rotate", "second"]).ok();
+    let last = "1 of them stands for user agents of a network that are not told apart: some of those may \
+                not have fetched it";
+    assert_eq!(told.lines().last(), Some(last), "{told}");
+}
+
+#[test]
 fn a_rotation_tells_of_fetchers_that_strangers_pushed_out() {
     let place =
         Place::with("[keysets.default]", "[fetchers]\nheader = \"X-Real-IP\"\n[keysets.default]");
