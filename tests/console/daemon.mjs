@@ -15,8 +15,8 @@ const ROOT = path.resolve(HERE, "../..");
 export const BINARY = path.resolve(process.env.JWKSD_BIN ?? path.join(ROOT, "target/debug/jwksd"));
 export const PICTURES = path.join(ROOT, "target/console");
 
-/** A caller whose name is no name. */
-export const HOSTILE_NAME = "<img src=x onerror=window.hit=1>\u202ereversed";
+/** A caller whose name is no name; what cannot be seen is refused by the configuration. */
+export const HOSTILE_NAME = "<img src=x onerror=window.hit=1>'\"&amp;";
 
 const PATIENCE = 30_000;
 
