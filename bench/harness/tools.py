@@ -1,0 +1,34 @@
+"""Programs that the bench needs and does not bring along."""
+
+import json
+import shutil
+import subprocess
+
+
+class Missing(Exception):
+    """A program is not installed; the text says which package has it."""
+
+
+class Failed(Exception):
+    """What was measured did not do what it was asked: its figures would mean nothing."""
+
+
+def need(program: str, package: str) -> str:
+    """Where the program is, also where an unprivileged user does not look."""
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+    if not found:
+        raise Missing(f"not found: {program}; install the Debian package {package}")
+    return found
+
+
+def output(command: list, **how) -> str:
+    """What the command prints; it must end well."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **how)
+    if done.returncode != 0:
+        raise Failed(f"{' '.join(map(str, command))}: exit code {done.returncode}: {done.stderr.strip()[-2000:]}")
+    return done.stdout
+
+
+def answer(command: list, **how) -> dict:
+    """The JSON that the command prints."""
+    return json.loads(output(command, **how))
