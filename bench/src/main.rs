@@ -2,7 +2,9 @@
 //! that asks for tokens as fast as it is told to. It prints one JSON object, and knows nothing of the
 //! processes that it loads: `bench/run` starts them and reads their CPU time.
 
+mod clock;
 mod raw;
+mod tokens;
 
 use clap::{Parser, Subcommand};
 
@@ -16,11 +18,13 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Raw(raw::Arguments),
+    Tokens(tokens::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     let answer = match Arguments::parse().command {
         Command::Raw(arguments) => raw::run(&arguments)?,
+        Command::Tokens(arguments) => tokens::run(&arguments)?,
     };
     println!("{answer}");
     Ok(())
