@@ -54,8 +54,8 @@ listen = "unix:data/admin.sock"
 # One caller makes all the load: it must not be told to wait.
 LIMITS = """\
 [limits]
-requests_per_second = 100000000
-burst = 100000000
+requests_per_second = 1000000
+burst = 1000000
 """
 
 KEYSET = """\
