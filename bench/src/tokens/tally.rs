@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use super::answer;
 use super::requests::Good;
 
+/// Nanoseconds: whoever waits longer than an hour for an answer waits an hour.
+const LONGEST: u64 = 3_600_000_000_000;
+
 /// Counts and latencies.
 pub(super) struct Tally {
     good: Good,
@@ -28,9 +31,9 @@ pub(super) struct Tally {
 impl Tally {
     /// # Errors
     ///
-    /// Never: three digits can be had.
+    /// Never: such a histogram can be had.
     pub(super) fn new(good: Good) -> Result<Self> {
-        let latencies = Histogram::new(3).context("latencies to three digits")?;
+        let latencies = Histogram::new_with_bounds(1, LONGEST, 3).context("latencies")?;
         Ok(Self {
             good,
             begun: 0,
@@ -86,4 +89,34 @@ fn beginning(body: &[u8]) -> String {
 
 fn micros(nanoseconds: u64) -> f64 {
     Duration::from_nanos(nanoseconds).as_secs_f64() * 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn micros_at(tally: &Tally, share: &str) -> f64 {
+        tally.report(Duration::ZERO)["latency_us"][share].as_f64().unwrap()
+    }
+
+    #[test]
+    fn latencies_are_told_to_three_digits() {
+        let mut tally = Tally::new(Good { status: 200, batch: None }).unwrap();
+        for micros in 1..=1000 {
+            tally.count(200, b"{}", Duration::from_micros(micros));
+        }
+        assert!((micros_at(&tally, "p50") - 500.0).abs() < 1.0);
+        assert!((micros_at(&tally, "p99") - 990.0).abs() < 2.0);
+        assert!((micros_at(&tally, "max") - 1000.0).abs() < 2.0);
+    }
+
+    #[test]
+    fn another_status_and_a_batch_that_lacks_a_token_are_errors() {
+        let mut tally = Tally::new(Good { status: 200, batch: Some(2) }).unwrap();
+        tally.count(200, br#"[{"token":"a"},{"token":"b"}]"#, Duration::ZERO);
+        tally.count(200, br#"[{"token":"a"},{"error":"busy"}]"#, Duration::ZERO);
+        tally.count(503, b"{}", Duration::ZERO);
+        let report = tally.report(Duration::ZERO);
+        assert_eq!((report["errors"].as_u64(), report["tokens"].as_u64()), (Some(2), Some(2)));
+    }
 }
