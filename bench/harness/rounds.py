@@ -21,3 +21,8 @@ def interleaved(cases: dict[str, Callable[[], float]], rounds: int) -> dict[str,
 
 def median(figures: list[float]) -> float:
     return statistics.median(figures)
+
+
+def ratio(these: list[float], those: list[float]) -> float:
+    """The median over the rounds of what the one is of the other in the same round, when the machine was as fast."""
+    return statistics.median(one / other for one, other in zip(these, those, strict=True))
