@@ -81,7 +81,7 @@ class Bench:
 
     def wish(self) -> str:
         """The body of a request for one token."""
-        return json.dumps(WISH)
+        return json.dumps(WISH, separators=(",", ":"))
 
     def _load_command(self, to: str, path: str, *options: str, seconds: float | None) -> list:
         seconds = self.seconds if seconds is None else seconds

@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     seconds: f64,
     /// Length of what is signed; that of a token's header and claims in base64url, as `bench/run` asks for
     /// them.
-    #[arg(long, default_value_t = 420)]
+    #[arg(long, default_value_t = 384)]
     bytes: usize,
 }
 

@@ -61,6 +61,19 @@ pub(crate) struct Arguments {
     /// request was due. Without it each connection asks again as soon as it has its answer.
     #[arg(long)]
     rate: Option<f64>,
+    /// What the caller does until an answer comes.
+    #[arg(long, default_value = "awake")]
+    waiting: Waiting,
+}
+
+/// What the caller does until an answer comes.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Waiting {
+    /// It looks again and again, as callers that have other work; whoever answers need not wake it.
+    Awake,
+    /// It sleeps. Then whoever answers pays the kernel for waking it, on a virtual machine several
+    /// microseconds for each answer.
+    Asleep,
 }
 
 /// # Errors
@@ -74,6 +87,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value> {
     let requests = Requests::prepare(arguments)?;
     let pace = Pace::new(arguments.seconds, arguments.requests, arguments.rate)?;
     let mut load = Load::connect(&arguments.to, arguments.connections, requests, pace)?;
-    load.run()?;
+    load.run(arguments.waiting)?;
     Ok(load.report())
 }

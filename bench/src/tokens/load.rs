@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use mio::{Events, Poll, Token};
 use serde_json::Value;
 
+use super::Waiting;
 use super::connection::Connection;
 use super::pace::{Next, Pace};
 use super::place::Place;
@@ -53,12 +54,13 @@ impl Load {
     /// # Errors
     ///
     /// When a connection breaks, or nobody answers for a minute.
-    pub(super) fn run(&mut self) -> Result<()> {
+    pub(super) fn run(&mut self, waiting: Waiting) -> Result<()> {
         let mut events = Events::with_capacity(1024);
         let mut space = vec![0; 256 * 1024];
         self.watch = Stopwatch::start();
         let mut last_answer = Duration::ZERO;
         while let Some(wait) = self.send_what_is_due()? {
+            let wait = if waiting == Waiting::Awake { Duration::ZERO } else { wait };
             self.poll.poll(&mut events, Some(wait)).or_else(unless_interrupted)?;
             for event in &events {
                 let number = event.token().0;
@@ -71,8 +73,8 @@ impl Load {
                     self.send_what_is_due()?;
                 }
             }
-            let waiting = self.free.len() < self.connections.len();
-            if waiting && self.watch.elapsed() > last_answer + PATIENCE {
+            let under_way = self.free.len() < self.connections.len();
+            if under_way && self.watch.elapsed() > last_answer + PATIENCE {
                 bail!("no answer for {} s", PATIENCE.as_secs());
             }
         }
