@@ -153,6 +153,16 @@ class Daemon:
         finally:
             connection.close()
 
+    def settle(self, keysets: Sequence[KeySet], timeout: float = 60) -> None:
+        """Waits until each key set has its standby, which a new one makes after it is ready."""
+        deadline = time.monotonic() + timeout
+        for keyset in keysets:
+            path = f"/{keyset.name}/.well-known/jwks.json"
+            while len(json.loads(self.get(path)[1])["keys"]) < 2:
+                if time.monotonic() > deadline:
+                    raise Failed(f"{keyset.name} has no standby after {timeout:.0f} s")
+                time.sleep(0.02)
+
     def run(self, *arguments: str, timeout: float = 120) -> str:
         """What the command line prints. It runs where this process does, not on the daemon's core."""
         return output(self.command(*arguments), cwd=self.folder, timeout=timeout)

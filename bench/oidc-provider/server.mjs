@@ -29,7 +29,6 @@ const provider = new Provider(ISSUER, {
     {
       client_id: "3f0c9d6e-5b1f-4d0a-9a57-0f5a8b1f6c11",
       client_secret: "not-a-secret",
-      token_endpoint_auth_method: "client_secret_post",
       grant_types: ["client_credentials"],
       redirect_uris: [],
       response_types: [],
