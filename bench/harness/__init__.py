@@ -11,5 +11,6 @@ from .workbench import Bench
 
 __all__ = [
     "Bench", "Caller", "Daemon", "Failed", "KeySet", "Machine", "Missing", "Row", "config", "cores", "cpu_seconds",
-    "free_port", "interleaved", "median", "need", "output", "pinned", "ratio", "record", "resident_kib", "stop", "table",
+    "free_port", "interleaved", "median", "need", "output", "pinned", "ratio", "record", "resident_kib", "stop",
+    "table",
 ]

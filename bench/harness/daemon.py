@@ -80,7 +80,9 @@ grants = [{{ keyset = "*", actions = {actions} }}]
 class Daemon:
     """A jwksd in `folder`, its working directory; it survives any number of stops and starts."""
 
-    def __init__(self, binary: Path, folder: Path, keysets: Sequence[KeySet], callers: Sequence[Caller], more: str) -> None:
+    def __init__(
+        self, binary: Path, folder: Path, keysets: Sequence[KeySet], callers: Sequence[Caller], more: str
+    ) -> None:
         self.binary = binary
         self.folder = folder
         self.public_port, self.internal_port = free_port(), free_port()

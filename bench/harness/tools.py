@@ -23,9 +23,11 @@ def need(program: str, package: str) -> str:
 
 def output(command: list, **how) -> str:
     """What the command prints; it must end well."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **how)
+    words = [str(part) for part in command]
+    done = subprocess.run(words, capture_output=True, text=True, **how)
     if done.returncode != 0:
-        raise Failed(f"{' '.join(map(str, command))}: exit code {done.returncode}: {done.stderr.strip()[-2000:]}")
+        shown = [word for before, word in zip(["", *words], words) if before != "--token"]
+        raise Failed(f"{' '.join(shown)}: exit code {done.returncode}: {done.stderr.strip()[-2000:]}")
     return done.stdout
 
 

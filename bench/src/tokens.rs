@@ -11,7 +11,7 @@ mod tally;
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use load::Load;
@@ -87,6 +87,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value> {
     let requests = Requests::prepare(arguments)?;
     let pace = Pace::new(arguments.seconds, arguments.requests, arguments.rate)?;
     let mut load = Load::connect(&arguments.to, arguments.connections, requests, pace)?;
-    load.run(arguments.waiting)?;
+    load.run(arguments.waiting).with_context(|| load.report())?;
     Ok(load.report())
 }
