@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use bytes::Bytes;
 
 use crate::algorithm::Algorithm;
 use crate::crypto::{CryptoError, SigningKey, sha256};
@@ -32,14 +33,14 @@ pub struct Ring {
 /// A JWK Set, ready to be sent.
 #[derive(Debug)]
 pub struct ServedSet {
-    /// The JSON text.
-    pub body: Vec<u8>,
+    /// The JSON text. Shared, so that an answer does not copy it.
+    pub body: Bytes,
     /// Which version it is.
     pub version: Arc<Version>,
     /// The JOSE names of the algorithms of its keys, each once.
     pub algorithms: Vec<&'static str>,
-    /// For how long it may be reused.
-    pub max_age: Duration,
+    /// For how long it may be reused, as `Cache-Control` says it (RFC 9111, section 5.2.2).
+    pub cache_control: Bytes,
 }
 
 /// What tells a version of a JWK Set from others. Shared, since it is asked about when its ring is
@@ -344,7 +345,9 @@ impl ServedSet {
                 algorithms.push(name);
             }
         }
-        Some(Self { body, version: Arc::new(Version { etag, kids }), algorithms, max_age })
+        let version = Arc::new(Version { etag, kids });
+        let cache_control = format!("public, max-age={}", max_age.as_secs()).into();
+        Some(Self { body: body.into(), version, algorithms, cache_control })
     }
 }
 

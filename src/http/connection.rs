@@ -14,14 +14,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_http::Request;
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::{Extensions, Service, ServiceRequest, ServiceResponse};
+use actix_web::dev::{Extensions, Response, Service, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use actix_web::http::{ConnectionType, KeepAlive};
 use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::web::Bytes;
-use actix_web::{Error, HttpRequest};
+use actix_web::{Error, HttpRequest, HttpResponse};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::Shutdown;
 use tokio::sync::Notify;
@@ -331,6 +332,22 @@ where
         }
         Ok(answer.map_body(|_, body| Answer { body, _under_way: under_way }))
     }
+}
+
+/// Answers a request before any route is looked for. What there is something to be said against is
+/// left to [`in_time`].
+pub(super) fn answer_at_once(
+    request: &Request,
+    answer: impl FnOnce() -> Option<HttpResponse>,
+) -> Option<Response<Answer>> {
+    let connection = request.conn_data::<Rc<Connection>>()?;
+    if connection.refusal(&request.head().headers).is_some() {
+        return None;
+    }
+    let answer = answer()?;
+    let under_way = UnderWay(connection.clone());
+    connection.is_answered(answer.body().size());
+    Some(Response::from(answer).map_body(|_, body| Answer { body, _under_way: Some(under_way) }))
 }
 
 /// Why a request is not looked at.

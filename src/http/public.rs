@@ -1,17 +1,20 @@
 //! The public listener: JWK Sets and discovery, for anyone.
 
-use actix_web::http::Method;
+use actix_http::Request;
+use actix_web::body::MessageBody;
+use actix_web::dev::{RequestHead, Response};
 use actix_web::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, USER_AGENT,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue,
+    IF_NONE_MATCH, USER_AGENT, X_CONTENT_TYPE_OPTIONS,
 };
+use actix_web::http::{Method, StatusCode};
 use actix_web::web::{self, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use jwksd_keystore::id::KeysetName;
-use jwksd_keystore::ring::Ring;
+use jwksd_keystore::ring::{Ring, ServedSet};
 use serde::Serialize;
 
-use super::problem;
+use super::{connection, problem};
 use crate::api::{Code, Problem};
 use crate::custody::Custody;
 use crate::fetchers::{Fetch, Fetchers};
@@ -40,13 +43,46 @@ pub fn configure(service: &mut ServiceConfig) {
     }
 }
 
+/// The answer to what most ask for: a JWK Set that is served, by its path as it is written here. All
+/// else is left to the routes.
+pub(crate) fn at_once(
+    request: &Request,
+    custody: &Custody,
+    fetchers: &Fetchers,
+) -> Option<Response<connection::Answer>> {
+    match request.path() {
+        ROOT | ALIAS => {
+            let root = &custody.config().public.root;
+            set_at_once(request, custody, fetchers, root)
+        }
+        path => {
+            let name = path.strip_suffix(ROOT)?.strip_prefix('/')?;
+            set_at_once(request, custody, fetchers, &name.parse().ok()?)
+        }
+    }
+}
+
+fn set_at_once(
+    request: &Request,
+    custody: &Custody,
+    fetchers: &Fetchers,
+    keyset: &KeysetName,
+) -> Option<Response<connection::Answer>> {
+    connection::answer_at_once(request, || {
+        let head = request.head();
+        let ring = custody.ring(keyset).filter(|_| is_read(&head.method))?;
+        let answer = served_set(head, fetchers, keyset, &ring, ring.served()?);
+        Some(counted(custody, Some(keyset), answer))
+    })
+}
+
 async fn root_set(
     request: HttpRequest,
     custody: Data<Custody>,
     fetchers: Data<Fetchers>,
 ) -> HttpResponse {
     let root = &custody.config().public.root;
-    counted(&custody, Some(root), serve_set(&request, &custody, &fetchers, root))
+    counted(&custody, Some(root), serve_set(request.head(), &custody, &fetchers, root))
 }
 
 async fn set(
@@ -57,7 +93,8 @@ async fn set(
 ) -> HttpResponse {
     match KeysetName::try_from(name.into_inner()) {
         Ok(keyset) => {
-            counted(&custody, Some(&keyset), serve_set(&request, &custody, &fetchers, &keyset))
+            let answer = serve_set(request.head(), &custody, &fetchers, &keyset);
+            counted(&custody, Some(&keyset), answer)
         }
         Err(_) => counted(&custody, None, problem::not_found().await),
     }
@@ -69,42 +106,59 @@ fn counted(custody: &Custody, keyset: Option<&KeysetName>, answer: HttpResponse)
 }
 
 fn serve_set(
-    request: &HttpRequest,
+    request: &RequestHead,
     custody: &Custody,
     fetchers: &Fetchers,
     keyset: &KeysetName,
 ) -> HttpResponse {
-    if !is_read(request) {
+    if !is_read(&request.method) {
         return problem::method_not_allowed("GET, HEAD");
     }
     let ring = custody.ring(keyset);
-    let Some((ring, served)) = ring.as_ref().and_then(|ring| Some((ring, ring.served()?))) else {
-        return if custody.config().keysets.contains_key(keyset) {
-            // Never an empty set: many verifiers fail on one, and some keep it.
-            let detail = format!("the key set {keyset} has no key yet");
-            problem::respond(&Problem::new(Code::NoActiveKey, detail))
-        } else {
-            let detail = format!("there is no key set {keyset}");
-            problem::respond(&Problem::new(Code::UnknownKeyset, detail))
-        };
-    };
-    let cache_control = format!("public, max-age={}", served.max_age.as_secs());
-    let etag = served.version.etag.as_str();
-    let condition = Condition::of(request, etag);
-    if condition.leaves_with_the_set(request.method()) {
+    if let Some((ring, served)) = ring.as_ref().and_then(|ring| Some((ring, ring.served()?))) {
+        return served_set(request, fetchers, keyset, ring, served);
+    }
+    if custody.config().keysets.contains_key(keyset) {
+        // Never an empty set: many verifiers fail on one, and some keep it.
+        let detail = format!("the key set {keyset} has no key yet");
+        problem::respond(&Problem::new(Code::NoActiveKey, detail))
+    } else {
+        let detail = format!("there is no key set {keyset}");
+        problem::respond(&Problem::new(Code::UnknownKeyset, detail))
+    }
+}
+
+fn served_set(
+    request: &RequestHead,
+    fetchers: &Fetchers,
+    keyset: &KeysetName,
+    ring: &Ring,
+    served: &ServedSet,
+) -> HttpResponse {
+    let condition = Condition::of(&request.headers, &served.version.etag);
+    if condition.leaves_with_the_set(&request.method) {
         note(request, fetchers, keyset, ring);
     }
     let is_known = condition != Condition::Unmet;
-    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    response
-        .insert_header((ETAG, etag))
-        .insert_header((CACHE_CONTROL, cache_control))
-        .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
-        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
-    if is_known {
-        return response.finish();
+    let mut response = if is_known {
+        HttpResponse::new(StatusCode::NOT_MODIFIED)
+    } else {
+        HttpResponse::with_body(StatusCode::OK, served.body.clone().boxed())
+    };
+    let headers = response.headers_mut();
+    // Both are texts of ours, and values of headers.
+    if let Ok(etag) = HeaderValue::from_str(&served.version.etag) {
+        headers.insert(ETAG, etag);
     }
-    response.content_type("application/jwk-set+json").body(served.body.clone())
+    if let Ok(cache_control) = HeaderValue::from_maybe_shared(served.cache_control.clone()) {
+        headers.insert(CACHE_CONTROL, cache_control);
+    }
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !is_known {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+    }
+    response
 }
 
 /// What a client says of the version that it has (RFC 9110, section 13.1.2: a list, or `*`,
@@ -120,8 +174,8 @@ enum Condition {
 }
 
 impl Condition {
-    fn of(request: &HttpRequest, etag: &str) -> Self {
-        let values = request.headers().get_all(IF_NONE_MATCH);
+    fn of(headers: &HeaderMap, etag: &str) -> Self {
+        let values = headers.get_all(IF_NONE_MATCH);
         let texts = values.map(|value| value.to_str().unwrap_or(""));
         let mut condition = Self::Unmet;
         for tag in texts.flat_map(|text| text.split(',')).map(str::trim) {
@@ -146,15 +200,15 @@ impl Condition {
     }
 }
 
-fn note(request: &HttpRequest, fetchers: &Fetchers, keyset: &KeysetName, ring: &Ring) {
+fn note(request: &RequestHead, fetchers: &Fetchers, keyset: &KeysetName, ring: &Ring) {
     let Some(watch) = fetchers.watch() else { return };
-    let headers = request.headers();
+    let headers = &request.headers;
     let header = watch.header().and_then(|name| headers.get_all(name).last());
     let user_agent = headers.get(USER_AGENT);
     watch.note(&Fetch {
         keyset,
         ring,
-        peer: request.peer_addr().map(|address| address.ip()),
+        peer: request.peer_addr.map(|address| address.ip()),
         header: header.map(HeaderValue::as_bytes),
         user_agent: user_agent.map_or(b"", HeaderValue::as_bytes),
     });
@@ -193,7 +247,7 @@ async fn serve_discovery(
     keyset: &KeysetName,
     path: &str,
 ) -> HttpResponse {
-    if !is_read(request) {
+    if !is_read(request.method()) {
         return problem::method_not_allowed("GET, HEAD");
     }
     let config = custody.config();
@@ -225,6 +279,6 @@ async fn serve_discovery(
         })
 }
 
-fn is_read(request: &HttpRequest) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD)
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }

@@ -3,7 +3,9 @@
 use std::num::NonZero;
 use std::sync::Arc;
 
-use actix_web::dev::Server;
+use actix_http::Request;
+use actix_service::{IntoServiceFactory, apply_fn_factory};
+use actix_web::dev::{AppConfig, Response, Server, Service, ServiceFactory, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, PayloadConfig, ServiceConfig};
 use actix_web::{App, HttpServer};
@@ -12,7 +14,7 @@ use super::{DRAIN_SECONDS, Sockets, StartError};
 use crate::administration::Administration;
 use crate::config::Connections;
 use crate::http;
-use crate::http::connection::{Audience, Timeouts};
+use crate::http::connection::{Answer, Audience, Timeouts};
 use crate::http::identity::RequestIds;
 use crate::http::room::Room;
 use crate::limits::Desk;
@@ -79,18 +81,21 @@ pub(super) fn listen_all(
     let anyone = rules(Audience::Anyone);
     let fetchers = Data::from(administration.fetchers.clone());
     let for_public = (custody.clone(), Data::new(administration.health.clone()));
-    let public = listen((sockets.public, &tls.public), anyone, &mut files, move |service| {
+    let of_sets = (custody.clone(), fetchers.clone());
+    let at_once = move |request: &Request| http::public::at_once(request, &of_sets.0, &of_sets.1);
+    let configure = move |service: &mut ServiceConfig| {
         service.app_data(for_public.0.clone()).app_data(for_public.1.clone());
         service.app_data(fetchers.clone());
         http::health::configure(service);
         http::public::configure(service);
-    })?;
+    };
+    let public = listen((sockets.public, &tls.public), anyone, &mut files, at_once, configure)?;
 
     let callers = rules(Audience::Callers(Desk::Internal));
     let batches = Data::new(http::batch::Service::new(pool.clone()));
     let for_internal = (custody.clone(), ids.clone(), batches);
     let internal =
-        listen((sockets.internal, &tls.internal), callers, &mut files, move |service| {
+        listen((sockets.internal, &tls.internal), callers, &mut files, nothing, move |service| {
             service.app_data(for_internal.0.clone()).app_data(for_internal.1.clone());
             service.app_data(for_internal.2.clone());
             http::internal::configure(service);
@@ -98,7 +103,7 @@ pub(super) fn listen_all(
 
     let admins = rules(Audience::Callers(Desk::Admin));
     let for_admin = (Data::new(administration.clone()), ids, custody);
-    let admin = listen((sockets.admin, &tls.admin), admins, &mut files, move |service| {
+    let admin = listen((sockets.admin, &tls.admin), admins, &mut files, nothing, move |service| {
         service.app_data(for_admin.0.clone()).app_data(for_admin.1.clone());
         service.app_data(for_admin.2.clone());
         http::admin::configure(service);
@@ -106,11 +111,17 @@ pub(super) fn listen_all(
 
     let monitors = rules(Audience::Monitors);
     let for_monitors = Data::new(administration.clone());
-    let metrics = listen((sockets.metrics, &None), monitors, &mut files, move |service| {
-        service.app_data(for_monitors.clone());
-        http::metrics::configure(service);
-    })?;
+    let metrics =
+        listen((sockets.metrics, &None), monitors, &mut files, nothing, move |service| {
+            service.app_data(for_monitors.clone());
+            http::metrics::configure(service);
+        })?;
     Ok(([public, internal, admin, metrics].into_iter().flatten().collect(), files))
+}
+
+/// Where nothing is answered before a route is looked for.
+fn nothing(_request: &Request) -> Option<Response<Answer>> {
+    None
 }
 
 /// One listener. Its Unix sockets and its TCP places have workers and connections of their own, so
@@ -119,13 +130,14 @@ fn listen(
     (sockets, tls): (Vec<Bound>, &Option<Arc<Tls>>),
     rules: Rules,
     files: &mut Vec<SocketFile>,
+    at_once: impl Fn(&Request) -> Option<Response<Answer>> + Clone + Send + 'static,
     configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> Result<Vec<Server>, StartError> {
     let (unix, tcp): (Vec<_>, Vec<_>) =
         sockets.into_iter().partition(|socket| matches!(socket, Bound::Unix(..)));
     let kinds = [(unix, None), (tcp, tls.clone())].into_iter();
     let used = kinds.filter(|(sockets, _)| !sockets.is_empty());
-    used.map(|sockets| serve(sockets, rules, files, configure.clone())).collect()
+    used.map(|sockets| serve(sockets, rules, files, at_once.clone(), configure.clone())).collect()
 }
 
 /// Sockets on their own workers.
@@ -133,20 +145,22 @@ fn serve(
     (sockets, tls): (Vec<Bound>, Option<Arc<Tls>>),
     rules: Rules,
     files: &mut Vec<SocketFile>,
+    at_once: impl Fn(&Request) -> Option<Response<Answer>> + Clone + Send + 'static,
     configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> Result<Server, StartError> {
     let Rules { audience, workers, connections, hang_up, timeouts } = rules;
     let factory = move || {
         // Each worker comes by here, once for each of its sockets.
         threads::be_called(audience.name());
-        App::new()
+        let app = App::new()
             .app_data(PayloadConfig::new(http::BODY_LIMIT))
             .app_data(audience)
             .configure(configure.clone())
             .default_service(web::to(http::problem::not_found))
             .wrap(from_fn(http::identity::refuse_strangers))
             .wrap(from_fn(http::guard::own_pages_only))
-            .wrap_fn(http::connection::in_time)
+            .wrap_fn(http::connection::in_time);
+        unless_at_once(app, at_once.clone())
     };
     let of_peers = tls.clone();
     let room = Room::new(audience.name().to_str().unwrap_or_default(), connections.get());
@@ -178,4 +192,33 @@ fn serve(
         };
     }
     Ok(server.run())
+}
+
+/// The app, but for what is answered without it.
+fn unless_at_once<I, S>(
+    app: I,
+    at_once: impl Fn(&Request) -> Option<Response<Answer>> + Clone,
+) -> impl ServiceFactory<
+    Request,
+    Config = AppConfig,
+    Response = Response<Answer>,
+    Error = S::Error,
+    InitError = S::InitError,
+>
+where
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<Answer>>,
+{
+    apply_fn_factory(app, move |request: Request, app: &S::Service| {
+        let answer = match at_once(&request) {
+            Some(answer) => Ok(answer),
+            None => Err(app.call(request)),
+        };
+        async move {
+            match answer {
+                Ok(answer) => Ok(answer),
+                Err(answer) => Ok(answer.await?.into()),
+            }
+        }
+    })
 }

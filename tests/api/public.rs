@@ -1,10 +1,10 @@
 //! The public listener.
 
 use hyper::Method;
-use hyper::header::IF_NONE_MATCH;
+use hyper::header::{DATE, IF_NONE_MATCH};
 use jwksd::api::Code;
 
-use crate::app::{CALLERS, KEYSETS, TestApp};
+use crate::app::{Answer, CALLERS, KEYSETS, TestApp};
 
 #[actix_web::test]
 async fn the_set_is_served_with_what_caches_need_and_no_more() {
@@ -62,6 +62,34 @@ async fn a_known_version_is_not_sent_again() {
     }
     let answer = app.fetch(Method::GET, "/jwks.json", &[(IF_NONE_MATCH, "\"other\"")]).await;
     assert_eq!(answer.status, 200);
+}
+
+#[actix_web::test]
+async fn a_path_that_is_written_otherwise_is_answered_in_the_same_way() {
+    let app = TestApp::start().await;
+    let etag = app.get("/jwks.json").await.header("etag").to_owned();
+    for (path, other) in [
+        ("/jwks.json", "/jwks%2Ejson"),
+        ("/.well-known/jwks.json", "/.well%2Dknown/jwks.json"),
+        ("/default/.well-known/jwks.json", "/de%66ault/.well-known/jwks.json"),
+        ("/other/.well-known/jwks.json", "/othe%72/.well-known/jwks.json"),
+    ] {
+        for method in [Method::GET, Method::HEAD, Method::PUT] {
+            for known in ["\"other\"", etag.as_str(), "*"] {
+                let about = format!("{method} {path} {known}");
+                let headers = [(IF_NONE_MATCH, known)];
+                let answer = app.fetch(method.clone(), path, &headers).await;
+                let same = app.fetch(method.clone(), other, &headers).await;
+                assert_eq!(answer.status, same.status, "{about}");
+                assert_eq!(answer.body, same.body, "{about}");
+                let without_date = |mut answer: Answer| {
+                    answer.headers.remove(DATE);
+                    answer.headers
+                };
+                assert_eq!(without_date(answer), without_date(same), "{about}");
+            }
+        }
+    }
 }
 
 #[actix_web::test]
