@@ -95,7 +95,7 @@ async fn signed(
     let keyset = super::admin::keyset_name(keyset)?;
     let slot = custody.admit_batch(&asker, &keyset);
     let slot = slot.map_err(|error| problem::of_token(&error, &asker.request_id))?;
-    check_type(request)?;
+    check_type(request.headers())?;
     let room = service.room.clone().try_acquire_owned();
     let room = room.map_err(|_| problem::of_not_taken(NotTaken::Full))?;
     let body = received(request, body, BATCH_BODY_LIMIT).await?;
