@@ -3,16 +3,14 @@
 //! The caller's claims arrive in the token byte for byte. So everything that two JSON parsers could
 //! read differently is refused: duplicate names at any depth, and text that is not Unicode.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
-use std::fmt;
+mod json;
 
 use jwksd_keystore::time::Time;
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use self::json::{Json, Members, Unfit, are_alike};
 use crate::policy::Claim;
 
 /// Claims that only the daemon sets.
@@ -21,12 +19,15 @@ pub const OWN_CLAIMS: [&str; 4] = ["iss", "iat", "exp", "jti"];
 /// Claims that verifiers act on (RFC 7519, section 4.1).
 const REGISTERED_CLAIMS: [&str; 7] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
 
+/// For what the daemon adds, room is made ahead. What takes more still fits.
+const ROOM_FOR_OURS: usize = 256;
+
 /// The claims that a caller gave: a JSON object, checked and kept as it was written.
 #[derive(Debug)]
 pub struct CallerClaims<'a> {
     /// What is between the braces.
     inner: &'a str,
-    members: Vec<(Cow<'a, str>, &'a RawValue)>,
+    members: Members<'a>,
 }
 
 /// What the daemon adds.
@@ -85,11 +86,13 @@ impl<'a> CallerClaims<'a> {
         let inner = text
             .strip_prefix('{')
             .and_then(|text| text.strip_suffix('}'))
-            .ok_or_else(|| ClaimsError::NotAnObject("it is something else".into()))?;
-        check_unambiguous(text)?;
-        let members = Members::deserialize(&mut serde_json::Deserializer::from_str(text))
-            .map_err(|error| ClaimsError::NotAnObject(error.to_string()))?
-            .0;
+            .ok_or_else(not_an_object)?;
+        let members = match Json::read(text) {
+            Ok(Json::Object(members)) => members,
+            Ok(_) => return Err(not_an_object()),
+            Err(Unfit::Duplicate(name)) => return Err(ClaimsError::Duplicate(name)),
+            Err(Unfit::NotJson(error)) => return Err(ClaimsError::NotAnObject(error.to_string())),
+        };
         let claims = Self { inner: inner.trim(), members };
         claims.check_registered()?;
         Ok(claims)
@@ -98,201 +101,109 @@ impl<'a> CallerClaims<'a> {
     /// What the caller says of a claim.
     #[must_use]
     pub fn claim(&self, name: &str) -> Claim {
-        let is_like = |(member, _): &(Cow<'_, str>, _)| folded(member) == folded(name);
-        match self.value(name) {
-            Some(value) => Claim::Value(value),
-            None if self.members.iter().any(is_like) => Claim::Lookalike,
+        match self.member(name) {
+            Some(value) => Claim::Value(Value::from(value)),
+            None if self.members.iter().any(|(member, _)| are_alike(member, name)) => {
+                Claim::Lookalike
+            }
             None => Claim::Absent,
         }
     }
 
-    /// The value of a claim.
-    #[must_use]
-    pub fn value(&self, name: &str) -> Option<Value> {
-        self.raw(name).and_then(|raw| serde_json::from_str(raw.get()).ok())
-    }
-
     /// `sub`, if there is one.
     #[must_use]
-    pub fn subject(&self) -> Option<String> {
-        self.value("sub").and_then(|sub| sub.as_str().map(str::to_owned))
+    pub fn subject(&self) -> Option<&str> {
+        self.member("sub").and_then(Json::as_text)
     }
 
     /// The audiences that the caller named; `None` if it gave no `aud`.
     #[must_use]
     pub fn audiences(&self) -> Option<Vec<String>> {
-        match self.value("aud")? {
-            Value::String(one) => Some(vec![one]),
-            Value::Array(many) => {
-                Some(many.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect())
-            }
-            _ => None,
-        }
+        let audiences = match self.member("aud")? {
+            Json::List(many) => many.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        Some(audiences.iter().filter_map(Json::as_text).map(str::to_owned).collect())
     }
 
     /// The payload of the token: what the daemon adds, then the caller's own bytes.
     #[must_use]
     pub fn payload(&self, added: Added<'_>) -> Vec<u8> {
-        let mut payload = format!(
-            r#"{{"iss":{},"iat":{},"exp":{},"jti":{}"#,
-            Value::from(added.issuer),
-            added.issued.as_secs(),
-            added.expires.as_secs(),
-            Value::from(added.id),
-        );
+        let mut payload = Payload(Vec::with_capacity(self.inner.len() + ROOM_FOR_OURS));
+        payload.member("iss", added.issuer);
+        payload.member("iat", &added.issued.as_secs());
+        payload.member("exp", &added.expires.as_secs());
+        payload.member("jti", added.id);
         match added.audiences {
-            _ if self.raw("aud").is_some() => {}
+            _ if self.member("aud").is_some() => {}
             [] => {}
-            [one] => payload.extend([r#","aud":"#, &Value::from(one.as_str()).to_string()]),
-            many => payload.extend([r#","aud":"#, &Value::from(many).to_string()]),
+            [one] => payload.member("aud", one),
+            many => payload.member("aud", many),
         }
-        for (name, value) in added.forced.iter().filter(|(name, _)| self.raw(name).is_none()) {
-            payload.extend([",", &Value::from(name.as_str()).to_string(), ":", &value.to_string()]);
+        for (name, value) in added.forced.iter().filter(|(name, _)| self.member(name).is_none()) {
+            payload.member(name, value);
         }
-        if !self.inner.is_empty() {
-            payload.push(',');
-            payload.push_str(self.inner);
-        }
-        payload.push('}');
-        payload.into_bytes()
+        payload.end_with(self.inner)
     }
 
-    fn raw(&self, name: &str) -> Option<&'a RawValue> {
-        self.members.iter().find(|(member, _)| member == name).map(|(_, raw)| *raw)
+    fn member(&self, name: &str) -> Option<&Json<'a>> {
+        self.members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
     }
 
     fn check_registered(&self) -> Result<(), ClaimsError> {
         for name in REGISTERED_CLAIMS {
-            let is_like = |member: &str| member != name && folded(member) == name;
+            let is_like = |member: &str| member != name && are_alike(member, name);
             if let Some((member, _)) = self.members.iter().find(|(member, _)| is_like(member)) {
                 return Err(ClaimsError::Lookalike(member.to_string(), name));
             }
         }
-        if let Some(owned) = OWN_CLAIMS.into_iter().find(|name| self.raw(name).is_some()) {
+        if let Some(owned) = OWN_CLAIMS.into_iter().find(|name| self.member(name).is_some()) {
             return Err(ClaimsError::Owned(owned));
         }
         let wrong = |name, wanted, section| Err(ClaimsError::Type { name, wanted, section });
-        if self.value("sub").is_some_and(|sub| !sub.is_string()) {
+        if self.member("sub").is_some_and(|sub| sub.as_text().is_none()) {
             return wrong("sub", "a string", "4.1.2");
         }
-        if self.value("nbf").is_some_and(|nbf| !nbf.is_number()) {
+        if self.member("nbf").is_some_and(|nbf| !matches!(nbf, Json::Number(_))) {
             return wrong("nbf", "a number", "4.1.5");
         }
-        match self.value("aud") {
-            None | Some(Value::String(_)) => Ok(()),
-            Some(Value::Array(many)) if !many.is_empty() && many.iter().all(Value::is_string) => {
-                Ok(())
-            }
+        let is_text = |json: &Json<'_>| json.as_text().is_some();
+        match self.member("aud") {
+            None | Some(Json::Text(_)) => Ok(()),
+            Some(Json::List(many)) if !many.is_empty() && many.iter().all(is_text) => Ok(()),
             Some(_) => wrong("aud", "a string or a list of at least one string", "4.1.3"),
         }
     }
 }
 
-/// The members of an object in their order.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+fn not_an_object() -> ClaimsError {
+    ClaimsError::NotAnObject("it is something else".into())
+}
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Members<'de>;
+/// An object that is written member by member.
+struct Payload(Vec<u8>);
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+impl Payload {
+    fn member<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
+        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+        self.json(name);
+        self.0.push(b':');
+        self.json(value);
+    }
 
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-                let mut members = Vec::new();
-                while let Some(name) = map.next_key::<BorrowedName<'de>>()? {
-                    members.push((name.0, map.next_value()?));
-                }
-                Ok(Members(members))
-            }
+    /// Texts, numbers and what was JSON before always are JSON.
+    fn json<T: Serialize + ?Sized>(&mut self, value: &T) {
+        let _ = serde_json::to_writer(&mut self.0, value);
+    }
+
+    /// Ends with members that are JSON already.
+    fn end_with(mut self, members: &str) -> Vec<u8> {
+        if !members.is_empty() {
+            self.0.push(b',');
+            self.0.extend_from_slice(members.as_bytes());
         }
-        input.deserialize_map(InOrder)
-    }
-}
-
-#[derive(Deserialize)]
-struct BorrowedName<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// A name as a parser sees it that does not regard case. Two characters beyond ASCII fold to ASCII
-/// letters: the long s, and the sign for kelvin, whose lower case is k.
-fn folded(name: &str) -> String {
-    name.chars().flat_map(char::to_lowercase).map(|c| if c == 'ſ' { 's' } else { c }).collect()
-}
-
-/// Walks through all of the text and refuses duplicate names and text that is not Unicode.
-fn check_unambiguous(text: &str) -> Result<(), ClaimsError> {
-    let mut duplicate = None;
-    let mut input = serde_json::Deserializer::from_str(text);
-    match (Unambiguous { duplicate: &mut duplicate }).deserialize(&mut input) {
-        Ok(()) => Ok(()),
-        Err(error) => match duplicate {
-            Some(name) => Err(ClaimsError::Duplicate(name)),
-            None => Err(ClaimsError::NotAnObject(error.to_string())),
-        },
-    }
-}
-
-struct Unambiguous<'a> {
-    duplicate: &'a mut Option<String>,
-}
-
-impl<'de> DeserializeSeed<'de> for Unambiguous<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<(), D::Error> {
-        input.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Unambiguous<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<(), S::Error> {
-        while seq.next_element_seed(Unambiguous { duplicate: self.duplicate })?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
-        let mut names = HashSet::new();
-        while let Some(name) = map.next_key::<String>()? {
-            if !names.insert(folded(&name)) {
-                *self.duplicate = Some(name);
-                return Err(M::Error::custom("duplicate name"));
-            }
-            map.next_value_seed(Unambiguous { duplicate: self.duplicate })?;
-        }
-        Ok(())
+        self.0.push(b'}');
+        self.0
     }
 }
 

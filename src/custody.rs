@@ -376,7 +376,8 @@ impl Custody {
         let ring = ring.ok_or(SignError::NoSigner)?;
         let claims = CallerClaims::parse(request.claims)?;
         let typ = requested_type(request, settings)?;
-        let audiences = claims.audiences().unwrap_or_else(|| settings.audiences.clone());
+        let named = claims.audiences();
+        let audiences = named.as_deref().unwrap_or(&settings.audiences);
 
         let now = self.clock.now();
         let signer = ring.signer_at(now.lifecycle)?;
@@ -387,14 +388,12 @@ impl Custody {
         let expires = issued + ttl;
         let jti = BASE64_URL_SAFE_NO_PAD.encode(crypto::random::<16>()?.as_ref());
 
-        let token =
-            FinalToken { audiences: &audiences, ttl, typ, claims: &|name| claims.claim(name) };
-        let subject = claims.subject();
+        let token = FinalToken { audiences, ttl, typ, claims: &|name| claims.claim(name) };
         let record = TokenRecord {
             now: now.wall,
             kid: signer.kid(),
             jti: &jti,
-            sub: subject.as_deref(),
+            sub: claims.subject(),
             exp: expires.as_secs(),
             request_id: &asker.request_id,
             recorder: asker.recorder,
@@ -405,7 +404,7 @@ impl Custody {
             issued,
             expires,
             id: &jti,
-            audiences: &audiences,
+            audiences,
             forced: &grant.force,
         });
         let token = signer.sign(typ, &payload)?;
