@@ -10,6 +10,9 @@ use super::events::KeyEvent;
 const LONGEST_TEXT: usize = 1000;
 const LONGEST_LIST: usize = 16;
 
+/// So many bytes a line about a token has, most of the time.
+pub(super) const USUAL: usize = 512;
+
 /// More keys than any set has at once; a line of so many is still one that is read back.
 const MOST_KEYS: usize = 4000;
 
@@ -97,15 +100,25 @@ impl<'a> Line<'a> {
 
     /// The line as a JSON object, long texts and lists cut.
     pub(super) fn object(&self) -> serde_json::Result<Vec<u8>> {
+        let mut object = Vec::with_capacity(USUAL);
+        self.object_onto(&mut object)?;
+        Ok(object)
+    }
+
+    /// The same at the end of `objects`.
+    pub(super) fn object_onto(&self, objects: &mut Vec<u8>) -> serde_json::Result<()> {
         let keys = &self.keys[..self.keys.len().min(MOST_KEYS)];
-        serde_json::to_vec(&Line {
-            keys,
-            keys_left_out: self.keys.len() - keys.len(),
-            caller: cut(self.caller),
-            sub: self.sub.map(cut),
-            reason: self.reason.map(cut),
-            ..self.clone()
-        })
+        serde_json::to_writer(
+            objects,
+            &Line {
+                keys,
+                keys_left_out: self.keys.len() - keys.len(),
+                caller: cut(self.caller),
+                sub: self.sub.map(cut),
+                reason: self.reason.map(cut),
+                ..self.clone()
+            },
+        )
     }
 }
 
