@@ -12,6 +12,7 @@ pub mod problem;
 pub mod schema;
 pub mod signatures;
 pub mod status;
+pub mod ttl;
 
 use jwksd_keystore::id::{KeyId, KeysetName};
 use serde::de::Error;
@@ -32,6 +33,7 @@ pub use plan::{Plan, PlanQuery};
 pub use problem::{Code, Problem};
 pub use signatures::{KeysetSignatures, Signatures};
 pub use status::{Check, CheckState, Readiness, Status};
+pub use ttl::Ttl;
 
 /// `POST /v1/keysets/{keyset}/tokens`
 #[derive(Debug, Deserialize, ToSchema)]
@@ -49,20 +51,9 @@ pub struct TokenRequest<'a> {
     pub typ: Option<String>,
 }
 
-/// A lifetime: seconds as a number, or text such as `15m`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "ttl is neither whole seconds nor text such as \"15m\"")]
-pub enum Ttl {
-    /// Whole seconds.
-    Seconds(#[serde(deserialize_with = "whole_number")] u64),
-    /// Text such as `15m`.
-    Text(String),
-}
-
 /// For JSON, and for its schemas, 900.0 and 9e2 are the whole number 900.
 fn whole_number<'de, D: Deserializer<'de>>(input: D) -> Result<u64, D::Error> {
-    let number = f64::deserialize(input)?;
-    number.to_string().parse().map_err(D::Error::custom)
+    ttl::whole(f64::deserialize(input)?).ok_or_else(|| D::Error::custom("not a whole number"))
 }
 
 /// A signed token.
