@@ -6,11 +6,11 @@
 mod json;
 
 use jwksd_keystore::time::Time;
-use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use self::json::{Json, Members, Unfit, are_alike};
+use crate::json::Object;
 use crate::policy::Claim;
 
 /// Claims that only the daemon sets.
@@ -129,21 +129,25 @@ impl<'a> CallerClaims<'a> {
     /// The payload of the token: what the daemon adds, then the caller's own bytes.
     #[must_use]
     pub fn payload(&self, added: Added<'_>) -> Vec<u8> {
-        let mut payload = Payload(Vec::with_capacity(self.inner.len() + ROOM_FOR_OURS));
-        payload.member("iss", added.issuer);
-        payload.member("iat", &added.issued.as_secs());
-        payload.member("exp", &added.expires.as_secs());
-        payload.member("jti", added.id);
+        let mut payload = Vec::with_capacity(self.inner.len() + ROOM_FOR_OURS);
+        let mut object = Object::begin(&mut payload);
+        object.text("iss", added.issuer);
+        object.number("iat", added.issued.as_secs());
+        object.number("exp", added.expires.as_secs());
+        object.text("jti", added.id);
         match added.audiences {
             _ if self.member("aud").is_some() => {}
             [] => {}
-            [one] => payload.member("aud", one),
-            many => payload.member("aud", many),
+            [one] => object.text("aud", one),
+            many => object.texts("aud", many.iter().map(String::as_str)),
         }
         for (name, value) in added.forced.iter().filter(|(name, _)| self.member(name).is_none()) {
-            payload.member(name, value);
+            // What was JSON is JSON again.
+            let _ = object.json(name, value);
         }
-        payload.end_with(self.inner)
+        object.members(self.inner);
+        object.end();
+        payload
     }
 
     fn member(&self, name: &str) -> Option<&Json<'a>> {
@@ -178,33 +182,6 @@ impl<'a> CallerClaims<'a> {
 
 fn not_an_object() -> ClaimsError {
     ClaimsError::NotAnObject("it is something else".into())
-}
-
-/// An object that is written member by member.
-struct Payload(Vec<u8>);
-
-impl Payload {
-    fn member<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
-        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
-        self.json(name);
-        self.0.push(b':');
-        self.json(value);
-    }
-
-    /// Texts, numbers and what was JSON before always are JSON.
-    fn json<T: Serialize + ?Sized>(&mut self, value: &T) {
-        let _ = serde_json::to_writer(&mut self.0, value);
-    }
-
-    /// Ends with members that are JSON already.
-    fn end_with(mut self, members: &str) -> Vec<u8> {
-        if !members.is_empty() {
-            self.0.push(b',');
-            self.0.extend_from_slice(members.as_bytes());
-        }
-        self.0.push(b'}');
-        self.0
-    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub mod health;
 pub mod hosts;
 pub mod http;
 pub mod incident;
+pub mod json;
 pub mod limits;
 pub mod listeners;
 pub mod log;
