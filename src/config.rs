@@ -13,6 +13,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jwksd_keystore::algorithm::KeyType;
@@ -52,7 +53,7 @@ pub struct Config {
     /// `[keysets.*]`
     pub keysets: BTreeMap<KeysetName, Keyset>,
     /// `[[callers]]`
-    pub callers: Vec<Caller>,
+    pub callers: Vec<Arc<Caller>>,
     /// `[limits] connections`
     pub connections: Connections,
     /// `[metrics] listen`: nowhere without that table.

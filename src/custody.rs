@@ -57,7 +57,7 @@ pub struct Peer {
 /// A caller that was recognised, with the request that it makes.
 #[derive(Clone)]
 pub struct Asker {
-    caller: Caller,
+    caller: Arc<Caller>,
     /// The id of the request.
     pub request_id: String,
     recorder: Recorder,
@@ -178,7 +178,7 @@ impl Custody {
 
     /// The caller at the other end of a Unix socket: by its user, else by its group.
     #[must_use]
-    pub fn caller_by_peer(&self, peer: Peer) -> Option<Caller> {
+    pub fn caller_by_peer(&self, peer: Peer) -> Option<Arc<Caller>> {
         let config = self.config.load();
         let known = |identity: &Identity| {
             config.callers.iter().find(|caller| caller.identity == *identity).cloned()
@@ -188,7 +188,7 @@ impl Custody {
 
     /// The caller that holds a bearer token. Takes the same time whichever caller it is.
     #[must_use]
-    pub fn caller_by_token(&self, token: &str) -> Option<Caller> {
+    pub fn caller_by_token(&self, token: &str) -> Option<Arc<Caller>> {
         let presented = crypto::sha256(token.as_bytes());
         let config = self.config.load();
         let mut known = None;
@@ -207,9 +207,9 @@ impl Custody {
     /// # Errors
     ///
     /// [`NotOneCaller`].
-    pub fn caller_by_names(&self, names: &[San]) -> Result<Caller, NotOneCaller> {
+    pub fn caller_by_names(&self, names: &[San]) -> Result<Arc<Caller>, NotOneCaller> {
         let config = self.config.load();
-        let is_meant = |caller: &&Caller| match &caller.identity {
+        let is_meant = |caller: &&Arc<Caller>| match &caller.identity {
             Identity::San(san) => names.contains(san),
             Identity::Uid(_) | Identity::Gid(_) | Identity::TokenSha256(_) => false,
         };
@@ -227,7 +227,12 @@ impl Custody {
     /// # Errors
     ///
     /// [`Over`], which is recorded.
-    pub fn begin(&self, caller: Caller, desk: Desk, request_id: String) -> Result<Asker, Over> {
+    pub fn begin(
+        &self,
+        caller: Arc<Caller>,
+        desk: Desk,
+        request_id: String,
+    ) -> Result<Asker, Over> {
         let allowance = self.limits.of(&caller.name, desk);
         let slot = allowance.begin().inspect_err(|over| {
             let now = self.clock.now().wall;
@@ -292,7 +297,7 @@ impl Custody {
     /// by the rest of a batch.
     #[must_use]
     pub fn asker_in_batch(&self, asker: &Asker, index: usize) -> Asker {
-        let nobody = || Caller { grants: Vec::new(), ..asker.caller.clone() };
+        let nobody = || Arc::new(Caller { grants: Vec::new(), ..Caller::clone(&asker.caller) });
         Asker {
             caller: self.caller_in_force(asker).unwrap_or_else(nobody),
             request_id: asker.request_id_in_batch(index),
@@ -303,16 +308,16 @@ impl Custody {
         }
     }
 
-    /// The asker as the configuration in force has it, when its request is there at last: what was
+    /// Makes the asker what the configuration in force has, when its request is there at last: what was
     /// taken away since it began counts no more. `None` if it is nobody now.
     #[must_use]
-    pub fn asker_in_force(&self, asker: Asker) -> Option<Asker> {
-        let caller = self.caller_in_force(&asker)?;
-        Some(Asker { caller, ..asker })
+    pub fn bring_in_force(&self, asker: &mut Asker) -> Option<()> {
+        asker.caller = self.caller_in_force(asker)?;
+        Some(())
     }
 
-    fn caller_in_force(&self, asker: &Asker) -> Option<Caller> {
-        let is_same = |caller: &&Caller| caller.identity == asker.caller.identity;
+    fn caller_in_force(&self, asker: &Asker) -> Option<Arc<Caller>> {
+        let is_same = |caller: &&Arc<Caller>| caller.identity == asker.caller.identity;
         if let Some(certificate) = &asker.certificate {
             let named = self.caller_by_names(certificate.names().ok()?).ok();
             return named.filter(|caller| is_same(&caller));
@@ -368,8 +373,8 @@ impl Custody {
         let (settings, ring) = self.admit(&config, asker, keyset)?;
         let ring = ring.ok_or(SignError::NoSigner)?;
         let (now, id) = (self.clock.now(), crypto::random::<16>()?);
-        let draft = Draft::of(request, settings, &ring, now, &id)?;
         let signer = ring.signer_at(now.lifecycle)?;
+        let draft = Draft::of(request, settings, ring.longest_ttl_of(signer), now.wall, &id)?;
         let record = draft.record(signer.kid(), &asker.request_id, asker.recorder);
         let permitted =
             draft.decided(|token| self.gate.token(&asker.caller, keyset, token, record));

@@ -160,7 +160,7 @@ pub struct BatchSlot(Arc<UnderWay>);
 impl Limits {
     /// The limits of these callers, who have asked for nothing yet.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>, callers: &[Caller]) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, callers: &[Arc<Caller>]) -> Self {
         let time = BootTime(clock);
         let quota = Quota::per_second(UNKNOWN_PER_SECOND);
         let unknown = || RateLimiter::direct_with_clock(quota, time.clone());
@@ -176,9 +176,9 @@ impl Limits {
 
     /// Goes on with these callers. What a caller has used up stays used up, unless its limits
     /// changed; what is under way stays so in any case.
-    pub fn put_in_force(&self, callers: &[Caller]) {
+    pub fn put_in_force(&self, callers: &[Arc<Caller>]) {
         let before = self.callers.load();
-        let of_caller = |caller: &Caller| {
+        let of_caller = |caller: &Arc<Caller>| {
             let of_caller = match before.get(&caller.name) {
                 Some(before) if before.internal.settings == caller.limits => before.clone(),
                 Some(before) => PerDesk {
@@ -330,11 +330,12 @@ mod tests {
         }
     }
 
-    fn caller(name: &str, limits: Settings) -> Caller {
-        Caller { name: name.into(), identity: Identity::Uid(1), grants: Vec::new(), limits }
+    fn caller(name: &str, limits: Settings) -> Arc<Caller> {
+        let identity = Identity::Uid(1);
+        Arc::new(Caller { name: name.into(), identity, grants: Vec::new(), limits })
     }
 
-    fn limits(callers: &[Caller]) -> (Arc<ManualClock>, Limits) {
+    fn limits(callers: &[Arc<Caller>]) -> (Arc<ManualClock>, Limits) {
         let clock = Arc::new(ManualClock::new(Time::from_millis(1_795_000_000_000)));
         (clock.clone(), Limits::new(clock, callers))
     }

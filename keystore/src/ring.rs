@@ -3,6 +3,7 @@
 //! A ring picks its signer by the time it is asked at, so it goes on rotating while the store is
 //! down. Secrets are opened at first use, and opened keys are shared between rings.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ use crate::lifecycle::{Number, State};
 use crate::seal::{MasterKeys, Place, SealError};
 use crate::store::{Record, SealedSecret};
 use crate::time::Time;
+
+/// Room for a signature of up to 256 bytes in base64, and the dots. What is longer still fits.
+const SIGNATURE_ROOM: usize = 352;
 
 /// A snapshot of one key set.
 pub struct Ring {
@@ -80,6 +84,8 @@ struct SealedKey {
     secret: SealedSecret,
     master_keys: Arc<MasterKeys>,
     opened: OnceLock<SigningKey>,
+    /// The `typ` that was first asked for, and the header with it.
+    header: OnceLock<(String, String)>,
 }
 
 /// Why nothing was signed.
@@ -189,14 +195,11 @@ impl Ring {
         self.frozen.map_or(now, |frozen| frozen.min(now))
     }
 
-    /// The longest lifetime of a token signed at `now`: what is in force, but never more than the
-    /// key's record says.
-    ///
-    /// # Errors
-    ///
-    /// [`SignError::NoSigner`].
-    pub fn longest_ttl_at(&self, now: Time) -> Result<Duration, SignError> {
-        Ok(self.signer_at(now)?.longest_ttl.min(self.max_token_ttl))
+    /// The longest lifetime of a token that `signer`, one of this ring, signs: what is in force, but
+    /// never more than the key's record says.
+    #[must_use]
+    pub fn longest_ttl_of(&self, signer: &Signer) -> Duration {
+        signer.longest_ttl.min(self.max_token_ttl)
     }
 
     /// Opens the secrets of the keys that sign at `now` or at latest at `soon`, so that no request
@@ -242,6 +245,7 @@ impl Signer {
                 secret: secret.clone(),
                 master_keys: master_keys.clone(),
                 opened: OnceLock::new(),
+                header: OnceLock::new(),
             })
         });
         Some(Self {
@@ -273,7 +277,10 @@ impl Signer {
     /// [`SignError::Seal`] when its secret does not open, [`SignError::Crypto`].
     pub fn sign(&self, typ: &str, payload: &[u8]) -> Result<String, SignError> {
         let signing_key = self.key.open()?;
-        let mut token = self.key.header(typ);
+        let header = self.key.header(typ);
+        let payload_room = base64::encoded_len(payload.len(), false).unwrap_or_default();
+        let mut token = String::with_capacity(header.len() + payload_room + SIGNATURE_ROOM);
+        token.push_str(&header);
         token.push('.');
         BASE64_URL_SAFE_NO_PAD.encode_string(payload, &mut token);
         let signature = signing_key.sign(token.as_bytes())?;
@@ -323,7 +330,14 @@ impl SealedKey {
         Ok(SigningKey::new(self.algorithm, &secret)?)
     }
 
-    fn header(&self, typ: &str) -> String {
+    /// Nearly all tokens of a key have one `typ`, so the header with the first is kept.
+    fn header(&self, typ: &str) -> Cow<'_, str> {
+        let of_first = || (typ.to_owned(), self.header_anew(typ));
+        let (first, header) = self.header.get_or_init(of_first);
+        if first == typ { Cow::Borrowed(header) } else { Cow::Owned(self.header_anew(typ)) }
+    }
+
+    fn header_anew(&self, typ: &str) -> String {
         let (alg, kid) = (self.algorithm.jose_name(), self.kid.as_str());
         // `alg`, `kid` and `typ` need no escape: the first is ours, the others are checked names.
         BASE64_URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{alg}","typ":"{typ}","kid":"{kid}"}}"#))
@@ -499,6 +513,19 @@ mod tests {
     }
 
     #[test]
+    fn the_header_has_the_typ_that_was_asked_for_each_time() {
+        let fixture = Fixture::new([life(1, Some(10))]);
+        let ring = fixture.ring(Signing::On, None);
+        let kid = fixture.records[0].kid.as_str();
+        for typ in ["at+jwt", "JWT", "at+jwt", "JWT"] {
+            let token = ring.signer_at(at(15)).unwrap().sign(typ, b"{}").unwrap();
+            let header = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+            let header: serde_json::Value = serde_json::from_slice(&header).unwrap();
+            assert_eq!(header, serde_json::json!({"alg": "ES256", "typ": typ, "kid": kid}));
+        }
+    }
+
+    #[test]
     fn bytes_and_tag_change_only_when_keys_come_or_go() {
         let mut fixture = Fixture::new([life(1, Some(10)), life(2, None)]);
         let first = fixture.ring(Signing::On, None);
@@ -571,6 +598,7 @@ mod tests {
     fn the_longest_lifetime_is_the_smaller_of_record_and_configuration() {
         let fixture = Fixture::new([life(1, Some(10))]);
         let ring = fixture.ring(Signing::On, None);
-        assert_eq!(ring.longest_ttl_at(at(10)), Ok(Duration::from_mins(30)));
+        let signer = ring.signer_at(at(10)).unwrap();
+        assert_eq!(ring.longest_ttl_of(signer), Duration::from_mins(30));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jwksd_keystore::algorithm::{Algorithm, KeyType, RsaBits};
@@ -546,8 +547,8 @@ fn check_groups(config: &Config) -> Result<(), Wrong> {
     }
 }
 
-fn check_callers(raw: Vec<RawCaller>, limits: Settings) -> Result<Vec<Caller>, Wrong> {
-    let mut callers: Vec<Caller> = Vec::new();
+fn check_callers(raw: Vec<RawCaller>, limits: Settings) -> Result<Vec<Arc<Caller>>, Wrong> {
+    let mut callers: Vec<Arc<Caller>> = Vec::new();
     for raw in raw {
         let place = format!("callers.{}", raw.name);
         let caller = raw.check(&place, limits)?;
@@ -557,7 +558,7 @@ fn check_callers(raw: Vec<RawCaller>, limits: Settings) -> Result<Vec<Caller>, W
         if let Some(other) = callers.iter().find(|other| other.identity == caller.identity) {
             return Err(wrong(place, ValueError::SameIdentity(other.name.clone())));
         }
-        callers.push(caller);
+        callers.push(Arc::new(caller));
     }
     Ok(callers)
 }

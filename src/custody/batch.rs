@@ -9,6 +9,7 @@
 use std::fmt::Write;
 use std::num::NonZero;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jwksd_keystore::algorithm::{Algorithm, Curve, Family, RsaBits};
 use jwksd_keystore::crypto::{self, CryptoError};
@@ -82,10 +83,12 @@ struct Turn<'t> {
 /// What tokens are decided by.
 struct Stand {
     config: Arc<Config>,
-    caller: Caller,
+    caller: Arc<Caller>,
     ring: Arc<Ring>,
     /// The key that signs.
     kid: KeyId,
+    /// For how long its tokens live at most.
+    longest: Duration,
     now: Now,
 }
 
@@ -116,8 +119,9 @@ impl<'t> Turn<'t> {
         caller.may(Action::SignToken, self.keyset).ok()?;
         config.keysets.get(self.keyset)?;
         let (ring, now) = (rings.ring(self.keyset)?, clock.now());
-        let kid = ring.signer_at(now.lifecycle).ok()?.kid().clone();
-        Some(Stand { config, caller, ring, kid, now })
+        let signer = ring.signer_at(now.lifecycle).ok()?;
+        let (kid, longest) = (signer.kid().clone(), ring.longest_ttl_of(signer));
+        Some(Stand { config, caller, ring, kid, longest, now })
     }
 
     /// Whether what was decided can still be signed.
@@ -196,7 +200,7 @@ impl<'t> Turn<'t> {
             request_id.clear();
             // Writing to a String cannot fail.
             let _ = write!(request_id, "{}.{}", self.asker.request_id, wanted.index);
-            let draft = Draft::of(&wanted.request, settings, &stand.ring, stand.now, id);
+            let draft = Draft::of(&wanted.request, settings, stand.longest, stand.now.wall, id);
             let allowed = draft.and_then(|draft| {
                 let record = draft.record(&stand.kid, &request_id, Recorder::GivesWay);
                 let allowed = draft.decided(|token| sheet.decide(token, record))?;

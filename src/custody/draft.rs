@@ -6,8 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jwksd_keystore::id::KeyId;
-use jwksd_keystore::lifecycle::Now;
-use jwksd_keystore::ring::{Ring, SignError, Signer};
+use jwksd_keystore::ring::{SignError, Signer};
 use jwksd_keystore::time::Time;
 
 use super::{SignedToken, TokenError};
@@ -35,31 +34,32 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// What becomes of a request at `now`; `id` is what the token is told by.
+    /// What becomes of a request at `now`, where a token lives for `longest` at most; `id` is what it
+    /// is told by.
     ///
     /// # Errors
     ///
-    /// What is wrong with the request, or that no key signs.
+    /// What is wrong with the request.
     pub(super) fn of(
         request: &'a TokenRequest<'_>,
         settings: &'a TokenSettings,
-        ring: &Ring,
-        now: Now,
+        longest: Duration,
+        now: Time,
         id: &[u8; 16],
     ) -> Result<Self, TokenError> {
         let claims = CallerClaims::parse(request.claims)?;
         let typ = requested_type(request, settings)?;
-        let ttl = requested_ttl(&request.ttl, ring.longest_ttl_at(now.lifecycle)?)?;
+        let ttl = requested_ttl(&request.ttl, longest)?;
         // Whole seconds, rounded down: a verifier whose clock is a moment behind must not see a
         // token from its future.
-        let issued = Time::from_millis(now.wall.as_secs() * 1000);
+        let issued = Time::from_millis(now.as_secs() * 1000);
         let named = claims.audiences().map(Cow::Owned);
         Ok(Self {
             audiences: named.unwrap_or(Cow::Borrowed(&settings.audiences)),
             claims,
             typ,
             ttl,
-            now: now.wall,
+            now,
             issued,
             expires: issued + ttl,
             jti: BASE64_URL_SAFE_NO_PAD.encode(id),

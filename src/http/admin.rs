@@ -289,11 +289,11 @@ pub(super) fn json<T: Serialize>(answer: T) -> HttpResponse {
 /// It may have waited: whoever was taken away meanwhile gets nothing.
 fn carried_out<W, T>(
     admin: &Administration,
-    asker: Asker,
+    mut asker: Asker,
     wanted: W,
     act: impl FnOnce(&Administration, &Asker, W) -> Result<T, AdminError>,
 ) -> Result<T, Problem> {
-    let asker = still(asker, &admin.custody)?;
+    still(&mut asker, &admin.custody)?;
     act(admin, &asker, wanted).map_err(|error| problem::of_admin(&error, &asker.request_id))
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::{check_type, received, too_large};
 use super::identity::{RequestIds, identify};
-use super::internal::parsed;
+use super::internal::{json_onto, parsed};
 use super::{BATCH_BODY_LIMIT, BODY_LIMIT, problem};
 use crate::api::{
     BATCH_LIMIT, BatchRequest, BatchResponse, BatchResult, Code, Problem, TokenRequest,
@@ -98,7 +98,7 @@ async fn signed(
     let keyset = super::admin::keyset_name(keyset)?;
     let slot = custody.admit_batch(&asker, &keyset);
     let slot = slot.map_err(|error| problem::of_token(&error, &asker.request_id))?;
-    check_type(request)?;
+    check_type(request.headers())?;
     let room = service.room.clone().try_acquire_owned();
     let room = room.map_err(|_| problem::of_not_taken(NotTaken::Full))?;
     let body = received(request, body, BATCH_BODY_LIMIT).await?;
@@ -258,26 +258,14 @@ impl Results {
         Self { text: Vec::with_capacity(room * USUAL_RESULT), count, expires: None }
     }
 
-    /// Puts a [`BatchResult::Token`] there. What a token, a kid and an instant consist of needs no
-    /// escape.
+    /// Puts a [`BatchResult::Token`] there.
     fn push_token(&mut self, index: usize, signed: &SignedToken) {
         self.begin(index);
         let same = self.expires.take().filter(|(time, _)| *time == signed.expires);
         let (_, text) = self
             .expires
             .insert(same.unwrap_or_else(|| (signed.expires, signed.expires.to_string())));
-        let parts = [
-            r#"{"token":""#,
-            &signed.token,
-            r#"","kid":""#,
-            signed.kid.as_str(),
-            r#"","expires_at":""#,
-            text,
-            r#""}"#,
-        ];
-        for part in parts {
-            self.text.extend_from_slice(part.as_bytes());
-        }
+        json_onto(&mut self.text, signed, text.as_str());
         self.end(index);
     }
 

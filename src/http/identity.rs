@@ -4,6 +4,7 @@
 pub(super) mod basic;
 
 use std::any::Any;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,10 +12,11 @@ use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::HttpRequest;
 use actix_web::body::BoxBody;
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
-use actix_web::http::header::AUTHORIZATION;
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::web::Data;
+use zeroize::Zeroizing;
 
 use super::connection::Connection;
 use super::problem;
@@ -76,25 +78,76 @@ pub fn identify(
     custody: &Custody,
     ids: &RequestIds,
 ) -> Result<Asker, Problem> {
-    let known = match (request.conn_data::<Peer>(), request.conn_data::<Shown>()) {
-        (Some(peer), _) => by_peer(*peer, custody),
-        (None, Some(shown)) => by_certificate(shown, custody),
-        (None, None) => by_token(request, custody),
-    };
-    let caller = known.map_err(|detail| stranger(request, custody, detail))?;
-    let (connection, desk) = desk_of(request)?;
-    let request_id = ids.next();
-    let begun = custody.begin(caller, desk, request_id.clone());
-    let asker = begun.map_err(|over| Problem {
-        // As in the audit's line about it.
-        request_id: Some(request_id),
-        ..problem::of_over(&over)
-    })?;
-    connection.hold(asker.slot());
-    Ok(match request.conn_data::<Shown>() {
-        Some(Ok(certificate)) => asker.with_certificate(certificate.clone()),
-        Some(Err(_)) | None => asker,
-    })
+    Sender::from(request).identify(custody, ids, || basic::password(request))
+}
+
+/// What a request shows of who sent it.
+#[derive(Clone, Copy)]
+pub(super) struct Sender<'r> {
+    connection: Option<&'r Rc<Connection>>,
+    peer: Option<Peer>,
+    shown: Option<&'r Shown>,
+    headers: &'r HeaderMap,
+}
+
+impl<'r> From<&'r HttpRequest> for Sender<'r> {
+    fn from(request: &'r HttpRequest) -> Self {
+        Self {
+            connection: Connection::of(request),
+            peer: request.conn_data::<Peer>().copied(),
+            shown: request.conn_data::<Shown>(),
+            headers: request.headers(),
+        }
+    }
+}
+
+impl Sender<'_> {
+    /// As [`identify`] does; `password` is what came by HTTP Basic, where that may come.
+    pub(super) fn identify(
+        &self,
+        custody: &Custody,
+        ids: &RequestIds,
+        password: impl FnOnce() -> Option<Zeroizing<String>>,
+    ) -> Result<Asker, Problem> {
+        let known = match (self.peer, self.shown) {
+            (Some(peer), _) => by_peer(peer, custody),
+            (None, Some(shown)) => by_certificate(shown, custody),
+            (None, None) => by_token(self.headers, custody, password),
+        };
+        let caller = known.map_err(|detail| self.stranger(custody, detail))?;
+        let (connection, desk) = self.desk()?;
+        let request_id = ids.next();
+        let begun = custody.begin(caller, desk, request_id.clone());
+        let asker = begun.map_err(|over| Problem {
+            // As in the audit's line about it.
+            request_id: Some(request_id),
+            ..problem::of_over(&over)
+        })?;
+        connection.hold(asker.slot());
+        Ok(match self.shown {
+            Some(Ok(certificate)) => asker.with_certificate(certificate.clone()),
+            Some(Err(_)) | None => asker,
+        })
+    }
+
+    /// Counts a request of someone unknown.
+    fn stranger(&self, custody: &Custody, detail: String) -> Problem {
+        let counted = self.desk().and_then(|(connection, desk)| {
+            custody.take_unknown_caller(desk).map_err(|over| {
+                // To try the next token takes another connection.
+                connection.take_no_more();
+                problem::of_over(&over)
+            })
+        });
+        counted.err().unwrap_or_else(|| Problem::new(Code::UnknownCaller, detail))
+    }
+
+    /// The connection, and where it is that callers are known.
+    fn desk(&self) -> Result<(&Connection, Desk), Problem> {
+        let found =
+            self.connection.and_then(|connection| Some((&**connection, connection.desk()?)));
+        found.ok_or_else(|| Problem::new(Code::UnknownCaller, "nobody is known here"))
+    }
 }
 
 /// Ends a connection whose certificate names no caller any more, before its request is read. Those
@@ -120,19 +173,7 @@ fn refusal(request: &ServiceRequest) -> Option<Problem> {
     if let Some(connection) = Connection::of(request.request()) {
         connection.take_no_more();
     }
-    Some(stranger(request.request(), custody, detail))
-}
-
-/// Counts a request of someone unknown.
-fn stranger(request: &HttpRequest, custody: &Custody, detail: String) -> Problem {
-    let counted = desk_of(request).and_then(|(connection, desk)| {
-        custody.take_unknown_caller(desk).map_err(|over| {
-            // To try the next token takes another connection.
-            connection.take_no_more();
-            problem::of_over(&over)
-        })
-    });
-    counted.err().unwrap_or_else(|| Problem::new(Code::UnknownCaller, detail))
+    Some(Sender::from(request.request()).stranger(custody, detail))
 }
 
 /// Looks at the asker anew when its request is there, which may be long after it began.
@@ -140,39 +181,36 @@ fn stranger(request: &HttpRequest, custody: &Custody, detail: String) -> Problem
 /// # Errors
 ///
 /// [`Code::UnknownCaller`].
-pub(super) fn still(asker: Asker, custody: &Custody) -> Result<Asker, Problem> {
-    custody.asker_in_force(asker).ok_or_else(|| {
+pub(super) fn still(asker: &mut Asker, custody: &Custody) -> Result<(), Problem> {
+    custody.bring_in_force(asker).ok_or_else(|| {
         Problem::new(Code::UnknownCaller, "the caller was taken away while the request was sent")
     })
 }
 
-/// The connection, and where it is that callers are known.
-fn desk_of(request: &HttpRequest) -> Result<(&Connection, Desk), Problem> {
-    let connection = Connection::of(request);
-    let found = connection.and_then(|connection| Some((&**connection, connection.desk()?)));
-    found.ok_or_else(|| Problem::new(Code::UnknownCaller, "nobody is known here"))
-}
-
-fn by_peer(peer: Peer, custody: &Custody) -> Result<Caller, String> {
+fn by_peer(peer: Peer, custody: &Custody) -> Result<Arc<Caller>, String> {
     custody.caller_by_peer(peer).ok_or_else(|| {
         format!("no caller in the configuration has uid {} or gid {}", peer.uid, peer.gid)
     })
 }
 
 /// A certificate that was shown names the caller; no bearer token takes its place.
-fn by_certificate(shown: &Shown, custody: &Custody) -> Result<Caller, String> {
+fn by_certificate(shown: &Shown, custody: &Custody) -> Result<Arc<Caller>, String> {
     let certificate = shown.as_ref().map_err(CertificateError::to_string)?;
     let names = certificate.names().map_err(|error| error.to_string())?;
     custody.caller_by_names(names).map_err(|error| error.to_string())
 }
 
-fn by_token(request: &HttpRequest, custody: &Custody) -> Result<Caller, String> {
-    if let Some(token) = bearer_token(request) {
+fn by_token(
+    headers: &HeaderMap,
+    custody: &Custody,
+    password: impl FnOnce() -> Option<Zeroizing<String>>,
+) -> Result<Arc<Caller>, String> {
+    if let Some(token) = bearer_token(headers) {
         return custody
             .caller_by_token(token)
             .ok_or_else(|| "the bearer token is not known".into());
     }
-    if let Some(password) = basic::password(request) {
+    if let Some(password) = password() {
         let known = custody.caller_by_token(&password);
         return known.ok_or_else(|| "the password is not a token that is known".into());
     }
@@ -180,8 +218,8 @@ fn by_token(request: &HttpRequest, custody: &Custody) -> Result<Caller, String> 
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750, section 2.1).
-fn bearer_token(request: &HttpRequest) -> Option<&str> {
-    let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

@@ -77,7 +77,7 @@ async fn wanted(
         }
     };
     let body = received_secret(request, body, IMPORT_BODY_LIMIT).await;
-    check_type(request)?;
+    check_type(request.headers())?;
     Ok((keyset, order(&body?)?))
 }
 

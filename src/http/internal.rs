@@ -1,17 +1,30 @@
 //! The internal listener: tokens for callers.
 
-use actix_web::http::Method;
-use actix_web::http::header::CACHE_CONTROL;
+use std::fmt::Display;
+
+use actix_web::body::MessageBody;
+use actix_web::dev;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::web::{Data, Path, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
+use jwksd_keystore::id::KeysetName;
 
-use super::body::{passed_over, received_json};
+use super::BODY_LIMIT;
+use super::body::{check_type, passed_over_on, received_over};
+use super::connection::Connection;
 use super::identity::{RequestIds, identify, still};
 use super::openapi;
 use super::problem;
 use super::routes::Routes;
-use crate::api::{Code, Problem, TokenRequest, TokenResponse};
-use crate::custody::{Custody, SignedToken};
+#[cfg(test)]
+use crate::api::TokenResponse;
+use crate::api::{Code, Problem, TokenRequest};
+use crate::custody::{Asker, Custody, SignedToken};
+use crate::json::Object;
+
+/// Room in an answer for what is not the token.
+const ROOM_BESIDES: usize = 256;
 
 /// Routes of the internal listener.
 pub fn configure(service: &mut ServiceConfig) {
@@ -33,39 +46,87 @@ async fn sign_token(
     keyset: Path<String>,
     body: Payload,
 ) -> HttpResponse {
-    match token(&request, &custody, &ids, keyset.into_inner(), body).await {
-        Ok(token) => HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(token),
+    let Some(connection) = Connection::of(&request) else {
+        return problem::respond(&Problem::new(Code::Busy, "there are too many connections"));
+    };
+    let asked = Asked {
+        asker: identify(&request, &custody, &ids),
+        keyset: super::admin::keyset_name(keyset.into_inner()),
+        is_json: check_type(request.headers()),
+        body: body.into_inner(),
+    };
+    answer(asked, &custody, connection).await
+}
+
+/// A request for a token, from when its head is there.
+struct Asked {
+    asker: Result<Asker, Problem>,
+    keyset: Result<KeysetName, Problem>,
+    is_json: Result<(), Problem>,
+    body: dev::Payload,
+}
+
+async fn answer(asked: Asked, custody: &Custody, connection: &Connection) -> HttpResponse {
+    match token(asked, custody, connection).await {
+        Ok(token) => {
+            let mut response = HttpResponse::with_body(StatusCode::OK, json(&token).boxed());
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
         Err(problem) => problem::respond(&problem),
     }
 }
 
 async fn token(
-    request: &HttpRequest,
+    Asked { asker, keyset, is_json, body }: Asked,
     custody: &Custody,
-    ids: &RequestIds,
-    keyset: String,
-    body: Payload,
-) -> Result<TokenResponse, Problem> {
-    let asker = match identify(request, custody, ids) {
+    connection: &Connection,
+) -> Result<SignedToken, Problem> {
+    let mut asker = match asker {
         Ok(asker) => asker,
         Err(problem) => {
-            passed_over(request, body).await;
+            passed_over_on(connection, body).await;
             return Err(problem);
         }
     };
-    let request_id = asker.request_id.clone();
-    let with_id = |problem: Problem| Problem { request_id: Some(request_id.clone()), ..problem };
-    let body = received_json(request, body).await.map_err(&with_id)?;
-    let asker = still(asker, custody).map_err(&with_id)?;
-    let wanted: TokenRequest<'_> = parsed(&body).map_err(&with_id)?;
-    let keyset = super::admin::keyset_name(keyset).map_err(&with_id)?;
-    let signed = custody
-        .sign_token(&asker, &keyset, &wanted)
-        .map_err(|error| with_id(problem::of_token(&error, &request_id)))?;
-    Ok(told(signed))
+    // It is received all the same where it is no JSON, so that the connection goes on.
+    let body = received_over(connection, body, BODY_LIMIT).await;
+    let signed = is_json.and(body).and_then(|body| signed(&mut asker, keyset, &body, custody));
+    signed.map_err(|problem| Problem { request_id: Some(asker.request_id), ..problem })
+}
+
+fn signed(
+    asker: &mut Asker,
+    keyset: Result<KeysetName, Problem>,
+    body: &[u8],
+    custody: &Custody,
+) -> Result<SignedToken, Problem> {
+    still(asker, custody)?;
+    let wanted: TokenRequest<'_> = parsed(body)?;
+    let signed = custody.sign_token(asker, &keyset?, &wanted);
+    signed.map_err(|error| problem::of_token(&error, &asker.request_id))
+}
+
+/// The text of a [`TokenResponse`].
+fn json(signed: &SignedToken) -> Vec<u8> {
+    let mut text = Vec::with_capacity(signed.token.len() + ROOM_BESIDES);
+    json_onto(&mut text, signed, signed.expires);
+    text
+}
+
+/// The same at the end of `text`, with the text of its `expires`.
+pub(super) fn json_onto(text: &mut Vec<u8>, signed: &SignedToken, expires: impl Display) {
+    let mut object = Object::begin(text);
+    object.text("token", &signed.token);
+    object.text("kid", signed.kid.as_str());
+    object.plain("expires_at", expires);
+    object.end();
 }
 
 /// A token as callers see it.
+#[cfg(test)]
 pub(super) fn told(signed: SignedToken) -> TokenResponse {
     TokenResponse { token: signed.token, kid: signed.kid, expires_at: signed.expires.to_string() }
 }
@@ -78,4 +139,26 @@ pub(super) fn parsed<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T,
     }
     serde_json::from_slice(body)
         .map_err(|error| Problem::new(Code::InvalidRequest, format!("the body: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use jwksd_keystore::algorithm::Algorithm;
+    use jwksd_keystore::time::Time;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_written_as_serde_would_write_it() {
+        for millis in [0, 1_795_000_000_000, u64::MAX] {
+            let signed = SignedToken {
+                token: "a-_.b.c".into(),
+                kid: "k._~-".parse().unwrap(),
+                expires: Time::from_millis(millis),
+                algorithm: Algorithm::Es256,
+            };
+            let written = json(&signed);
+            assert_eq!(written, serde_json::to_vec(&told(signed)).unwrap());
+        }
+    }
 }
