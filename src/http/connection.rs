@@ -17,8 +17,8 @@ use std::time::Duration;
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Extensions, Service, ServiceRequest, ServiceResponse};
-use actix_web::http::ConnectionType;
 use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use actix_web::http::{ConnectionType, KeepAlive};
 use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::web::Bytes;
 use actix_web::{Error, HttpRequest};
@@ -32,9 +32,17 @@ use super::problem;
 use super::room::{Room, Seat};
 use crate::api::{Code, Problem};
 use crate::limits::{Desk, Slot};
+use crate::tls::Tls;
 
 /// What a connection has after its time was up, to take the last answer.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// After how many bytes of answers it is looked whether the peer takes them. To look costs a system
+/// call, so not for each; what a peer that takes none has us keep grows by no more than that.
+const LOOK_AFTER: u64 = 16 * 1024;
+
+/// What the head of an answer counts for.
+const HEAD_BYTES: u64 = 512;
 
 /// How long a peer may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +110,13 @@ struct Deadline {
 pub(super) struct Connection {
     audience: Audience,
     pub(super) timeouts: Timeouts,
+    /// What it has for the next request.
+    idle: Duration,
     socket: OwnedFd,
     deadline: Rc<Deadline>,
     watch: AbortHandle,
+    /// How many bytes of answers there were since the peer was last seen to take them.
+    unseen: Cell<u64>,
     /// Whether the request that is under way is the last.
     is_last: Cell<bool>,
     /// What the request that is under way holds of its caller's limits.
@@ -136,14 +148,18 @@ impl Connection {
     ) -> Option<Rc<Self>> {
         // The socket is kept open by this copy until the connection's notes are dropped with it.
         let socket = socket_of(stream)?.try_clone_to_owned().ok()?;
+        // TLS wants to be taken leave of: there the HTTP library ends it in time, where nothing came.
+        let idle = if is_tls(stream) { timeouts.idle + GRACE } else { timeouts.idle };
         let at = Cell::new(Some(now() + timeouts.head + GRACE));
         let deadline = Rc::new(Deadline { at, is_set: Notify::new() });
         Some(Rc::new_cyclic(|connection| Self {
             audience,
             timeouts,
+            idle,
             socket,
             watch: actix_web::rt::spawn(watch(deadline.clone(), connection.clone())).abort_handle(),
             deadline,
+            unseen: Cell::new(0),
             is_last: Cell::new(false),
             slot: RefCell::new(None),
             is_known: Cell::new(false),
@@ -184,12 +200,7 @@ impl Connection {
 
     fn end_request(&self) {
         self.slot.replace(None);
-        self.set_deadline(if self.is_last() {
-            GRACE
-        } else {
-            // The HTTP library closes it in time, where nothing came.
-            self.timeouts.idle + GRACE
-        });
+        self.set_deadline(if self.is_last() { GRACE } else { self.idle });
     }
 
     fn set_deadline(&self, span: Duration) {
@@ -200,9 +211,40 @@ impl Connection {
 
     /// Whether the peer takes what it is sent. Where it asks again without, answers would pile up.
     fn takes_answers(&self) -> bool {
+        if self.unseen.get() >= LOOK_AFTER && self.is_writable() {
+            self.unseen.set(0);
+        }
+        self.unseen.get() < LOOK_AFTER
+    }
+
+    fn is_writable(&self) -> bool {
         let mut fds = [PollFd::new(&self.socket, PollFlags::OUT)];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         rustix::event::poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready == 1)
+    }
+
+    /// The answer is there: the peer has its time to take it.
+    fn is_answered(&self, size: BodySize) {
+        self.set_deadline(self.timeouts.answer);
+        let bytes = match size {
+            BodySize::None => 0,
+            BodySize::Sized(bytes) => bytes,
+            BodySize::Stream => LOOK_AFTER,
+        };
+        self.unseen.set(self.unseen.get().saturating_add(HEAD_BYTES).saturating_add(bytes));
+    }
+
+    /// Why a request with this head is not looked at.
+    fn refusal(&self, headers: &HeaderMap) -> Option<Problem> {
+        if !self.takes_answers() {
+            self.cut();
+            return Some(Problem::new(Code::Busy, "take the answers that wait for you first"));
+        }
+        if self.desk().is_none() && has_body(headers) {
+            self.take_no_more();
+            return Some(Problem::new(Code::BodyTooLarge, "no path here takes a body"));
+        }
+        None
     }
 
     /// Whoever serves it finds it closed.
@@ -223,6 +265,20 @@ fn socket_of(stream: &dyn Any) -> Option<BorrowedFd<'_>> {
     let tcp = || stream.downcast_ref::<TcpStream>().map(AsFd::as_fd);
     let tls = || stream.downcast_ref::<TlsStream<TcpStream>>().map(|tls| tls.get_ref().0.as_fd());
     unix().or_else(tcp).or_else(tls)
+}
+
+fn is_tls(stream: &dyn Any) -> bool {
+    stream.is::<TlsStream<TcpStream>>()
+}
+
+/// For how long the HTTP library keeps a connection with nothing to do: its timer is set anew with
+/// each answer, so it has one only where its way of closing is better than ours.
+#[must_use]
+pub fn kept_by_library(tls: Option<&Arc<Tls>>, timeouts: Timeouts) -> KeepAlive {
+    match tls {
+        Some(_) => KeepAlive::Timeout(timeouts.idle),
+        None => KeepAlive::Os,
+    }
 }
 
 /// Cuts a connection off when its deadline is over.
@@ -268,7 +324,7 @@ where
         };
         answer = problem::named(answer);
         if let Some(UnderWay(connection)) = &under_way {
-            connection.set_deadline(connection.timeouts.answer);
+            connection.is_answered(answer.response().body().size());
         }
         if under_way.as_ref().is_none_or(UnderWay::is_last) {
             answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
@@ -282,15 +338,7 @@ fn refusal(request: &ServiceRequest, under_way: Option<&UnderWay>) -> Option<Pro
     let Some(UnderWay(connection)) = under_way else {
         return Some(Problem::new(Code::Busy, "there are too many connections"));
     };
-    if !connection.takes_answers() {
-        connection.cut();
-        return Some(Problem::new(Code::Busy, "take the answers that wait for you first"));
-    }
-    if connection.desk().is_none() && has_body(request.headers()) {
-        connection.take_no_more();
-        return Some(Problem::new(Code::BodyTooLarge, "no path here takes a body"));
-    }
-    None
+    connection.refusal(request.headers())
 }
 
 fn has_body(headers: &HeaderMap) -> bool {

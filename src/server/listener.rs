@@ -154,7 +154,7 @@ fn serve(
         .workers(workers.get())
         .max_connections(connections.get().div_ceil(workers.get()))
         .client_request_timeout(timeouts.head)
-        .keep_alive(timeouts.idle)
+        .keep_alive(http::connection::kept_by_library(tls.as_ref(), timeouts))
         .on_connect(move |stream, notes| {
             http::identity::on_connect(stream, of_peers.as_ref(), notes);
             http::connection::note(stream, notes, audience, timeouts, &room);

@@ -86,6 +86,17 @@ async fn whoever_connects_and_says_nothing_is_cut_off() {
 }
 
 #[actix_web::test]
+async fn a_connection_that_nobody_uses_any_more_is_closed() {
+    let app = hasty().await;
+    for place in places(&app) {
+        let mut wire = Wire::to(&place).await;
+        wire.send(any_request(&place).as_bytes()).await;
+        wire.answer().await;
+        wire.closed().await;
+    }
+}
+
+#[actix_web::test]
 async fn the_head_of_a_later_request_has_no_more_time() {
     let app = hasty().await;
     let mut dribbling = tokio::task::JoinSet::new();
