@@ -15,6 +15,7 @@ mod file;
 pub mod files;
 pub mod handover;
 mod line;
+mod lines;
 pub mod newest;
 mod recovery;
 mod refusals;
@@ -43,6 +44,7 @@ use self::checkpoint::{Checkpoint, Held};
 pub use self::figures::Figures;
 use self::file::{AuditFile, Kind};
 pub use self::line::{Decision, Line};
+pub use self::lines::Lines;
 use self::recovery::OnDisk;
 use self::refusals::{Fate, Refusals};
 use self::scribe::Scribe;
@@ -101,6 +103,14 @@ pub enum Recorder {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the audit: {0}")]
 pub struct AuditError(#[from] io::Error);
+
+impl AuditError {
+    /// The same once more, for another whose line it was.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self(io::Error::new(self.0.kind(), self.0.to_string()))
+    }
+}
 
 /// The audit and the thread that syncs it.
 pub struct Audit {
@@ -225,6 +235,24 @@ impl Audit {
         }
     }
 
+    /// Hands lines to the kernel, as [`Audit::record`] does with each, with one write. `now` is when
+    /// they were decided.
+    ///
+    /// # Errors
+    ///
+    /// Not all were written, so nothing of what they say must happen.
+    pub fn record_all(
+        &self,
+        lines: Lines,
+        recorder: Recorder,
+        now: Time,
+    ) -> Result<Recorded, AuditError> {
+        match recorder {
+            Recorder::Worker => self.shared.record_all(&lines, now),
+            Recorder::GivesWay => self.scribe.record_all(lines, now),
+        }
+    }
+
     /// Writes a line and waits until it is on the disk. Not for threads that serve requests.
     ///
     /// # Errors
@@ -283,7 +311,7 @@ impl Audit {
     /// Counts what took effect although it could not be recorded.
     pub fn count_unrecorded(&self) {
         self.shared.lock().unrecorded += 1;
-        self.shared.figures.count_unrecorded();
+        self.shared.figures.count_unrecorded(1);
     }
 
     /// How often and how fast it was written.
@@ -334,6 +362,27 @@ impl Shared {
         self.settle(state, written)
     }
 
+    fn record_all(&self, lines: &Lines, now: Time) -> Result<Recorded, AuditError> {
+        let mut state = self.lock();
+        let mut kept = Vec::new();
+        for (row, object) in lines.each() {
+            let is_counted = row.refused.as_ref();
+            let is_counted = is_counted
+                .is_some_and(|(caller, time)| self.only_counts(&mut state, caller, *time));
+            if !is_counted {
+                kept.push(object);
+            }
+        }
+        if kept.is_empty() {
+            return Ok(Recorded::Yes);
+        }
+        let (count, written) = self.write_all(&mut state, &kept, now);
+        if count > 0 {
+            self.sync_soon(&mut state);
+        }
+        self.settle_some(state, kept.len() - count, written)
+    }
+
     /// Whether a refusal is only counted.
     fn only_counts(&self, state: &mut State, caller: &str, now: Time) -> bool {
         let had_counted = state.refusals.has_counted();
@@ -346,18 +395,31 @@ impl Shared {
 
     /// Hands a line to the kernel, after the lines that are owed.
     fn write(&self, state: &mut State, entry: &Entry) -> Result<(), AuditError> {
+        self.write_all(state, &[&entry.object], entry.time).1
+    }
+
+    /// The same with several lines. Returns how many are in the kernel's hands, which after an error
+    /// may be some.
+    fn write_all(
+        &self,
+        state: &mut State,
+        objects: &[&[u8]],
+        now: Time,
+    ) -> (usize, Result<(), AuditError>) {
         if state.life == Life::Closed {
-            return Err(io::Error::other("the audit is closed").into());
+            return (0, Err(io::Error::other("the audit is closed").into()));
         }
-        let now = entry.time;
-        let written = self.figures.write(|| {
-            state.say_unrecorded(now).and_then(|()| state.file.append(&entry.object, now))
+        let (count, written) = self.figures.write(|| match state.say_unrecorded(now) {
+            Ok(()) => state.file.append_all(objects, now),
+            Err(error) => (0, Err(error)),
         });
-        written.inspect_err(|_| self.fail(state))?;
-        if !std::mem::replace(&mut state.unmarked, true) || self.wants_next(state) {
+        if written.is_err() {
+            self.fail(state);
+        }
+        if count > 0 && (!std::mem::replace(&mut state.unmarked, true) || self.wants_next(state)) {
             self.wake.notify_one();
         }
-        Ok(())
+        (count, written.map_err(AuditError))
     }
 
     /// Syncs what was written. One at a time: the kernel tells of a failure only once, and everyone
@@ -434,7 +496,17 @@ impl Shared {
     /// What an outcome means for what was to be recorded.
     fn settle(
         &self,
+        state: MutexGuard<'_, State>,
+        outcome: Result<(), AuditError>,
+    ) -> Result<Recorded, AuditError> {
+        self.settle_some(state, 1, outcome)
+    }
+
+    /// The same for several, of which so many were not recorded where it is an error.
+    fn settle_some(
+        &self,
         mut state: MutexGuard<'_, State>,
+        missing: usize,
         outcome: Result<(), AuditError>,
     ) -> Result<Recorded, AuditError> {
         match (outcome, self.settings.on_failure) {
@@ -444,8 +516,8 @@ impl Shared {
                 if state.unrecorded == 0 {
                     tracing::error!(%error, "decisions take effect without being recorded");
                 }
-                state.unrecorded += 1;
-                self.figures.count_unrecorded();
+                state.unrecorded += missing as u64;
+                self.figures.count_unrecorded(missing as u64);
                 Ok(Recorded::No)
             }
         }

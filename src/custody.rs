@@ -3,12 +3,13 @@
 //! It knows no HTTP, no store and no waiting: a token costs one look at the clock, the gate and the
 //! ring.
 
+mod batch;
+mod draft;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jwksd_keystore::algorithm::Algorithm;
 use jwksd_keystore::crypto::{self, CryptoError};
 use jwksd_keystore::facts::Span;
@@ -16,24 +17,22 @@ use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::ring::{Ring, SignError};
 use jwksd_keystore::time::Time;
 
-use crate::api::{TokenRequest, Ttl};
+pub use self::batch::{InBatch, signatures_in_a_turn};
+use self::draft::Draft;
+use crate::api::TokenRequest;
 use crate::audit::{Audit, Recorder};
-use crate::claims::{Added, CallerClaims, ClaimsError};
+use crate::claims::ClaimsError;
 use crate::clock::LifecycleClock;
 use crate::config::{Config, TokenSettings};
-use crate::duration;
-use crate::gate::{Act, Denied, Gate, Permit, TokenRecord};
+use crate::gate::{Act, Denied, Gate, Permit};
 use crate::limits::{Allowance, BatchSlot, Desk, Limits, Over, Slot};
 use crate::metrics::Metrics;
 use crate::metrics::histogram::Stopwatch;
 use crate::metrics::outcomes::{Outcome, Turned};
-use crate::policy::{Action, Caller, FinalToken, Identity, Refusal};
+use crate::policy::{Action, Caller, Identity, Refusal};
 use crate::rings::Rings;
 use crate::san::San;
 use crate::tls::PeerCertificate;
-
-/// The `typ` of a token whose caller asks for none (RFC 7519, section 5.1).
-const DEFAULT_TYPE: &str = "JWT";
 
 /// The way to the keys.
 pub struct Custody {
@@ -267,9 +266,7 @@ impl Custody {
         let config = self.config.load();
         let admitted = self.admit(&config, asker, keyset);
         let admitted = admitted.and_then(|_| Ok(asker.allowance.begin_batch()?));
-        self.note(asker, keyset, &admitted);
-        self.count_batch_refused(asker, &admitted);
-        admitted
+        admitted.inspect_err(|error| self.note_batch_refused(asker, keyset, error))
     }
 
     /// Counts a batch of `count` requests against the rate of its caller.
@@ -284,13 +281,12 @@ impl Custody {
         count: usize,
     ) -> Result<(), TokenError> {
         let taken = asker.allowance.take_rest_of(count).map_err(TokenError::Over);
-        self.note(asker, keyset, &taken);
-        self.count_batch_refused(asker, &taken);
-        taken
+        taken.inspect_err(|error| self.note_batch_refused(asker, keyset, error))
     }
 
-    fn count_batch_refused<T>(&self, asker: &Asker, outcome: &Result<T, TokenError>) {
-        if let Err(TokenError::Over(over)) = outcome {
+    fn note_batch_refused(&self, asker: &Asker, keyset: &KeysetName, error: &TokenError) {
+        self.note(asker, keyset, error);
+        if let TokenError::Over(over) = error {
             let (caller, why) = (asker.name(), Turned::of_over(over));
             self.metrics.count_turned_away(caller, Desk::Internal, why);
         }
@@ -304,7 +300,7 @@ impl Custody {
         let nobody = || Arc::new(Caller { grants: Vec::new(), ..Caller::clone(&asker.caller) });
         Asker {
             caller: self.caller_in_force(asker).unwrap_or_else(nobody),
-            request_id: format!("{}.{index}", asker.request_id),
+            request_id: asker.request_id_in_batch(index),
             recorder: Recorder::GivesWay,
             certificate: asker.certificate.clone(),
             allowance: asker.allowance.clone(),
@@ -342,27 +338,24 @@ impl Custody {
     ) -> Result<SignedToken, TokenError> {
         let watch = Stopwatch::start();
         let signed = self.sign_permitted(asker, keyset, request);
-        match &signed {
-            Ok(signed) => {
-                let span = (asker.recorder == Recorder::Worker).then(|| watch.elapsed());
-                self.metrics.count_signed(keyset, asker.name(), signed.algorithm, span);
-            }
-            Err(error) => {
-                let config = self.config.load();
-                let algorithm = config.keysets.get(keyset).map(|set| set.facts.algorithm);
-                let why = outcome_of(error);
-                self.metrics.count_unsigned(keyset, asker.name(), algorithm, why);
-            }
+        if let Ok(signed) = &signed {
+            let span = (asker.recorder == Recorder::Worker).then(|| watch.elapsed());
+            self.metrics.count_signed(keyset, asker.name(), signed.algorithm, span);
         }
-        self.note(asker, keyset, &signed);
-        signed
+        signed.inspect_err(|error| self.conclude_unsigned(asker, keyset, error))
+    }
+
+    /// Counts, and records where the gate did not, that there is no token.
+    fn conclude_unsigned(&self, asker: &Asker, keyset: &KeysetName, error: &TokenError) {
+        let config = self.config.load();
+        let algorithm = config.keysets.get(keyset).map(|set| set.facts.algorithm);
+        self.metrics.count_unsigned(keyset, asker.name(), algorithm, outcome_of(error));
+        self.note(asker, keyset, error);
     }
 
     /// Records what the gate did not.
-    fn note<T>(&self, asker: &Asker, keyset: &KeysetName, outcome: &Result<T, TokenError>) {
-        if let Err(error) = outcome
-            && !matches!(error, TokenError::Denied(_))
-        {
+    fn note(&self, asker: &Asker, keyset: &KeysetName, error: &TokenError) {
+        if !matches!(error, TokenError::Denied(_)) {
             // What the gate refused, it recorded. That nothing was signed here needs no permit.
             let (now, id) = (self.clock.now().wall, &asker.request_id);
             let (caller, recorder) = (&asker.caller, asker.recorder);
@@ -379,44 +372,17 @@ impl Custody {
         let config = self.config.load();
         let (settings, ring) = self.admit(&config, asker, keyset)?;
         let ring = ring.ok_or(SignError::NoSigner)?;
-        let claims = CallerClaims::parse(request.claims)?;
-        let typ = requested_type(request, settings)?;
-        let named = claims.audiences();
-        let audiences = named.as_deref().unwrap_or(&settings.audiences);
-
-        let now = self.clock.now();
+        let (now, id) = (self.clock.now(), crypto::random::<16>()?);
         let signer = ring.signer_at(now.lifecycle)?;
-        let ttl = requested_ttl(&request.ttl, ring.longest_ttl_of(signer))?;
-        // Whole seconds, rounded down: a verifier whose clock is a moment behind must not see a
-        // token from its future.
-        let issued = Time::from_millis(now.wall.as_secs() * 1000);
-        let expires = issued + ttl;
-        let jti = BASE64_URL_SAFE_NO_PAD.encode(crypto::random::<16>()?.as_ref());
-
-        let token = FinalToken { audiences, ttl, typ, claims: &|name| claims.claim(name) };
-        let record = TokenRecord {
-            now: now.wall,
-            kid: signer.kid(),
-            jti: &jti,
-            sub: claims.subject(),
-            exp: expires.as_secs(),
-            request_id: &asker.request_id,
-            recorder: asker.recorder,
-        };
-        let (_permit, grant) = self.gate.token(&asker.caller, keyset, token, record)?;
-        let payload = claims.payload(Added {
-            issuer: &settings.issuer,
-            issued,
-            expires,
-            id: &jti,
-            audiences,
-            forced: &grant.force,
-        });
-        let token = signer.sign(typ, &payload)?;
-        let (kid, algorithm) = (signer.kid().clone(), signer.algorithm());
-        let (caller, request_id) = (asker.name(), asker.request_id.as_str());
+        let draft = Draft::of(request, settings, ring.longest_ttl_of(signer), now.wall, &id)?;
+        let record = draft.record(signer.kid(), &asker.request_id, asker.recorder);
+        let permitted =
+            draft.decided(|token| self.gate.token(&asker.caller, keyset, token, record));
+        let (permit, grant) = permitted?;
+        let token = draft.signed(signer, settings, &permit, grant)?;
+        let (kid, caller, request_id) = (&token.kid, asker.name(), asker.request_id.as_str());
         tracing::debug!(event = "signed", %keyset, %kid, caller, request_id, "signed");
-        Ok(SignedToken { token, kid, expires, algorithm })
+        Ok(token)
     }
 
     /// What is the same for all tokens of a caller in a key set: whether it may sign there, and
@@ -494,6 +460,12 @@ impl Asker {
         Self { certificate: Some(certificate), ..self }
     }
 
+    /// The id of a request of the batch that this is the request for.
+    #[must_use]
+    pub fn request_id_in_batch(&self, index: usize) -> String {
+        format!("{}.{index}", self.request_id)
+    }
+
     /// What keeps its request under way.
     #[must_use]
     pub fn slot(&self) -> Arc<Slot> {
@@ -523,31 +495,5 @@ fn outcome_of(error: &TokenError) -> Outcome {
         TokenError::Sign(SignError::Seal(_) | SignError::Crypto(_)) | TokenError::Random(_) => {
             Outcome::Failed
         }
-    }
-}
-
-fn requested_type<'a>(
-    request: &'a TokenRequest<'_>,
-    settings: &TokenSettings,
-) -> Result<&'a str, TokenError> {
-    let asked = request.typ.as_deref().unwrap_or(DEFAULT_TYPE);
-    if settings.types.iter().any(|allowed| allowed == asked) {
-        Ok(asked)
-    } else {
-        Err(TokenError::Type { asked: asked.to_owned(), allowed: settings.types.clone() })
-    }
-}
-
-fn requested_ttl(ttl: &Ttl, longest: Duration) -> Result<Duration, TokenError> {
-    let asked = match ttl {
-        Ttl::Seconds(seconds) => Duration::from_secs(*seconds),
-        Ttl::Text(text) => duration::parse(text).map_err(|_| TokenError::NotATtl)?,
-    };
-    if asked.is_zero() || asked.subsec_millis() != 0 {
-        Err(TokenError::NotATtl)
-    } else if asked > longest {
-        Err(TokenError::TtlTooLong { asked, longest })
-    } else {
-        Ok(asked)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::time::Time;
 
-use crate::audit::{Audit, AuditError, Decision, Line, Recorded, Recorder};
+use crate::audit::{Audit, AuditError, Decision, Line, Lines, Recorded, Recorder};
 use crate::limits::Desk;
 use crate::policy::{Action, Caller, FinalToken, Grant, Refusal};
 
@@ -92,25 +92,23 @@ impl Gate {
         record: TokenRecord<'_>,
     ) -> Result<(Permit, &'c Grant), Denied> {
         let decision = caller.may_sign(keyset, token);
-        let reason = decision.as_ref().err().map(Refusal::to_string);
-        let line = Line {
-            keyset: Some(keyset),
-            kid: Some(record.kid),
-            jti: Some(record.jti),
-            sub: record.sub,
-            aud: token.audiences,
-            exp: Some(record.exp),
-            reason: reason.as_deref(),
-            request_id: Some(record.request_id),
-            ..Line::new(
-                record.now,
-                &caller.name,
-                Action::SignToken.name(),
-                if decision.is_ok() { Decision::Allowed } else { Decision::Refused },
-            )
+        let recorded = {
+            let reason = decision.as_ref().err().map(Refusal::to_string);
+            let line = line_of_token(caller, keyset, token, record, reason.as_deref());
+            self.audit.record(&line, record.recorder)?
         };
-        let recorded = self.audit.record(&line, record.recorder)?;
         Ok((Permit { recorded }, decision?))
+    }
+
+    /// A sheet for decisions about `count` tokens of one caller, which are recorded together.
+    #[must_use]
+    pub fn sheet<'c, 'k>(
+        &self,
+        caller: &'c Caller,
+        keyset: &'k KeysetName,
+        count: usize,
+    ) -> Sheet<'c, 'k> {
+        Sheet { audit: self.audit.clone(), caller, keyset, lines: Lines::with_room(count) }
     }
 
     /// Decides about an act of administration. What changes something is on the disk of the audit
@@ -203,6 +201,81 @@ impl Gate {
             let (request_id, caller) = (line.request_id, line.caller);
             tracing::error!(request_id, caller, %error, "a refusal is not in the audit");
         }
+    }
+}
+
+/// Decisions about tokens that wait to be recorded together.
+pub struct Sheet<'c, 'k> {
+    audit: Arc<Audit>,
+    caller: &'c Caller,
+    keyset: &'k KeysetName,
+    lines: Lines,
+}
+
+/// A token that is allowed, which is worth nothing before that is recorded.
+pub struct Allowed<'c>(&'c Grant);
+
+/// The proof that a sheet was recorded.
+#[derive(Debug)]
+pub struct SheetPermit {
+    recorded: Recorded,
+}
+
+impl<'c> Sheet<'c, '_> {
+    /// Decides about a token as it would be signed.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`]; a refusal stands on the sheet too.
+    pub fn decide(
+        &mut self,
+        token: FinalToken<'_>,
+        record: TokenRecord<'_>,
+    ) -> Result<Allowed<'c>, Denied> {
+        let decision = self.caller.may_sign(self.keyset, token);
+        let reason = decision.as_ref().err().map(Refusal::to_string);
+        let line = line_of_token(self.caller, self.keyset, token, record, reason.as_deref());
+        self.lines.push(&line)?;
+        Ok(Allowed(decision?))
+    }
+
+    /// Records what was decided.
+    ///
+    /// # Errors
+    ///
+    /// Not all of it was recorded, so nothing of it must happen.
+    pub fn record(self, recorder: Recorder, now: Time) -> Result<SheetPermit, AuditError> {
+        let outcome = self.audit.record_all(self.lines, recorder, now)?;
+        Ok(SheetPermit { recorded: outcome })
+    }
+}
+
+impl SheetPermit {
+    /// The permit for a token that was decided on this sheet, and the grant that allows it.
+    #[must_use]
+    pub fn of<'c>(&self, allowed: &Allowed<'c>) -> (Permit, &'c Grant) {
+        (Permit { recorded: self.recorded }, allowed.0)
+    }
+}
+
+fn line_of_token<'a>(
+    caller: &'a Caller,
+    keyset: &'a KeysetName,
+    token: FinalToken<'a>,
+    record: TokenRecord<'a>,
+    refused: Option<&'a str>,
+) -> Line<'a> {
+    let decision = if refused.is_none() { Decision::Allowed } else { Decision::Refused };
+    Line {
+        keyset: Some(keyset),
+        kid: Some(record.kid),
+        jti: Some(record.jti),
+        sub: record.sub,
+        aud: token.audiences,
+        exp: Some(record.exp),
+        reason: refused,
+        request_id: Some(record.request_id),
+        ..Line::new(record.now, &caller.name, Action::SignToken.name(), decision)
     }
 }
 

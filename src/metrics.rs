@@ -107,6 +107,18 @@ impl Metrics {
         self.series.count_signature(keyset, caller, Some(algorithm), Outcome::Signed, span);
     }
 
+    /// Counts so many signatures of a batch: how long they took is not told, since what signs them gives
+    /// way to others.
+    pub fn count_signed_in_batch(
+        &self,
+        keyset: &KeysetName,
+        caller: &str,
+        algorithm: Algorithm,
+        times: u64,
+    ) {
+        self.series.count_signatures(keyset, caller, algorithm, times);
+    }
+
     /// Counts that there is no token; `algorithm` is that of the key set, where it has one.
     pub fn count_unsigned(
         &self,

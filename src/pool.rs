@@ -1,11 +1,13 @@
-//! The pool: threads of low priority that carry out batches, one item of each batch in turn.
+//! The pool: threads of low priority that carry out batches, a few items of each batch in turn.
 //!
 //! Whatever serves one request at a time wins over it, and a short batch does not wait for a long
-//! one. It knows nothing of tokens, and nothing in it waits for a disk or a network.
+//! one. How many items a turn has, the batch says: more of them share what a turn costs, and keep
+//! other batches waiting for longer. It knows nothing of tokens, and nothing in it waits for a disk or a network.
 
 use std::collections::VecDeque;
 use std::io;
 use std::num::NonZero;
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -18,7 +20,7 @@ pub const MOST_WAITING: usize = 16;
 
 /// A batch: items that any thread can carry out in any order.
 pub trait Work: Send + Sync + 'static {
-    /// What comes of an item.
+    /// What comes of the items of a turn.
     type Done: Send;
     /// What comes of them all.
     type Answer: Send;
@@ -26,13 +28,16 @@ pub trait Work: Send + Sync + 'static {
     /// How many items there are.
     fn count(&self) -> usize;
 
-    /// Carries out an item. Must not wait for anything.
-    fn item(&self, index: usize) -> Self::Done;
+    /// How many items a turn has at most. Asked once.
+    fn turn(&self) -> NonZero<usize>;
 
-    /// What comes of an item that is not carried out any more, since the pool stops.
-    fn refusal(&self, index: usize) -> Self::Done;
+    /// Carries out the items of a turn. Must not wait for anything.
+    fn items(&self, items: Range<usize>) -> Self::Done;
 
-    /// What comes of all items, given in their order.
+    /// What comes of the items of a turn that are not carried out any more, since the pool stops.
+    fn refusal(&self, items: Range<usize>) -> Self::Done;
+
+    /// What comes of all items, given turn by turn in their order.
     fn answer(&self, done: Vec<Self::Done>) -> Self::Answer;
 }
 
@@ -91,9 +96,11 @@ impl Pool {
             let _ = answer.send(work.answer(Vec::new()));
             return Ok(receiver);
         }
-        let done = (0..count).map(|_| None).collect();
-        let progress = Mutex::new(Progress { done, missing: count, answer: Some(answer) });
-        self.0.queue(Waiting { batch: Arc::new(Batch { work, progress }), next: 0, count })?;
+        let turns = count.div_ceil(work.turn().get());
+        let done = (0..turns).map(|_| None).collect();
+        let progress = Mutex::new(Progress { done, missing: turns, answer: Some(answer) });
+        let batch = Arc::new(Batch { work, progress });
+        self.0.queue(Waiting { batch, turns: Turns { next: 0, all: turns, items: count } })?;
         Ok(receiver)
     }
 
@@ -128,15 +135,37 @@ enum Phase {
 
 /// A batch with items that are not begun.
 struct Waiting {
-    batch: Arc<dyn Turns>,
-    next: usize,
-    count: usize,
+    batch: Arc<dyn Batched>,
+    turns: Turns,
 }
 
-/// One item to be carried out, or to be refused.
+/// The items of a batch as turns, all of about the same length.
+#[derive(Clone, Copy)]
+struct Turns {
+    next: usize,
+    all: usize,
+    items: usize,
+}
+
+impl Turns {
+    /// The next turn and its items; none when all had theirs.
+    fn take(&mut self) -> Option<(usize, Range<usize>)> {
+        let Self { next: turn, all, items } = *self;
+        let begins = |turn: usize| turn * items / all;
+        self.next += 1;
+        (turn < all).then(|| (turn, begins(turn)..begins(turn + 1)))
+    }
+
+    const fn is_over(&self) -> bool {
+        self.next >= self.all
+    }
+}
+
+/// Items to be carried out, or to be refused.
 struct Turn {
-    batch: Arc<dyn Turns>,
-    index: usize,
+    batch: Arc<dyn Batched>,
+    number: usize,
+    items: Range<usize>,
     phase: Phase,
 }
 
@@ -165,11 +194,11 @@ impl Shared {
 
     fn carry_out_until_stopped(&self) {
         while let Some(turn) = self.next_turn() {
-            turn.batch.take_turn(turn.index, turn.phase);
+            turn.batch.take_turn(turn.number, turn.items, turn.phase);
         }
     }
 
-    /// The next item of the batch whose turn it is; that batch then goes to the end.
+    /// The next items of the batch whose turn it is; that batch then goes to the end.
     fn next_turn(&self) -> Option<Turn> {
         let mut state = self.lock();
         loop {
@@ -177,10 +206,9 @@ impl Shared {
                 if !first.batch.is_awaited() {
                     continue;
                 }
-                let turn =
-                    Turn { batch: first.batch.clone(), index: first.next, phase: state.phase };
-                first.next += 1;
-                if first.next < first.count {
+                let Some((number, items)) = first.turns.take() else { continue };
+                let turn = Turn { batch: first.batch.clone(), number, items, phase: state.phase };
+                if !first.turns.is_over() {
                     state.waiting.push_back(first);
                 }
                 return Some(turn);
@@ -198,9 +226,9 @@ impl Shared {
 }
 
 /// A batch, whatever comes of it.
-trait Turns: Send + Sync {
+trait Batched: Send + Sync {
     fn is_awaited(&self) -> bool;
-    fn take_turn(&self, index: usize, phase: Phase);
+    fn take_turn(&self, number: usize, items: Range<usize>, phase: Phase);
 }
 
 struct Batch<W: Work> {
@@ -209,24 +237,25 @@ struct Batch<W: Work> {
 }
 
 struct Progress<W: Work> {
+    /// By turns.
     done: Vec<Option<W::Done>>,
     missing: usize,
     /// Gone when the answer was sent, or when there will be none.
     answer: Option<oneshot::Sender<W::Answer>>,
 }
 
-impl<W: Work> Turns for Batch<W> {
+impl<W: Work> Batched for Batch<W> {
     fn is_awaited(&self) -> bool {
         self.lock().answer.as_ref().is_some_and(|answer| !answer.is_closed())
     }
 
-    fn take_turn(&self, index: usize, phase: Phase) {
+    fn take_turn(&self, number: usize, items: Range<usize>, phase: Phase) {
         let _abandoned = AbandonedByPanic(self);
         let done = match phase {
-            Phase::Working => self.work.item(index),
-            Phase::Refusing | Phase::Ending => self.work.refusal(index),
+            Phase::Working => self.work.items(items),
+            Phase::Refusing | Phase::Ending => self.work.refusal(items),
         };
-        let complete = self.lock().complete(index, done);
+        let complete = self.lock().complete(number, done);
         if let Some(Complete { done, answer }) = complete {
             // That nobody waits any more is no error.
             let _ = answer.send(self.work.answer(done));
@@ -240,16 +269,16 @@ impl<W: Work> Batch<W> {
     }
 }
 
-/// What came of all items, and where the answer goes.
+/// What came of all turns, and where the answer goes.
 struct Complete<W: Work> {
     done: Vec<W::Done>,
     answer: oneshot::Sender<W::Answer>,
 }
 
 impl<W: Work> Progress<W> {
-    /// Keeps what came of an item; returns all of it with the last.
-    fn complete(&mut self, index: usize, done: W::Done) -> Option<Complete<W>> {
-        *self.done.get_mut(index)? = Some(done);
+    /// Keeps what came of a turn; returns all of it with the last.
+    fn complete(&mut self, number: usize, done: W::Done) -> Option<Complete<W>> {
+        *self.done.get_mut(number)? = Some(done);
         self.missing -= 1;
         if self.missing > 0 {
             return None;
@@ -297,6 +326,7 @@ mod tests {
     struct Noted {
         name: &'static str,
         count: usize,
+        turn: usize,
         log: Log,
         each: Box<dyn Fn(usize) + Send + Sync>,
     }
@@ -304,31 +334,38 @@ mod tests {
     type Log = Arc<Mutex<Vec<String>>>;
 
     impl Work for Noted {
-        type Done = String;
+        type Done = Vec<String>;
         type Answer = Vec<String>;
 
         fn count(&self) -> usize {
             self.count
         }
 
-        fn item(&self, index: usize) -> String {
-            let item = format!("{}{index}", self.name);
-            self.log.lock().unwrap().push(item.clone());
-            (self.each)(index);
-            item
+        fn turn(&self) -> NonZero<usize> {
+            NonZero::new(self.turn).unwrap()
         }
 
-        fn refusal(&self, index: usize) -> String {
-            format!("not {}{index}", self.name)
+        fn items(&self, items: Range<usize>) -> Vec<String> {
+            let item = |index| {
+                let item = format!("{}{index}", self.name);
+                self.log.lock().unwrap().push(item.clone());
+                (self.each)(index);
+                item
+            };
+            items.map(item).collect()
         }
 
-        fn answer(&self, done: Vec<String>) -> Vec<String> {
-            done
+        fn refusal(&self, items: Range<usize>) -> Vec<String> {
+            items.map(|index| format!("not {}{index}", self.name)).collect()
+        }
+
+        fn answer(&self, done: Vec<Vec<String>>) -> Vec<String> {
+            done.concat()
         }
     }
 
     fn noted(name: &'static str, count: usize, log: &Log) -> Noted {
-        Noted { name, count, log: log.clone(), each: Box::new(|_| ()) }
+        Noted { name, count, turn: 1, log: log.clone(), each: Box::new(|_| ()) }
     }
 
     fn pool(threads: usize) -> (Pool, Ends) {
@@ -385,6 +422,25 @@ mod tests {
         many.blocking_recv().unwrap();
         let expected =
             ["first0", "many0", "few0", "many1", "few1", "many2", "many3", "many4", "many5"];
+        assert_eq!(*log.lock().unwrap(), expected);
+        pool.stop();
+    }
+
+    #[test]
+    fn a_turn_has_as_many_items_as_the_batch_says_at_most_and_all_about_as_many() {
+        let (pool, _ends) = pool(1);
+        let log = Log::default();
+        let (first, held) = held("first", 1, 0, &log);
+        let _first = pool.take(first).unwrap();
+        held.reached.recv().unwrap();
+        let many = pool.take(Noted { turn: 3, ..noted("many", 7, &log) }).unwrap();
+        let few = pool.take(Noted { turn: 10, ..noted("few", 2, &log) }).unwrap();
+        held.go.send(()).unwrap();
+        assert_eq!(many.blocking_recv().unwrap().len(), 7);
+        few.blocking_recv().unwrap();
+        let expected = [
+            "first0", "many0", "many1", "few0", "few1", "many2", "many3", "many4", "many5", "many6",
+        ];
         assert_eq!(*log.lock().unwrap(), expected);
         pool.stop();
     }

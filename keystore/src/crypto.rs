@@ -80,6 +80,15 @@ pub fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
 /// [`CryptoError::Generate`] when the operating system has none.
 pub fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, CryptoError> {
     let mut out = Zeroizing::new([0; N]);
-    aws_lc_rs::rand::fill(out.as_mut()).map_err(|_| CryptoError::Generate)?;
+    fill_with_random(out.as_mut())?;
     Ok(out)
+}
+
+/// Fills `out` with random bytes. To ask once for many costs much less than to ask often.
+///
+/// # Errors
+///
+/// [`CryptoError::Generate`] when the operating system has none.
+pub fn fill_with_random(out: &mut [u8]) -> Result<(), CryptoError> {
+    aws_lc_rs::rand::fill(out).map_err(|_| CryptoError::Generate)
 }

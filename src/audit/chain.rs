@@ -6,6 +6,7 @@
 //! itself, and by the hash in it over all before, under a key derived from the master key.
 
 use std::fmt;
+use std::io::Write;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -21,6 +22,9 @@ pub(super) const FORMAT: u8 = 1;
 
 /// No audit has so many lines; a larger number is not one of ours.
 const HIGHEST: u64 = 1 << 53;
+
+/// More bytes than stand before what a line says.
+const LONGEST_BEGINNING: usize = 160;
 
 /// How a tag stands at the end of a line. Within a JSON text the quotes would be escaped.
 const TAG: &[u8] = br#","tag":""#;
@@ -102,10 +106,19 @@ impl Link {
     pub(super) const START: Self = Self { number: 0, hash: Hash([0; 32]) };
 
     /// A line after this one: `{"line":…,"previous":…,` and what `object`, a JSON object, holds.
+    #[cfg(test)]
     pub(super) fn chain(&self, object: &[u8]) -> (Vec<u8>, Self) {
-        let mut text = self.begin(object.len());
+        let mut text = Vec::with_capacity(object.len() + LONGEST_BEGINNING);
+        let link = self.chain_onto(&mut text, object);
+        (text, link)
+    }
+
+    /// The same at the end of `text`, which holds lines before it.
+    pub(super) fn chain_onto(&self, text: &mut Vec<u8>, object: &[u8]) -> Self {
+        let start = text.len();
+        self.begin(text);
         text.extend_from_slice(object.get(1..).unwrap_or_default());
-        self.finish(text)
+        self.finish(text, start)
     }
 
     /// A mark after this line.
@@ -146,25 +159,25 @@ impl Link {
         let object = Object { time: now, caller, action: mark, decision, format, reason, formerly };
         // An object of texts and numbers is always JSON.
         let object = serde_json::to_vec(&object).unwrap_or_default();
-        let mut text = self.begin(object.len());
+        let mut text = Vec::with_capacity(object.len() + LONGEST_BEGINNING);
+        self.begin(&mut text);
         text.extend_from_slice(object.get(1..object.len().saturating_sub(1)).unwrap_or_default());
-        self.finish(tagged(text, master_keys))
-    }
-
-    fn begin(&self, length: usize) -> Vec<u8> {
-        let mut text = Vec::with_capacity(length + 160);
-        text.extend_from_slice(br#"{"line":"#);
-        text.extend_from_slice((self.number + 1).to_string().as_bytes());
-        text.extend_from_slice(br#","previous":""#);
-        text.extend_from_slice(self.hash.to_string().as_bytes());
-        text.extend_from_slice(br#"","#);
-        text
-    }
-
-    fn finish(&self, mut text: Vec<u8>) -> (Vec<u8>, Self) {
-        let link = Self { number: self.number + 1, hash: Hash::of(&text) };
-        text.push(b'\n');
+        let mut text = tagged(text, master_keys);
+        let link = self.finish(&mut text, 0);
         (text, link)
+    }
+
+    fn begin(&self, text: &mut Vec<u8>) {
+        // Writing to a Vec cannot fail.
+        let _ = write!(text, r#"{{"line":{},"previous":"{}","#, self.number + 1, self.hash);
+    }
+
+    /// Ends the line that begins at `start`.
+    fn finish(&self, text: &mut Vec<u8>, start: usize) -> Self {
+        let hash = Hash::of(text.get(start..).unwrap_or_default());
+        let link = Self { number: self.number + 1, hash };
+        text.push(b'\n');
+        link
     }
 }
 

@@ -97,7 +97,7 @@ pub(super) fn is_locked(path: &Path) -> io::Result<bool> {
 
 impl Position {
     /// Before the first line of all.
-    const START: Self = Self { link: Link::START, file: 1, begins: 0, ends: 0 };
+    pub(super) const START: Self = Self { link: Link::START, file: 1, begins: 0, ends: 0 };
 
     /// Whether no line was on the disk yet.
     pub(super) fn is_start(&self) -> bool {

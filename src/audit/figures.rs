@@ -12,6 +12,7 @@ pub struct Figures {
     pub writes: Histogram,
     /// How long syncs took.
     pub syncs: Histogram,
+    lines: AtomicU64,
     write_errors: AtomicU64,
     sync_errors: AtomicU64,
     unrecorded: AtomicU64,
@@ -22,6 +23,7 @@ impl Default for Figures {
         Self {
             writes: Histogram::new(OF_FILES),
             syncs: Histogram::new(OF_FILES),
+            lines: AtomicU64::default(),
             write_errors: AtomicU64::default(),
             sync_errors: AtomicU64::default(),
             unrecorded: AtomicU64::default(),
@@ -33,7 +35,7 @@ impl Figures {
     /// How many lines were handed to the kernel.
     #[must_use]
     pub fn lines(&self) -> u64 {
-        self.writes.snapshot().count
+        self.lines.load(Ordering::Relaxed)
     }
 
     /// How many writes failed.
@@ -54,12 +56,23 @@ impl Figures {
         self.unrecorded.load(Ordering::Relaxed)
     }
 
-    pub(super) fn count_unrecorded(&self) {
-        self.unrecorded.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count_unrecorded(&self, count: u64) {
+        self.unrecorded.fetch_add(count, Ordering::Relaxed);
     }
 
-    pub(super) fn write(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        timed(&self.writes, &self.write_errors, write)
+    /// Times a write, which returns how many lines it handed to the kernel.
+    pub(super) fn write(
+        &self,
+        write: impl FnOnce() -> (usize, io::Result<()>),
+    ) -> (usize, io::Result<()>) {
+        let mut lines = 0;
+        let outcome = timed(&self.writes, &self.write_errors, || {
+            let (written, outcome) = write();
+            lines = written;
+            outcome
+        });
+        self.lines.fetch_add(lines as u64, Ordering::Relaxed);
+        (lines, outcome)
     }
 
     pub(super) fn sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {

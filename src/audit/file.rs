@@ -11,8 +11,8 @@ use jwksd_keystore::time::Time;
 
 use super::chain::{Link, Mark};
 use super::checkpoint::Position;
-use super::files;
 use super::recovery::{self, Found, OnDisk};
+use super::{files, line};
 use crate::folder;
 
 /// What ends a row that was cut off: so it is no line, even if only its end was missing.
@@ -90,9 +90,35 @@ impl AuditFile {
 
     /// Appends a line that says what `object`, a JSON object, holds.
     pub(super) fn append(&mut self, object: &[u8], now: Time) -> io::Result<()> {
-        self.mend(now)?;
-        let (text, link) = self.link.chain(object);
-        self.write(&text, 0, link)
+        self.append_all(&[object], now).1
+    }
+
+    /// Appends lines that say what these JSON objects hold, handed to the kernel at once. Returns how
+    /// many of them are in its hands, which after an error may be some.
+    pub(super) fn append_all(&mut self, objects: &[&[u8]], now: Time) -> (usize, io::Result<()>) {
+        if let Err(error) = self.mend(now) {
+            return (0, Err(error));
+        }
+        let rows = Rows::chained(self.link, objects);
+        let (taken, outcome) = written(&self.file, &rows.text);
+        (self.count(&rows, taken), outcome)
+    }
+
+    /// Goes on after those of `rows` that the kernel took `taken` bytes of as a whole.
+    fn count(&mut self, rows: &Rows, taken: usize) -> usize {
+        let whole = rows.ends.iter().take_while(|(end, _)| *end <= taken).count();
+        let (before, of_whole) = (self.size, &rows.ends[..whole]);
+        if let Some((end, link)) = of_whole.last() {
+            let begins = if whole > 1 { rows.ends[whole - 2].0 } else { 0 };
+            let (begins, ends) = (before + begins as u64, before + *end as u64);
+            self.last = Some(Position { link: *link, file: self.first, begins, ends });
+            (self.link, self.size) = (*link, ends);
+        }
+        if taken < rows.text.len() {
+            let reason = "a write was cut off here".to_owned();
+            self.end = End::Owes { mark: Mark::Resume, reason };
+        }
+        whole
     }
 
     /// Appends a mark.
@@ -213,6 +239,39 @@ impl AuditFile {
     }
 }
 
+/// Lines in a chain, to be written together.
+struct Rows {
+    text: Vec<u8>,
+    /// Where in the text each ends, and what the next hangs on.
+    ends: Vec<(usize, Link)>,
+}
+
+impl Rows {
+    fn chained(mut link: Link, objects: &[&[u8]]) -> Self {
+        let text = Vec::with_capacity(objects.len() * line::USUAL);
+        let mut rows = Self { text, ends: Vec::with_capacity(objects.len()) };
+        for object in objects {
+            link = link.chain_onto(&mut rows.text, object);
+            rows.ends.push((rows.text.len(), link));
+        }
+        rows
+    }
+}
+
+/// Writes as much of `text` as the kernel takes; tells how much that is.
+fn written(mut file: &File, text: &[u8]) -> (usize, io::Result<()>) {
+    let mut taken = 0;
+    while taken < text.len() {
+        match file.write(&text[taken..]) {
+            Ok(0) => return (taken, Err(ErrorKind::WriteZero.into())),
+            Ok(more) => taken += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return (taken, Err(error)),
+        }
+    }
+    (taken, Ok(()))
+}
+
 /// What is at `path`; what is not there yet will be a file.
 pub(super) fn kind_of(path: &Path) -> io::Result<Kind> {
     match fs::metadata(path) {
@@ -236,4 +295,49 @@ fn open_to_append(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let options = options.append(true).create(true).mode(0o600);
     options.clone().read(true).open(path).or_else(|_| options.open(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::chain::tests::master_keys;
+    use crate::audit::checkpoint::Held;
+    use crate::audit::verify::verify_files;
+
+    const NOW: Time = Time::from_millis(1_795_000_000_000);
+    const OBJECTS: [&[u8]; 3] =
+        [br#"{"action":"first"}"#, br#"{"action":"second"}"#, br#"{"action":"third"}"#];
+
+    #[test]
+    fn of_lines_that_were_cut_off_those_count_that_are_whole_and_the_chain_goes_on_after_them() {
+        let keys = Arc::new(master_keys());
+        let mut taken = 0;
+        loop {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("audit.jsonl");
+            let on_disk = OnDisk { held: Held::Position(Position::START), handover: None };
+            let mut file = AuditFile::open(&path, keys.clone(), &on_disk).unwrap();
+            file.append(br#"{"action":"before"}"#, NOW).unwrap();
+            let rows = Rows::chained(file.link, &OBJECTS);
+            file.file.as_ref().write_all(&rows.text[..taken]).unwrap();
+            let whole = file.count(&rows, taken);
+            let last = file.last().unwrap();
+            file.append(br#"{"action":"after"}"#, NOW).unwrap();
+
+            let report = verify_files(std::slice::from_ref(&path), Some(&keys)).unwrap();
+            assert_eq!(report.damage, [], "{taken} bytes taken");
+            let text = fs::read(&path).unwrap();
+            let holds = |object: &&&[u8]| {
+                text.windows(object.len() - 1).any(|window| window == &object[1..])
+            };
+            assert!(OBJECTS.iter().take(whole).all(|object| holds(&object)));
+            assert_eq!(text[usize::try_from(last.ends).unwrap() - 1], b'\n');
+            assert_eq!(text[usize::try_from(last.begins).unwrap()], b'{');
+            assert_eq!(whole, rows.text[..taken].split(|byte| *byte == b'\n').count() - 1);
+            if taken == rows.text.len() {
+                break;
+            }
+            taken += 1;
+        }
+    }
 }

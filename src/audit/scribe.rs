@@ -8,12 +8,15 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use super::{AuditError, Entry, Recorded, Shared};
+use jwksd_keystore::time::Time;
+
+use super::{AuditError, Entry, Lines, Recorded, Shared};
 
 type Outcome = Result<Recorded, AuditError>;
 
 enum Job {
     Record(Entry, SyncSender<Outcome>),
+    RecordAll(Lines, Time, SyncSender<Outcome>),
     End,
 }
 
@@ -32,9 +35,18 @@ impl Scribe {
     }
 
     pub(super) fn record(&self, entry: Entry) -> Outcome {
+        self.done(|reply| Job::Record(entry, reply))
+    }
+
+    /// Costs two switches of threads, however many lines there are.
+    pub(super) fn record_all(&self, lines: Lines, now: Time) -> Outcome {
+        self.done(|reply| Job::RecordAll(lines, now, reply))
+    }
+
+    fn done(&self, job: impl FnOnce(SyncSender<Outcome>) -> Job) -> Outcome {
         let (reply, answer) = mpsc::sync_channel(1);
         let closed = || AuditError(io::Error::other("the audit is closed"));
-        self.jobs.send(Job::Record(entry, reply)).map_err(|_| closed())?;
+        self.jobs.send(job(reply)).map_err(|_| closed())?;
         answer.recv().map_err(|_| closed())?
     }
 
@@ -51,8 +63,12 @@ impl Scribe {
 }
 
 fn record_until_the_end(shared: &Shared, jobs: &Receiver<Job>) {
-    while let Ok(Job::Record(entry, reply)) = jobs.recv() {
+    loop {
         // Whoever asked waits for the answer, or is gone.
-        let _ = reply.send(shared.record(&entry));
+        let _ = match jobs.recv() {
+            Ok(Job::Record(entry, reply)) => reply.send(shared.record(&entry)),
+            Ok(Job::RecordAll(lines, now, reply)) => reply.send(shared.record_all(&lines, now)),
+            Ok(Job::End) | Err(_) => return,
+        };
     }
 }

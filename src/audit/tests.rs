@@ -126,6 +126,60 @@ fn a_line_is_in_the_file_when_record_returns() {
 }
 
 #[test]
+fn lines_that_are_recorded_together_stand_in_their_order_and_hang_together() {
+    let place = Place::new();
+    for recorder in [Recorder::GivesWay, Recorder::Worker] {
+        let audit = place.open();
+        let mut lines = Lines::with_room(3);
+        for caller in ["a", "b", "c"] {
+            lines.push(&line(caller)).unwrap();
+        }
+        let before = audit.figures().lines();
+        assert_eq!(audit.record_all(lines, recorder, NOW).unwrap(), Recorded::Yes);
+        assert_eq!(audit.figures().lines(), before + 3);
+        let rows = place.rows();
+        for (row, caller) in rows[rows.len() - 3..].iter().zip(["a", "b", "c"]) {
+            assert!(row.contains(&format!("\"caller\":\"{caller}\"")), "{row}");
+        }
+        audit.record(&line("d"), recorder).unwrap();
+        drop(audit);
+        assert_eq!(place.damage(), []);
+    }
+}
+
+#[test]
+fn of_refusals_that_are_recorded_together_those_beyond_a_number_are_only_counted() {
+    let place = Place::new();
+    let audit = place.open();
+    let mut lines = Lines::default();
+    for _ in 0..100 {
+        lines.push(&refusal("shop")).unwrap();
+    }
+    lines.push(&line("shop")).unwrap();
+    assert_eq!(audit.record_all(lines, Recorder::GivesWay, NOW).unwrap(), Recorded::Yes);
+    // begins, 60 refusals, and what was allowed
+    assert_eq!(place.rows().len(), 62);
+    assert!(place.rows()[61].contains("allowed"));
+}
+
+#[test]
+fn lines_that_cannot_be_written_together_are_refused_or_each_is_counted() {
+    for on_failure in [OnFailure::Refuse, OnFailure::Continue] {
+        let place = Place { on_failure, ..Place::new() };
+        let audit = place.open_at(Path::new("/dev/full"));
+        let mut lines = Lines::default();
+        for caller in ["a", "b", "c"] {
+            lines.push(&line(caller)).unwrap();
+        }
+        let recorded = audit.record_all(lines, Recorder::GivesWay, NOW);
+        assert_eq!(recorded.is_err(), on_failure == OnFailure::Refuse);
+        let unrecorded = if on_failure == OnFailure::Continue { 3 } else { 0 };
+        assert_eq!(audit.figures().unrecorded(), unrecorded);
+        assert!(audit.is_failing());
+    }
+}
+
+#[test]
 fn a_thread_that_gives_way_has_its_line_written_by_another() {
     let place = Place::new();
     let audit = place.open();

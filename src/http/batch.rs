@@ -3,7 +3,10 @@
 //! The listener's worker looks only at the outermost JSON; what is in a request of the batch is
 //! read, decided and recorded where it is signed.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::num::NonZero;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,17 +16,17 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Bytes, Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use jwksd_keystore::id::KeysetName;
+use jwksd_keystore::time::Time;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::{check_type, received, too_large};
 use super::identity::{RequestIds, identify};
-use super::internal::{parsed, told};
+use super::internal::{json_onto, parsed};
 use super::{BATCH_BODY_LIMIT, BODY_LIMIT, problem};
 use crate::api::{
     BATCH_LIMIT, BatchRequest, BatchResponse, BatchResult, Code, Problem, TokenRequest,
-    TokenResponse,
 };
-use crate::custody::{Asker, Custody};
+use crate::custody::{Asker, Custody, InBatch, SignedToken};
 use crate::limits::BatchSlot;
 use crate::metrics::outcomes::BatchOutcome;
 use crate::pool::{NotTaken, Pool, Work};
@@ -107,13 +110,16 @@ async fn signed(
     let answer = service.pool.take(batch).map_err(problem::of_not_taken)?;
     // While this waits, a caller that hangs up drops it, and the pool leaves the rest.
     let answer = answer.await.map_err(|error| problem::internal(&error, Some(&request_id)))?;
-    let rest = Bytes::from(answer.map_err(|error| problem::internal(&error, Some(&request_id)))?);
-    Ok(Answer { rest, _room: room, _slot: slot })
+    let rest = answer.map_err(|error| problem::internal(&error, Some(&request_id)))?;
+    let length = rest.iter().map(Bytes::len).sum();
+    Ok(Answer { length, rest, _room: room, _slot: slot })
 }
 
 /// An answer that is sent piece by piece, and takes its room until then.
 struct Answer {
-    rest: Bytes,
+    length: usize,
+    /// As they came from the turns.
+    rest: VecDeque<Bytes>,
     _room: OwnedSemaphorePermit,
     _slot: BatchSlot,
 }
@@ -122,15 +128,19 @@ impl MessageBody for Answer {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
-        BodySize::Sized(self.rest.len() as u64)
+        BodySize::Sized(self.length as u64)
     }
 
     fn poll_next(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        let piece = self.rest.len().min(PIECE);
-        Poll::Ready((piece > 0).then(|| Ok(self.rest.split_to(piece))))
+        let Some(first) = self.rest.front_mut() else { return Poll::Ready(None) };
+        let piece = first.split_to(first.len().min(PIECE));
+        if first.is_empty() {
+            self.rest.pop_front();
+        }
+        Poll::Ready(Some(Ok(piece)))
     }
 }
 
@@ -154,45 +164,159 @@ struct Batch {
 }
 
 impl Work for Batch {
-    type Done = BatchResult;
-    type Answer = Result<Vec<u8>, serde_json::Error>;
+    /// A part of the answer, from the beginning or end of which, or a comma, to the next.
+    type Done = Result<Vec<u8>, serde_json::Error>;
+    type Answer = Result<VecDeque<Bytes>, serde_json::Error>;
 
     fn count(&self) -> usize {
         self.requests.len()
     }
 
-    fn item(&self, index: usize) -> BatchResult {
-        let asker = self.custody.asker_in_batch(&self.asker, index);
-        match self.token(&asker, index) {
-            Ok(token) => BatchResult::Token(token),
-            Err(problem) => error_of(&asker, problem),
+    fn turn(&self) -> NonZero<usize> {
+        self.custody.turn(&self.keyset)
+    }
+
+    fn items(&self, items: Range<usize>) -> Self::Done {
+        let (mut wanted, mut unread) = (Vec::with_capacity(items.len()), Vec::new());
+        for index in items.clone() {
+            match self.wanted(index) {
+                Ok(request) => wanted.push(InBatch { index, request }),
+                Err(problem) => unread.push((index, problem)),
+            }
         }
+        let signed = self.custody.sign_in_batch(&self.asker, &self.keyset, &wanted);
+        let (mut signed, mut unread) = (signed.into_iter(), unread.into_iter().peekable());
+        let mut results = Results::of(self.count(), items.len());
+        for index in items {
+            if let Some((_, problem)) = unread.next_if(|(of, _)| *of == index) {
+                results.push_error(index, self.with_id(index, problem))?;
+                continue;
+            }
+            match signed.next() {
+                Some(Ok(token)) => results.push_token(index, &token),
+                Some(Err(error)) => {
+                    let problem = problem::of_token(&error, &self.request_id(index));
+                    results.push_error(index, self.with_id(index, problem))?;
+                }
+                None => {}
+            }
+        }
+        Ok(results.text)
     }
 
-    fn refusal(&self, index: usize) -> BatchResult {
-        let asker = self.custody.asker_in_batch(&self.asker, index);
-        error_of(&asker, Problem::new(Code::Stopping, "this request was not begun"))
+    fn refusal(&self, items: Range<usize>) -> Self::Done {
+        let mut results = Results::of(self.count(), items.len());
+        for index in items {
+            let problem = Problem::new(Code::Stopping, "this request was not begun");
+            results.push_error(index, self.with_id(index, problem))?;
+        }
+        Ok(results.text)
     }
 
-    fn answer(&self, results: Vec<BatchResult>) -> Self::Answer {
-        serde_json::to_vec(&BatchResponse { results })
+    fn answer(&self, done: Vec<Self::Done>) -> Self::Answer {
+        if done.is_empty() {
+            let empty = serde_json::to_vec(&BatchResponse { results: Vec::new() })?;
+            return Ok(VecDeque::from([Bytes::from(empty)]));
+        }
+        done.into_iter().map(|text| Ok(Bytes::from(text?))).collect()
     }
 }
 
 impl Batch {
-    /// The same as for a single request.
-    fn token(&self, asker: &Asker, index: usize) -> Result<TokenResponse, Problem> {
+    fn wanted(&self, index: usize) -> Result<TokenRequest<'_>, Problem> {
         let request: &[u8] = self.requests.get(index).map_or(&[], |request| request);
         if request.len() > BODY_LIMIT {
             return Err(too_large(BODY_LIMIT));
         }
-        let wanted: TokenRequest<'_> = parsed(request)?;
-        let signed = self.custody.sign_token(asker, &self.keyset, &wanted);
-        signed.map(told).map_err(|error| problem::of_token(&error, &asker.request_id))
+        parsed(request)
+    }
+
+    fn request_id(&self, index: usize) -> String {
+        self.asker.request_id_in_batch(index)
+    }
+
+    fn with_id(&self, index: usize, problem: Problem) -> Problem {
+        Problem { request_id: Some(self.request_id(index)), ..problem }
     }
 }
 
-fn error_of(asker: &Asker, problem: Problem) -> BatchResult {
-    let request_id = Some(asker.request_id.clone());
-    BatchResult::Error { error: Problem { request_id, ..problem } }
+/// The text of a [`BatchResponse`], or of a part of it: that of its beginning, or a comma, comes before
+/// each result, and that of its end after the last.
+struct Results {
+    text: Vec<u8>,
+    count: usize,
+    /// The last `expires_at`: of most tokens of a batch it is the same.
+    expires: Option<(Time, String)>,
+}
+
+/// So many bytes a result has, most of the time.
+const USUAL_RESULT: usize = 1024;
+
+impl Results {
+    /// Nothing yet of a response of `count` results; `room` for some.
+    fn of(count: usize, room: usize) -> Self {
+        Self { text: Vec::with_capacity(room * USUAL_RESULT), count, expires: None }
+    }
+
+    /// Puts a [`BatchResult::Token`] there.
+    fn push_token(&mut self, index: usize, signed: &SignedToken) {
+        self.begin(index);
+        let same = self.expires.take().filter(|(time, _)| *time == signed.expires);
+        let (_, text) = self
+            .expires
+            .insert(same.unwrap_or_else(|| (signed.expires, signed.expires.to_string())));
+        json_onto(&mut self.text, signed, text.as_str());
+        self.end(index);
+    }
+
+    fn push_error(&mut self, index: usize, error: Problem) -> serde_json::Result<()> {
+        self.begin(index);
+        serde_json::to_writer(&mut self.text, &BatchResult::Error { error })?;
+        self.end(index);
+        Ok(())
+    }
+
+    fn begin(&mut self, index: usize) {
+        let before: &[u8] = if index == 0 { br#"{"results":["# } else { b"," };
+        self.text.extend_from_slice(before);
+    }
+
+    fn end(&mut self, index: usize) {
+        if index + 1 == self.count {
+            self.text.extend_from_slice(b"]}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jwksd_keystore::algorithm::Algorithm;
+
+    use super::*;
+    use crate::http::internal::told;
+
+    fn signed(token: &str, expires: u64) -> SignedToken {
+        SignedToken {
+            token: token.to_owned(),
+            kid: "a-_.~k".parse().unwrap(),
+            expires: Time::from_millis(expires),
+            algorithm: Algorithm::Es256,
+        }
+    }
+
+    #[test]
+    fn what_is_written_by_parts_is_what_the_type_of_the_answer_is() {
+        let tokens = [signed("a.b.c", 1000), signed("d-_.e.f", 1000), signed("g.h.i", 999_000)];
+        let problem = || Problem::new(Code::InvalidTtl, "a \"ttl\"\n");
+        let (mut first, mut second) = (Results::of(4, 2), Results::of(4, 2));
+        first.push_token(0, &tokens[0]);
+        first.push_token(1, &tokens[1]);
+        second.push_error(2, problem()).unwrap();
+        second.push_token(3, &tokens[2]);
+        let text = [first.text, second.text].concat();
+        let [one, two, last] = tokens.map(|token| BatchResult::Token(told(token)));
+        let results = vec![one, two, BatchResult::Error { error: problem() }, last];
+        let expected = serde_json::to_string(&BatchResponse { results }).unwrap();
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+    }
 }

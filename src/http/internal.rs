@@ -1,5 +1,7 @@
 //! The internal listener: tokens for callers.
 
+use std::fmt::Display;
+
 use actix_web::body::MessageBody;
 use actix_web::dev;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -15,7 +17,9 @@ use super::identity::{RequestIds, identify, still};
 use super::openapi;
 use super::problem;
 use super::routes::Routes;
-use crate::api::{Code, Problem, TokenRequest, TokenResponse};
+#[cfg(test)]
+use crate::api::TokenResponse;
+use crate::api::{Code, Problem, TokenRequest};
 use crate::custody::{Asker, Custody, SignedToken};
 use crate::json::Object;
 
@@ -108,15 +112,21 @@ fn signed(
 /// The text of a [`TokenResponse`].
 fn json(signed: &SignedToken) -> Vec<u8> {
     let mut text = Vec::with_capacity(signed.token.len() + ROOM_BESIDES);
-    let mut object = Object::begin(&mut text);
-    object.text("token", &signed.token);
-    object.text("kid", signed.kid.as_str());
-    object.plain("expires_at", signed.expires);
-    object.end();
+    json_onto(&mut text, signed, signed.expires);
     text
 }
 
+/// The same at the end of `text`, with the text of its `expires`.
+pub(super) fn json_onto(text: &mut Vec<u8>, signed: &SignedToken, expires: impl Display) {
+    let mut object = Object::begin(text);
+    object.text("token", &signed.token);
+    object.text("kid", signed.kid.as_str());
+    object.plain("expires_at", expires);
+    object.end();
+}
+
 /// A token as callers see it.
+#[cfg(test)]
 pub(super) fn told(signed: SignedToken) -> TokenResponse {
     TokenResponse { token: signed.token, kid: signed.kid, expires_at: signed.expires.to_string() }
 }

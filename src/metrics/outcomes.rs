@@ -35,8 +35,13 @@ impl<T> Default for Tally<T> {
 impl<T: Listed> Tally<T> {
     /// It came once more.
     pub fn count(&self, what: T) {
+        self.count_times(what, 1);
+    }
+
+    /// It came so many times more.
+    pub fn count_times(&self, what: T, times: u64) {
         if let Some(count) = self.0.get(what.place()) {
-            count.fetch_add(1, Ordering::Relaxed);
+            count.fetch_add(times, Ordering::Relaxed);
         }
     }
 

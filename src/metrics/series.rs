@@ -219,21 +219,46 @@ impl Series {
         outcome: Outcome,
         span: Option<Duration>,
     ) {
-        let keysets = self.keysets.load();
-        let of_keyset = keysets.get(keyset);
-        if let Some(of_keyset) = of_keyset {
-            let total =
-                if outcome == Outcome::Signed { &of_keyset.signed } else { &of_keyset.refused };
-            total.fetch_add(1, Ordering::Relaxed);
-        }
-        let counts = of_keyset.map_or(&self.unknown, |of_keyset| &of_keyset.counts);
-        counts.with_algorithm(algorithm, &self.changing, |of_algorithm| {
-            of_algorithm.count(caller, outcome, &self.rooms, &self.changing);
+        self.with_algorithm(keyset, algorithm, outcome, 1, |of_algorithm| {
+            of_algorithm.count(caller, outcome, 1, &self.rooms, &self.changing);
             if let Some(span) = span {
                 let own = of_algorithm.durations(&self.rooms);
                 own.unwrap_or(&self.other_durations).observe(span);
             }
         });
+    }
+
+    /// Counts so many signatures, of which is not told how long they took.
+    pub fn count_signatures(
+        &self,
+        keyset: &KeysetName,
+        caller: &str,
+        algorithm: Algorithm,
+        times: u64,
+    ) {
+        let outcome = Outcome::Signed;
+        self.with_algorithm(keyset, Some(algorithm), outcome, times, |of_algorithm| {
+            of_algorithm.count(caller, outcome, times, &self.rooms, &self.changing);
+        });
+    }
+
+    fn with_algorithm(
+        &self,
+        keyset: &KeysetName,
+        algorithm: Option<Algorithm>,
+        outcome: Outcome,
+        times: u64,
+        count: impl FnOnce(&OfAlgorithm),
+    ) {
+        let keysets = self.keysets.load();
+        let of_keyset = keysets.get(keyset);
+        if let Some(of_keyset) = of_keyset {
+            let total =
+                if outcome == Outcome::Signed { &of_keyset.signed } else { &of_keyset.refused };
+            total.fetch_add(times, Ordering::Relaxed);
+        }
+        let counts = of_keyset.map_or(&self.unknown, |of_keyset| &of_keyset.counts);
+        counts.with_algorithm(algorithm, &self.changing, count);
     }
 
     /// How many signatures there were of each key set, and how often there was none.
@@ -343,23 +368,30 @@ impl OfAlgorithm {
         }
     }
 
-    fn count(&self, caller: &str, outcome: Outcome, rooms: &Rooms, changing: &Mutex<()>) {
+    fn count(
+        &self,
+        caller: &str,
+        outcome: Outcome,
+        times: u64,
+        rooms: &Rooms,
+        changing: &Mutex<()>,
+    ) {
         if let Some(found) = self.callers.load().get(caller) {
-            return found.outcomes.count(outcome);
+            return found.outcomes.count_times(outcome, times);
         }
         if rooms.callers.load(Ordering::Relaxed) >= rooms.bounds.callers {
-            return self.others.count(outcome);
+            return self.others.count_times(outcome, times);
         }
         let _changing = changing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.callers.load();
         if let Some(found) = before.get(caller) {
-            return found.outcomes.count(outcome);
+            return found.outcomes.count_times(outcome, times);
         }
         let Some(room) = Place::take(&rooms.callers, rooms.bounds.callers) else {
-            return self.others.count(outcome);
+            return self.others.count_times(outcome, times);
         };
         let made = OfCaller { outcomes: Tally::default(), _room: room };
-        made.outcomes.count(outcome);
+        made.outcomes.count_times(outcome, times);
         let mut after = HashMap::clone(&before);
         after.insert(caller.to_owned(), Arc::new(made));
         self.callers.store(Arc::new(after));

@@ -1,6 +1,7 @@
 //! Batches: many tokens for one request, each as if it was asked for alone.
 
 use std::num::NonZero;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -419,14 +420,18 @@ impl Work for Holding {
         1_000_000
     }
 
-    fn item(&self, _: usize) {
+    fn turn(&self) -> NonZero<usize> {
+        NonZero::<usize>::MIN
+    }
+
+    fn items(&self, _: Range<usize>) {
         // Either fails when the brake is gone: then nothing is held any more.
         if self.stops.send(()).is_ok() {
             let _ = self.goes.lock().unwrap().recv();
         }
     }
 
-    fn refusal(&self, _: usize) {}
+    fn refusal(&self, _: Range<usize>) {}
 
     fn answer(&self, _: Vec<()>) {}
 }
@@ -442,9 +447,13 @@ impl Work for Nothing {
         1
     }
 
-    fn item(&self, _: usize) {}
+    fn turn(&self) -> NonZero<usize> {
+        NonZero::<usize>::MIN
+    }
 
-    fn refusal(&self, _: usize) {}
+    fn items(&self, _: Range<usize>) {}
+
+    fn refusal(&self, _: Range<usize>) {}
 
     fn answer(&self, _: Vec<()>) {}
 }
