@@ -23,8 +23,8 @@ CONNECTIONS = 32
 
 # What the issue of this bench asked for.
 OF_FILE, OF_INLINE = 1.0, 0.8
-# A lookup is all that a fetcher costs who came before.
-OF_UNWATCHED = 0.95
+# A lookup is all that a fetcher costs who came before: 0.3 us, of a JWK Set that costs 5.
+OF_UNWATCHED = 0.93
 
 KEYSETS = [KeySet("default", "RS256")]
 JWKS = "/.well-known/jwks.json"
