@@ -75,7 +75,18 @@ pub trait Store: Send + Sync {
         expected: Revision,
         changes: &[Change],
         seen: Time,
-    ) -> Result<Revision, StoreError>;
+    ) -> Result<Revision, StoreError> {
+        self.commit_all(&[Commit { keyset, expected, changes }], seen)?;
+        Ok(expected.next())
+    }
+
+    /// Makes the commits of several key sets durable, all or none of them, at the price of one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::commit`], about any of them. A key set that is there twice is a
+    /// [`StoreError::Conflict`].
+    fn commit_all(&self, commits: &[Commit<'_>], seen: Time) -> Result<(), StoreError>;
 
     /// What a key left, `None` if there is no such tombstone.
     ///
@@ -201,6 +212,17 @@ pub struct Tombstone {
     pub revoked: Option<Time>,
     /// What the admin gave as the reason of the revocation.
     pub reason: Option<String>,
+}
+
+/// What is to be committed to one key set.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit<'a> {
+    /// The key set.
+    pub keyset: &'a KeysetName,
+    /// The revision that it has to be at still.
+    pub expected: Revision,
+    /// What changes.
+    pub changes: &'a [Change],
 }
 
 /// One change of a commit.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use jwksd_keystore::id::{KeyId, KeysetName, Revision};
-use jwksd_keystore::store::{Change, Loaded, Store, StoreCopy, StoreError, Tombstone};
+use jwksd_keystore::id::{KeyId, KeysetName};
+use jwksd_keystore::store::{Commit, Loaded, Store, StoreCopy, StoreError, Tombstone};
 use jwksd_keystore::time::Time;
 
 use super::histogram::{Histogram, OF_FILES, Stopwatch};
@@ -108,14 +108,8 @@ impl Store for Timed {
         self.timed(Operation::Read, |store| store.load(keyset))
     }
 
-    fn commit(
-        &self,
-        keyset: &KeysetName,
-        expected: Revision,
-        changes: &[Change],
-        seen: Time,
-    ) -> Result<Revision, StoreError> {
-        self.timed(Operation::Commit, |store| store.commit(keyset, expected, changes, seen))
+    fn commit_all(&self, commits: &[Commit<'_>], seen: Time) -> Result<(), StoreError> {
+        self.timed(Operation::Commit, |store| store.commit_all(commits, seen))
     }
 
     fn tombstone(&self, keyset: &KeysetName, kid: &KeyId) -> Result<Option<Tombstone>, StoreError> {

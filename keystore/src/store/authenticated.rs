@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::copied::{Moment, StoreCopy};
 use super::high_water::{checked_number, tagged_number};
-use super::{Change, Head, Loaded, Record, Store, StoreError, Tombstone};
+use super::{Change, Commit, Head, Loaded, Record, Store, StoreError, Tombstone};
 use crate::crypto::sha256;
 use crate::facts::Facts;
 use crate::id::{KeyId, KeysetName, Revision};
@@ -59,6 +59,14 @@ pub(super) trait Rows: Send + Sync {
 pub(super) struct Authenticated<R> {
     pub(super) rows: R,
     master_keys: std::sync::Arc<MasterKeys>,
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tried {
+    Done,
+    /// Nothing was written, and it may be the next time.
+    Again,
 }
 
 /// The stored form of a head.
@@ -220,16 +228,14 @@ impl<W: Wraps> Store for W {
         Err(StoreError::Unavailable(format!("the key set {keyset} kept changing while read")))
     }
 
-    fn commit(
-        &self,
-        keyset: &KeysetName,
-        expected: Revision,
-        changes: &[Change],
-        seen: Time,
-    ) -> Result<Revision, StoreError> {
+    fn commit_all(&self, commits: &[Commit<'_>], seen: Time) -> Result<(), StoreError> {
+        let names: BTreeSet<_> = commits.iter().map(|commit| commit.keyset).collect();
+        if names.len() < commits.len() {
+            return Err(StoreError::Conflict);
+        }
         loop {
-            if let Some(revision) = self.wrapped().try_commit(keyset, expected, changes, seen)? {
-                return Ok(revision);
+            if self.wrapped().try_commit_all(commits, seen)? == Tried::Done {
+                return Ok(());
             }
         }
     }
@@ -272,14 +278,30 @@ impl<W: Wraps> Store for W {
 }
 
 impl<R: Rows> Authenticated<R> {
-    /// Commits; `None` if the lifecycle time was renewed in between, by a commit to another set.
-    fn try_commit(
-        &self,
-        keyset: &KeysetName,
-        expected: Revision,
-        changes: &[Change],
-        seen: Time,
-    ) -> Result<Option<Revision>, StoreError> {
+    /// Commits, unless the lifecycle time was renewed in between by somebody else.
+    fn try_commit_all(&self, commits: &[Commit<'_>], seen: Time) -> Result<Tried, StoreError> {
+        let (stored_seen, seen_condition) = self.stored_seen()?;
+        let (mut heads, mut others, mut rows) = (Vec::new(), vec![seen_condition], Vec::new());
+        for commit in commits {
+            let (head_condition, conditions, changed) = self.rows_of(commit)?;
+            heads.push(head_condition);
+            others.extend(conditions);
+            rows.extend(changed);
+        }
+        rows.push(self.seen_row(seen.max(stored_seen)));
+        let of_seen = heads.len();
+        heads.append(&mut others);
+        match self.rows.write(&heads, &rows)? {
+            Ok(()) => Ok(Tried::Done),
+            Err(index) if index < of_seen => Err(StoreError::Conflict),
+            Err(index) if index == of_seen => Ok(Tried::Again),
+            Err(_) => Err(StoreError::Used),
+        }
+    }
+
+    /// What a commit asks of its head, what of other rows, and what it writes.
+    fn rows_of(&self, commit: &Commit<'_>) -> Result<(Row, Vec<Row>, Vec<Row>), StoreError> {
+        let Commit { keyset, expected, changes } = *commit;
         let head_key = head_key(keyset);
         let stored = self.rows.get(&head_key)?;
         let mut head = match &stored {
@@ -290,20 +312,12 @@ impl<R: Rows> Authenticated<R> {
             return Err(StoreError::Conflict);
         }
         head.revision = expected.next();
-        let (stored_seen, seen_condition) = self.stored_seen()?;
-        let mut conditions = vec![(head_key.clone(), stored), seen_condition];
-        let mut rows = Vec::new();
+        let (mut conditions, mut rows) = (Vec::new(), Vec::new());
         for change in changes {
             self.write_change(keyset, change, &mut head, &mut conditions, &mut rows)?;
         }
         rows.push((head_key.clone(), Some(self.master_keys.tagged(&head_key, &to_json(&head)?))));
-        rows.push(self.seen_row(seen.max(stored_seen)));
-        match self.rows.write(&conditions, &rows)? {
-            Ok(()) => Ok(Some(head.revision)),
-            Err(0) => Err(StoreError::Conflict),
-            Err(1) => Ok(None),
-            Err(_) => Err(StoreError::Used),
-        }
+        Ok(((head_key, stored), conditions, rows))
     }
 
     fn write_change(

@@ -250,6 +250,9 @@ on_every_store! {
     every_commit_makes_the_next_revision_of_its_set_alone
     a_commit_at_another_revision_is_a_conflict_and_changes_nothing
     a_refused_change_takes_the_whole_commit_with_it
+    commits_to_several_sets_are_made_together
+    one_commit_that_is_refused_takes_those_to_other_sets_with_it
+    a_set_that_is_there_twice_is_a_conflict
     all_committed_sets_are_listed
     a_name_used_by_a_living_or_buried_key_of_the_set_is_refused
     two_new_keys_of_one_commit_cannot_share_a_name
@@ -345,6 +348,55 @@ fn every_commit_makes_the_next_revision_of_its_set_alone<B: Backend>() {
     }
     assert_eq!(bench.commit(&set("b"), &[]), Ok(Revision(1)));
     assert_eq!(bench.load(&set("a")).revision, Revision(4));
+}
+
+fn commits_to_several_sets_are_made_together<B: Backend>() {
+    let mut bench = Bench::<B>::with_two_sets();
+    let (a, b, c) = (set("a"), set("b"), set("c"));
+    let (of_a, of_b) = ([put(record(3, "a3"))], [bury(&record(0, "b0"), Departure::Retired)]);
+    let of_c = [adopt("0 3 1 * *"), put(record(0, "c0"))];
+    let commits = [
+        Commit { keyset: &a, expected: Revision(2), changes: &of_a },
+        Commit { keyset: &b, expected: Revision(2), changes: &of_b },
+        Commit { keyset: &c, expected: Revision(0), changes: &of_c },
+    ];
+    assert_eq!(bench.store().commit_all(&commits, at(2_000)), Ok(()));
+    bench.reopen();
+    let kids = |keyset: &KeysetName| -> Vec<String> {
+        bench.load(keyset).records.iter().map(|record| record.kid.to_string()).collect()
+    };
+    assert_eq!([kids(&a), kids(&b), kids(&c)], [vec!["a1", "a2", "a3"], vec!["b1"], vec!["c0"]]);
+    let revisions = [&a, &b, &c].map(|keyset| bench.load(keyset).revision);
+    assert_eq!(revisions, [Revision(3), Revision(3), Revision(1)]);
+    assert_eq!(bench.load(&c).head.facts, Some(facts("0 3 1 * *")));
+    assert_eq!(bench.store().seen(), Ok(at(2_000)));
+}
+
+fn one_commit_that_is_refused_takes_those_to_other_sets_with_it<B: Backend>() {
+    let bench = Bench::<B>::with_two_sets();
+    let before = bench.everything();
+    let (a, b) = (set("a"), set("b"));
+    let (good, used) = ([put(record(3, "a3"))], [put(record(2, "b1"))]);
+    let of_a = Commit { keyset: &a, expected: Revision(2), changes: &good };
+    let of_b = Commit { keyset: &b, expected: Revision(2), changes: &used };
+    assert_eq!(bench.store().commit_all(&[of_a, of_b], at(2_000)), Err(StoreError::Used));
+    let late = Commit { expected: Revision(1), changes: &[], ..of_b };
+    assert_eq!(bench.store().commit_all(&[of_a, late], at(2_000)), Err(StoreError::Conflict));
+    assert_eq!(bench.store().commit_all(&[late, of_a], at(2_000)), Err(StoreError::Conflict));
+    assert_eq!(bench.everything(), before);
+}
+
+fn a_set_that_is_there_twice_is_a_conflict<B: Backend>() {
+    let bench = Bench::<B>::with_two_sets();
+    let before = bench.everything();
+    let a = set("a");
+    let (first, second) = ([put(record(3, "a3"))], [put(record(4, "a4"))]);
+    let commits = [
+        Commit { keyset: &a, expected: Revision(2), changes: &first },
+        Commit { keyset: &a, expected: Revision(2), changes: &second },
+    ];
+    assert_eq!(bench.store().commit_all(&commits, at(2_000)), Err(StoreError::Conflict));
+    assert_eq!(bench.everything(), before);
 }
 
 fn a_commit_at_another_revision_is_a_conflict_and_changes_nothing<B: Backend>() {
