@@ -272,18 +272,22 @@ impl Audit {
         &self,
         line: &Line<'_>,
     ) -> Result<(Recorded, Option<Link>), AuditError> {
-        let entry = Entry::of(line)?;
-        let written = {
-            let mut state = self.shared.lock();
-            self.shared.write(&mut state, &entry).map(|()| state.written())
-        };
-        let synced = written.and_then(|written| {
-            self.shared.sync(&written)?;
-            Ok(written.last.filter(|_| written.to_sync.is_some()))
-        });
-        let at = synced.as_ref().ok().copied().flatten().map(|last| last.link);
-        let recorded = self.shared.settle(self.shared.lock(), synced.map(|_| ()))?;
+        let synced = self.shared.write_and_sync(&[Entry::of(line)?]);
+        let at = synced.as_ref().ok().copied().flatten();
+        let recorded = self.shared.settle(self.shared.lock(), synced.map(|_| ()), 1)?;
         Ok((recorded, at))
+    }
+
+    /// Writes lines, in their order, and waits until all of them are on the disk, which costs what it
+    /// costs for one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Audit::record_durably`], about any of them.
+    pub fn record_all_durably(&self, lines: &[Line<'_>]) -> Result<Recorded, AuditError> {
+        let entries = lines.iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
+        let synced = self.shared.write_and_sync(&entries);
+        self.shared.settle(self.shared.lock(), synced.map(|_| ()), lines.len() as u64)
     }
 
     /// Counts a request of a caller that nobody knows.
@@ -359,7 +363,7 @@ impl Shared {
         if written.is_ok() {
             self.sync_soon(&mut state);
         }
-        self.settle(state, written)
+        self.settle(state, written, 1)
     }
 
     fn record_all(&self, lines: &Lines, now: Time) -> Result<Recorded, AuditError> {
@@ -380,7 +384,7 @@ impl Shared {
         if count > 0 {
             self.sync_soon(&mut state);
         }
-        self.settle_some(state, kept.len() - count, written)
+        self.settle(state, written, (kept.len() - count) as u64)
     }
 
     /// Whether a refusal is only counted.
@@ -420,6 +424,20 @@ impl Shared {
             self.wake.notify_one();
         }
         (count, written.map_err(AuditError))
+    }
+
+    /// Writes lines and waits until they are on the disk. Tells which one the last of them became;
+    /// nothing where the audit is no file that could be read again.
+    fn write_and_sync(&self, entries: &[Entry]) -> Result<Option<Link>, AuditError> {
+        let distrusted = self.lock().distrusted;
+        for entry in entries {
+            // Others write in between: who signs does not wait for all of them.
+            self.write(&mut self.lock(), entry)?;
+        }
+        // What was distrusted meanwhile may be the file that the first of them is in.
+        let written = Written { distrusted, ..self.lock().written() };
+        self.sync(&written)?;
+        Ok(written.last.filter(|_| written.to_sync.is_some()).map(|last| last.link))
     }
 
     /// Syncs what was written. One at a time: the kernel tells of a failure only once, and everyone
@@ -493,21 +511,13 @@ impl Shared {
         Ok(())
     }
 
-    /// What an outcome means for what was to be recorded.
+    /// What an outcome means for what was to be recorded: where it is an error, so many decisions are
+    /// not.
     fn settle(
         &self,
-        state: MutexGuard<'_, State>,
-        outcome: Result<(), AuditError>,
-    ) -> Result<Recorded, AuditError> {
-        self.settle_some(state, 1, outcome)
-    }
-
-    /// The same for several, of which so many were not recorded where it is an error.
-    fn settle_some(
-        &self,
         mut state: MutexGuard<'_, State>,
-        missing: usize,
         outcome: Result<(), AuditError>,
+        missing: u64,
     ) -> Result<Recorded, AuditError> {
         match (outcome, self.settings.on_failure) {
             (Ok(()), _) => Ok(Recorded::Yes),
@@ -516,8 +526,8 @@ impl Shared {
                 if state.unrecorded == 0 {
                     tracing::error!(%error, "decisions take effect without being recorded");
                 }
-                state.unrecorded += missing as u64;
-                self.figures.count_unrecorded(missing as u64);
+                state.unrecorded += missing;
+                self.figures.count_unrecorded(missing);
                 Ok(Recorded::No)
             }
         }

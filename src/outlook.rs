@@ -1,7 +1,7 @@
 //! What is to come for each key set, and what is late: told by the rotator, which may hang, judged by
 //! [`crate::health`], which never waits for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ pub struct Outlooks(Mutex<Told>);
 #[derive(Default)]
 struct Told {
     of_keysets: BTreeMap<KeysetName, Outlook>,
-    /// The key set that it is at, and since when.
-    at_work: Option<(KeysetName, Time)>,
+    /// The key sets that it is at, and since when.
+    at_work: Option<(BTreeSet<KeysetName>, Time)>,
 }
 
 /// What is to come for a key set.
@@ -63,9 +63,9 @@ impl Outlooks {
             facts.map(|facts| Prospect::of(set, facts, before, now)).unwrap_or_default();
     }
 
-    /// The rotator begins with something about a key set.
-    pub(crate) fn begin(&self, keyset: &KeysetName, now: Time) {
-        self.lock().at_work = Some((keyset.clone(), now));
+    /// The rotator begins with something about these key sets.
+    pub(crate) fn begin(&self, keysets: &[KeysetName], now: Time) {
+        self.lock().at_work = Some((keysets.iter().cloned().collect(), now));
     }
 
     /// It is ready for the next.
@@ -89,7 +89,8 @@ impl Outlooks {
     pub(crate) fn findings(&self, now: Time) -> Vec<Finding> {
         let told = self.lock();
         let at_work = |keyset: &KeysetName| {
-            told.at_work.as_ref().filter(|(at, _)| at == keyset).map(|(_, since)| *since)
+            let at_work = told.at_work.as_ref().filter(|(keysets, _)| keysets.contains(keyset));
+            at_work.map(|(_, since)| *since)
         };
         let late = told.of_keysets.iter().flat_map(|(keyset, outlook)| {
             let since = at_work(keyset).into_iter().chain(outlook.undone).min();
@@ -178,7 +179,7 @@ mod tests {
         let keyset: KeysetName = "default".parse().unwrap();
         let since = Time::from_millis(1_795_316_400_000);
         outlooks.is_done(&keyset);
-        outlooks.begin(&keyset, since);
+        outlooks.begin(std::slice::from_ref(&keyset), since);
         let soon = LATE.checked_sub(Duration::from_millis(1)).unwrap();
         assert_eq!(outlooks.findings(since + soon), []);
         let late = outlooks.findings(since + LATE);

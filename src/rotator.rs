@@ -8,10 +8,12 @@ mod changes;
 mod command;
 mod due;
 mod files;
+mod inbox;
 mod incoming;
 mod keygen;
 mod news;
 mod publication;
+mod round;
 mod step;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -45,6 +47,7 @@ use crate::sink::{self, Report, Standings};
 pub use command::{Command, Gone, Outcome, StepError};
 use due::Due;
 use files::{Files, files_of};
+use inbox::Inbox;
 pub use incoming::{Incoming, Used};
 use keygen::{Keygen, Made};
 use news::By;
@@ -59,6 +62,13 @@ const WARM_AHEAD: Duration = Duration::from_mins(1);
 /// The first and the longest wait before what failed is tried again.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_mins(1);
+
+/// Of how many key sets what time asks for is done at once: who asks for something meanwhile waits
+/// for no more than that.
+const ROUND: usize = 64;
+
+/// The same before anything is served, when nobody waits.
+const ROUND_AT_START: usize = 512;
 
 /// What the rotator works with.
 pub struct Parts {
@@ -259,7 +269,7 @@ pub fn start(
 
 struct Rotator {
     parts: Parts,
-    messages: Receiver<Message>,
+    messages: Inbox,
     keygen: Keygen,
     files: Files,
     /// The facts of the configuration.
@@ -276,7 +286,7 @@ struct Rotator {
     /// How many key pairs are being made.
     ordered: HashMap<KeysetName, usize>,
     /// Commands that wait for a key pair.
-    parked: Vec<Request>,
+    parked: HashMap<KeysetName, Vec<Request>>,
     /// Revocations in effect, but not durable yet. While a set has an entry, what is stored is not
     /// published.
     revoking: HashMap<KeysetName, VecDeque<Request>>,
@@ -299,7 +309,7 @@ impl Rotator {
         let facts = facts_of(&config);
         Self {
             parts,
-            messages,
+            messages: Inbox::of(messages),
             keygen,
             files,
             facts,
@@ -309,7 +319,7 @@ impl Rotator {
             failures: HashMap::new(),
             stock: HashMap::new(),
             ordered: HashMap::new(),
-            parked: Vec::new(),
+            parked: HashMap::new(),
             revoking: HashMap::new(),
             in_doubt: HashMap::new(),
             settling: Vec::new(),
@@ -325,19 +335,21 @@ impl Rotator {
     fn begin(&mut self, down_since: Time) -> Result<(), StartError> {
         let mut names: BTreeSet<KeysetName> = self.facts.keys().cloned().collect();
         names.extend(self.parts.store.keysets()?);
-        let failed =
-            |keyset: &KeysetName, error| StartError::Keyset { keyset: keyset.clone(), error };
+        let mut sets = Vec::with_capacity(names.len());
         for keyset in &names {
-            self.admit(keyset).map_err(|error| failed(keyset, error))?;
+            let failed = |error| StartError::Keyset { keyset: keyset.clone(), error };
+            sets.push((keyset.clone(), self.admitted(keyset).map_err(failed)?));
         }
         self.files.assign(&files_of(&self.parts.custody.config()));
         let now = self.now();
         self.down_since = Some(down_since);
         let intent = Intent::Unserved { from: down_since, to: now };
+        self.first_steps(sets, &intent)
+            .map_err(|(keyset, error)| StartError::Keyset { keyset, error })?;
         for keyset in &names {
-            self.step_of_time(keyset, &intent).map_err(|error| failed(keyset, error))?;
             self.tell_signer(keyset, By::default());
-            self.due.set(keyset, Some(now));
+            let due = self.due_after_first(keyset);
+            self.due.set(keyset, due);
         }
         self.down_since = None;
         self.silent_since = Some(now);
@@ -368,32 +380,33 @@ impl Rotator {
         self.intents.insert(keyset.clone(), Intent::Unserved { from, to });
     }
 
-    /// The keys there are must allow the configured facts.
-    fn admit(&self, keyset: &KeysetName) -> Result<(), StepError> {
-        let Some(facts) = self.facts.get(keyset) else {
-            return Ok(());
-        };
+    /// A key set as it is stored; its keys must allow the configured facts.
+    fn admitted(&self, keyset: &KeysetName) -> Result<Loaded, StepError> {
         let loaded = self.parts.store.load(keyset)?;
-        let admitted = loaded.keyset().admits(facts);
-        admitted.map_err(|refusal| StepError::Refused { refusal, active: None })
+        if let Some(facts) = self.facts.get(keyset) {
+            let admitted = loaded.keyset().admits(facts);
+            admitted.map_err(|refusal| StepError::Refused { refusal, active: None })?;
+        }
+        Ok(loaded)
     }
 
     fn run(mut self) {
         loop {
-            while let Ok(message) = self.messages.try_recv() {
+            while let Some(message) = self.messages.next() {
                 if self.handle(message).is_break() {
                     return;
                 }
             }
-            if let Some(keyset) = self.due.take(self.now()) {
-                self.at_work(&keyset, |rotator| rotator.tick(&keyset));
+            let due = self.due.take_some(self.now(), ROUND);
+            if !due.is_empty() {
+                self.at_work(&due, |rotator| rotator.round(&due));
                 continue;
             }
             if self.ordered.is_empty() {
                 self.settling.clear();
             }
             let wait = self.until_next();
-            match self.messages.recv_timeout(wait) {
+            match self.messages.wait(wait) {
                 Ok(message) => {
                     if self.handle(message).is_break() {
                         return;
@@ -408,7 +421,7 @@ impl Rotator {
     fn handle(&mut self, message: Message) -> std::ops::ControlFlow<()> {
         match message {
             Message::Command(request) => {
-                let keyset = request.keyset.clone();
+                let keyset = [request.keyset.clone()];
                 self.at_work(&keyset, |rotator| rotator.command(request));
             }
             Message::Reload(config, actor, reply) => {
@@ -434,8 +447,8 @@ impl Rotator {
     }
 
     /// Whoever looks from outside can tell when this takes too long.
-    fn at_work(&mut self, keyset: &KeysetName, work: impl FnOnce(&mut Self)) {
-        self.parts.outlooks.begin(keyset, self.now());
+    fn at_work(&mut self, keysets: &[KeysetName], work: impl FnOnce(&mut Self)) {
+        self.parts.outlooks.begin(keysets, self.now());
         work(self);
         self.parts.outlooks.end();
     }
@@ -494,11 +507,27 @@ impl Rotator {
         if !self.finish_revocations(keyset) {
             return;
         }
+        let intent = self.take_intent(keyset);
+        let outcome = self.step_of_time(keyset, &intent);
+        self.ticked(keyset, &intent, outcome);
+    }
+
+    /// What time or the configuration asks for now; it is not to be done besides any more.
+    fn take_intent(&mut self, keyset: &KeysetName) -> Intent {
         let kept = self.intents.remove(keyset);
-        let intent = kept.or_else(|| self.files.confirmed(keyset)).unwrap_or(Intent::Tick);
-        match self.step_of_time(keyset, &intent) {
+        kept.or_else(|| self.files.confirmed(keyset)).unwrap_or(Intent::Tick)
+    }
+
+    /// What follows from the outcome of what time asked for.
+    fn ticked(
+        &mut self,
+        keyset: &KeysetName,
+        intent: &Intent,
+        outcome: Result<Option<Time>, StepError>,
+    ) {
+        match outcome {
             Ok(next) => {
-                if let Intent::ServedFrom { keys, .. } = &intent {
+                if let Intent::ServedFrom { keys, .. } = intent {
                     self.files.release(keyset, keys);
                     self.republish(keyset);
                 }
@@ -507,11 +536,9 @@ impl Rotator {
                 self.parts.outlooks.is_done(keyset);
                 self.due.set(keyset, next);
             }
-            Err(StepError::NeedsKey) => {
-                self.keep_intent(keyset, &intent);
-            }
+            Err(StepError::NeedsKey) => self.keep_intent(keyset, intent),
             Err(error) => {
-                self.keep_intent(keyset, &intent);
+                self.keep_intent(keyset, intent);
                 self.retry_later(keyset, &error);
             }
         }
@@ -557,7 +584,7 @@ impl Rotator {
 
     fn command(&mut self, request: Request) {
         let keyset = request.keyset.clone();
-        if matches!(request.command, Command::Revoke { .. } | Command::RevokeAll { .. }) {
+        if request.command.is_revocation() {
             self.revoke(request);
             return;
         }
@@ -567,11 +594,11 @@ impl Rotator {
         }
         if self.ordered.contains_key(&keyset) {
             // What time asks for comes first, and waits for a key.
-            self.parked.push(request);
+            self.park(request);
             return;
         }
         match self.step_of_command(&keyset, &request.command, &request.actor) {
-            Err(StepError::NeedsKey) => self.parked.push(request),
+            Err(StepError::NeedsKey) => self.park(request),
             outcome => {
                 if let Err(error) = &outcome {
                     self.blame_store(error);
@@ -702,9 +729,15 @@ impl Rotator {
         match made.pair {
             Ok(pair) => {
                 self.stock.entry(keyset.clone()).or_default().push((made.algorithm, pair));
-                if !self.ordered.contains_key(&keyset) {
+                if self.ordered.contains_key(&keyset) {
+                    // Another is on its way.
+                } else if self.revoking.contains_key(&keyset) || self.parked.contains_key(&keyset) {
                     self.tick(&keyset);
                     self.take_up_parked(&keyset);
+                } else {
+                    // Together with others that wait for time.
+                    let now = self.now();
+                    self.due.set(&keyset, Some(now));
                 }
             }
             Err(error) if self.revoking.contains_key(&keyset) => {
@@ -728,12 +761,12 @@ impl Rotator {
         }
     }
 
+    fn park(&mut self, request: Request) {
+        self.parked.entry(request.keyset.clone()).or_default().push(request);
+    }
+
     fn unpark(&mut self, keyset: &KeysetName) -> Vec<Request> {
-        let (unparked, parked) = std::mem::take(&mut self.parked)
-            .into_iter()
-            .partition(|request| request.keyset == *keyset);
-        self.parked = parked;
-        unparked
+        self.parked.remove(keyset).unwrap_or_default()
     }
 
     /// A reload is in the audit before it takes effect: it changes who may do what.
@@ -786,7 +819,14 @@ impl Rotator {
                 // back its keys.
                 self.republish(keyset);
             }
-            self.tick(keyset);
+        }
+        for some in changed.chunks(ROUND) {
+            self.round(some);
+            // They do not wait until all is done.
+            while let Some(request) = self.messages.next_revocation() {
+                let keyset = [request.keyset.clone()];
+                self.at_work(&keyset, |rotator| rotator.command(request));
+            }
         }
         Ok(changed)
     }

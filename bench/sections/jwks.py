@@ -21,7 +21,7 @@ from harness import (
 SECTION = "jwks"
 CONNECTIONS = 32
 
-# What the issue of this bench asked for.
+# Goals.
 OF_FILE, OF_INLINE = 1.0, 0.8
 # A lookup is all that a fetcher costs who came before: 0.3 us, of a JWK Set that costs 5.
 OF_UNWATCHED = 0.93

@@ -1,12 +1,12 @@
 //! The file as written, and the way from there to a [`Config`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jwksd_keystore::algorithm::{Algorithm, KeyType, RsaBits};
-use jwksd_keystore::facts::{Facts, FirstKey, KeyTypes};
+use jwksd_keystore::facts::{Checked, Facts, FactsError, FirstKey, KeyTypes};
 use jwksd_keystore::id::KeysetName;
 use jwksd_keystore::schedule::{Rotation, Schedule, check_zone};
 use jwksd_keystore::time::Time;
@@ -319,9 +319,10 @@ pub(super) fn wrong(place: impl Into<String>, error: impl Into<ValueError>) -> W
 impl Raw {
     pub(super) fn check(self, now: Time) -> Result<Config, Wrong> {
         let mut keysets = BTreeMap::new();
+        let mut alike = Alike::default();
         for (name, raw) in self.keysets {
             let place = format!("keysets.{name}");
-            keysets.insert(name, raw.check(&place, now)?);
+            keysets.insert(name, raw.check(&place, now, &mut alike)?);
         }
         if keysets.is_empty() {
             return Err(wrong("keysets", ValueError::NoKeyset));
@@ -377,8 +378,31 @@ impl RawPublic {
     }
 }
 
+/// Facts that were checked, newest last: those of many key sets are mostly alike, and five years of a
+/// schedule take their time.
+#[derive(Default)]
+struct Alike(VecDeque<(Facts, Checked)>);
+
+impl Alike {
+    /// How many different ones are kept.
+    const MOST: usize = 16;
+
+    /// The same facts, which share their schedule with those like them, and what holds of them.
+    fn checked(&mut self, facts: Facts, now: Time) -> Result<(Facts, Checked), FactsError> {
+        if let Some(known) = self.0.iter().find(|(known, _)| *known == facts) {
+            return Ok(known.clone());
+        }
+        let checked = facts.check(now)?;
+        if self.0.len() == Self::MOST {
+            self.0.pop_front();
+        }
+        self.0.push_back((facts.clone(), checked));
+        Ok((facts, checked))
+    }
+}
+
 impl RawKeyset {
-    fn check(self, place: &str, now: Time) -> Result<Keyset, Wrong> {
+    fn check(self, place: &str, now: Time, alike: &mut Alike) -> Result<Keyset, Wrong> {
         let at = |key: &str| format!("{place}.{key}");
         check_zone(&self.time_zone).map_err(|error| wrong(at("time_zone"), error))?;
         let facts = Facts {
@@ -391,7 +415,7 @@ impl RawKeyset {
             first_key: self.first_key,
             key_types: if self.mixed_kty { KeyTypes::Mixed } else { KeyTypes::One },
         };
-        let checked = facts.check(now).map_err(|error| wrong(place, error))?;
+        let (facts, checked) = alike.checked(facts, now).map_err(|error| wrong(place, error))?;
         if self.issuer.is_empty() {
             return Err(wrong(at("issuer"), ValueError::Empty));
         }

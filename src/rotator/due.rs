@@ -50,8 +50,12 @@ impl Due {
         }
     }
 
-    /// Takes a key set that is due at `now`.
-    pub(super) fn take(&mut self, now: Time) -> Option<KeysetName> {
+    /// Takes key sets that are due at `now`, those that are due for longest, and at most so many.
+    pub(super) fn take_some(&mut self, now: Time, most: usize) -> Vec<KeysetName> {
+        std::iter::from_fn(|| self.take(now)).take(most).collect()
+    }
+
+    fn take(&mut self, now: Time) -> Option<KeysetName> {
         if self.next()? > now {
             return None;
         }
@@ -83,6 +87,17 @@ mod tests {
         assert_eq!(due.take(at(30)), Some(name("b")));
         assert_eq!(due.take(at(30)), Some(name("a")));
         assert_eq!(due.take(at(30)), None);
+    }
+
+    #[test]
+    fn no_more_are_taken_at_once_than_asked_for() {
+        let mut due = Due::default();
+        for (keyset, time) in [("a", 3), ("b", 1), ("c", 2), ("d", 9)] {
+            due.set(&name(keyset), Some(at(time)));
+        }
+        assert_eq!(due.take_some(at(5), 2), [name("b"), name("c")]);
+        assert_eq!(due.take_some(at(5), 2), [name("a")]);
+        assert_eq!(due.take_some(at(5), 2), []);
     }
 
     #[test]

@@ -24,8 +24,9 @@ pub(super) const LATE: Duration = Duration::from_secs(1);
 
 impl Rotator {
     /// Publishes the ring of `loaded`, with the revocations that are in effect.
-    pub(super) fn publish(&mut self, keyset: &KeysetName, loaded: Loaded) {
+    pub(super) fn publish(&mut self, keyset: &KeysetName, mut loaded: Loaded) {
         let now = self.now();
+        self.share_facts(keyset, &mut loaded);
         self.files.note(keyset, &loaded, self.down_since.unwrap_or(now), now);
         let loaded = self.with_pending_revocations(keyset, loaded);
         let signing = if self.facts.contains_key(keyset) { Signing::On } else { Signing::Off };
@@ -63,6 +64,14 @@ impl Rotator {
         self.parts.outlooks.take(keyset, &set, self.facts.get(keyset), now);
         self.published.insert(keyset.clone(), loaded);
         self.warm(keyset, now);
+    }
+
+    /// What was read has a schedule of its own, and mostly it is the one of the configuration.
+    fn share_facts(&self, keyset: &KeysetName, loaded: &mut Loaded) {
+        let configured = self.facts.get(keyset);
+        if configured.is_some() && configured == loaded.head.facts.as_ref() {
+            loaded.head.facts = configured.cloned();
+        }
     }
 
     /// Publishes a ring again, after what it depends on besides the store has changed.

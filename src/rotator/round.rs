@@ -5,7 +5,9 @@
 use jwksd_keystore::id::KeysetName;
 use jwksd_keystore::lifecycle::Intent;
 use jwksd_keystore::store::{Loaded, StoreError};
+use jwksd_keystore::time::Time;
 
+use super::changes::next_due;
 use super::news::By;
 use super::step::{Asked, Part, Ready, Wanted};
 use super::{ROUND_AT_START, Rotator, StepError};
@@ -14,7 +16,7 @@ use super::{ROUND_AT_START, Rotator, StepError};
 struct Member {
     keyset: KeysetName,
     intent: Intent,
-    ready: Ready,
+    ready: Box<Ready>,
 }
 
 impl Rotator {
@@ -56,7 +58,7 @@ impl Rotator {
         let Err(error) = self.commit(&parts, &Asked::BY_TIME) else {
             for Member { keyset, intent, ready } in round {
                 let now = ready.now.lifecycle;
-                self.take_effect(&keyset, ready, &Asked::BY_TIME);
+                self.take_effect(&keyset, *ready, &Asked::BY_TIME);
                 self.ticked(&keyset, &intent, Ok(Some(now)));
             }
             return;
@@ -97,16 +99,31 @@ impl Rotator {
         Ok(())
     }
 
+    /// When a key set is due after its first step. What is published is what was committed or loaded
+    /// a moment ago, so nothing is loaded again to find that nothing is to be done.
+    pub(super) fn due_after_first(&self, keyset: &KeysetName) -> Option<Time> {
+        let loaded = self.published.get(keyset)?;
+        let now = self.parts.clock.now();
+        match self.plan(keyset, loaded, &Intent::Tick, now) {
+            Ok(plan) if plan.steps.is_empty() => {
+                let set = self.files.hold_set(keyset, loaded.keyset(), now.lifecycle);
+                next_due(&set, now.lifecycle)
+            }
+            // The step finds the same, and does it or says why not.
+            Ok(_) | Err(_) => Some(now.lifecycle),
+        }
+    }
+
     fn carry_out_first(
         &mut self,
-        round: Vec<(KeysetName, Ready)>,
+        round: Vec<(KeysetName, Box<Ready>)>,
         intent: &Intent,
     ) -> Result<(), (KeysetName, StepError)> {
         let parts: Vec<_> = round.iter().map(|(keyset, ready)| Part::of(keyset, ready)).collect();
         let Some((keyset, _)) = round.first() else { return Ok(()) };
         let Err(error) = self.commit(&parts, &Asked::BY_TIME) else {
             for (keyset, ready) in round {
-                self.take_effect(&keyset, ready, &Asked::BY_TIME);
+                self.take_effect(&keyset, *ready, &Asked::BY_TIME);
             }
             return Ok(());
         };

@@ -8,7 +8,7 @@ use jwksd_keystore::jwk::{JWK_SET_LIMIT, JwkSet};
 use jwksd_keystore::lifecycle::{
     self, Answer, Intent, Keyset, Life, Now, Number, Origin, Plan, Refusal, Replaceable, Step,
 };
-use jwksd_keystore::store::{Change, Loaded, Record, StoreError, Tombstone};
+use jwksd_keystore::store::{Change, Commit, Loaded, Record, StoreError, Tombstone};
 use jwksd_keystore::time::Time;
 use serde::Serialize;
 
@@ -42,8 +42,54 @@ enum Resolved {
     Mark(Box<Tombstone>),
 }
 
+/// What time asks of a key set.
+pub(super) enum Wanted {
+    /// Nothing before this time.
+    Nothing { due: Option<Time> },
+    /// These changes.
+    Changes(Box<Ready>),
+}
+
+/// What is to be committed to a key set.
+pub(super) struct Ready {
+    pub(super) before: Loaded,
+    pub(super) steps: Vec<Step>,
+    pub(super) after: Loaded,
+    pub(super) changes: Vec<Change>,
+    /// In words.
+    pub(super) summary: String,
+    /// Whether a key is among them that was not there before.
+    pub(super) created: bool,
+    pub(super) now: Now,
+}
+
+/// What is committed to one key set, and in words.
+pub(super) struct Part<'a> {
+    keyset: &'a KeysetName,
+    before: &'a Loaded,
+    changes: &'a [Change],
+    summary: &'a str,
+    now: Now,
+}
+
+impl<'a> Part<'a> {
+    pub(super) fn of(keyset: &'a KeysetName, ready: &'a Ready) -> Self {
+        let Ready { before, changes, summary, now, .. } = ready;
+        Self { keyset, before, changes, summary, now: *now }
+    }
+
+    fn commit(&self) -> Commit<'a> {
+        let Self { keyset, before, changes, .. } = *self;
+        Commit { keyset, expected: before.revision, changes }
+    }
+
+    fn events(&self) -> Vec<KeyEvent> {
+        events::of_changes(self.before, self.changes)
+    }
+}
+
 /// Who wants a step, for the audit.
-struct Asked<'a> {
+pub(super) struct Asked<'a> {
     caller: &'a str,
     request_id: Option<&'a str>,
     action: &'static str,
@@ -54,7 +100,7 @@ struct Asked<'a> {
 
 impl Asked<'static> {
     /// Time or the configuration.
-    const BY_TIME: Self =
+    pub(super) const BY_TIME: Self =
         Self { caller: NOBODY, request_id: None, action: "schedule", reason: None, incoming: None };
 }
 
@@ -75,29 +121,47 @@ impl Rotator {
     ) -> Result<Option<Time>, StepError> {
         self.with_retries(|rotator| {
             let loaded = rotator.load(keyset)?;
-            let was_committed = loaded.revision != Revision::default();
-            if !was_committed && !rotator.facts.contains_key(keyset) {
-                return Ok(None);
-            }
-            let now = rotator.parts.clock.now();
-            let plan = rotator.plan(keyset, &loaded, intent, now)?;
-            if plan.steps.is_empty() {
-                if !rotator.published.contains_key(keyset) {
-                    rotator.publish(keyset, loaded.clone());
+            match rotator.wanted_by_time(keyset, loaded, intent)? {
+                Wanted::Nothing { due } => Ok(due),
+                Wanted::Changes(ready) => {
+                    let now = ready.now.lifecycle;
+                    rotator.carry_out(keyset, *ready, &Asked::BY_TIME)?;
+                    Ok(Some(now))
                 }
-                if *intent != Intent::Tick {
-                    // What time asks for besides is still to be done.
-                    return Ok(Some(now.lifecycle));
-                }
-                // A pair that a changed plan left over: no secret stays without a purpose.
-                rotator.stock.remove(keyset);
-                rotator.warm(keyset, now.lifecycle);
-                let set = rotator.files.hold_set(keyset, loaded.keyset(), now.lifecycle);
-                return Ok(next_due(&set, now.lifecycle));
             }
-            rotator.carry_out(keyset, &loaded, &plan, &Asked::BY_TIME, now)?;
-            Ok(Some(now.lifecycle))
         })
+    }
+
+    /// What time asks for, made ready to be committed.
+    pub(super) fn wanted_by_time(
+        &mut self,
+        keyset: &KeysetName,
+        loaded: Loaded,
+        intent: &Intent,
+    ) -> Result<Wanted, StepError> {
+        let was_committed = loaded.revision != Revision::default();
+        if !was_committed && !self.facts.contains_key(keyset) {
+            return Ok(Wanted::Nothing { due: None });
+        }
+        let now = self.parts.clock.now();
+        let plan = self.plan(keyset, &loaded, intent, now)?;
+        if !plan.steps.is_empty() {
+            let ready = self.made_ready(keyset, loaded, plan, &Asked::BY_TIME, now)?;
+            return Ok(Wanted::Changes(Box::new(ready)));
+        }
+        let set = loaded.keyset();
+        if !self.published.contains_key(keyset) {
+            self.publish(keyset, loaded);
+        }
+        if *intent != Intent::Tick {
+            // What time asks for besides is still to be done.
+            return Ok(Wanted::Nothing { due: Some(now.lifecycle) });
+        }
+        // A pair that a changed plan left over: no secret stays without a purpose.
+        self.stock.remove(keyset);
+        self.warm(keyset, now.lifecycle);
+        let set = self.files.hold_set(keyset, set, now.lifecycle);
+        Ok(Wanted::Nothing { due: next_due(&set, now.lifecycle) })
     }
 
     /// Takes a step for an admin.
@@ -127,14 +191,16 @@ impl Rotator {
                 Resolved::Intent(intent) => {
                     let plan = rotator.plan(keyset, &loaded, &intent, now)?;
                     let already = was_asked_before(&plan);
-                    let after = if plan.steps.is_empty() {
-                        loaded.clone()
-                    } else {
-                        rotator.carry_out(keyset, &loaded, &plan, &asked, now)?
-                    };
                     let gone = gone(&loaded, &plan.steps);
+                    let (before, answer) = (loaded.clone(), plan.answer.clone());
+                    let after = if plan.steps.is_empty() {
+                        loaded
+                    } else {
+                        let ready = rotator.made_ready(keyset, loaded, plan, &asked, now)?;
+                        rotator.carry_out(keyset, ready, &asked)?
+                    };
                     let set = rotator.files.hold_set(keyset, after.keyset(), now.lifecycle);
-                    Ok(outcome(&loaded, &after, set, plan.answer, gone, now.lifecycle, already))
+                    Ok(outcome(&before, &after, set, answer, gone, now.lifecycle, already))
                 }
             }
         })
@@ -178,7 +244,8 @@ impl Rotator {
             let after = after(&loaded, &plan.steps, HashMap::new());
             let changes = changes(&loaded, &after, &plan.steps, None, now.lifecycle);
             let summary = describe(&loaded, &after, &plan.steps);
-            self.commit(keyset, &loaded, &changes, &Asked::BY_TIME, &summary, now)?;
+            let (before, changes, summary) = (&loaded, &changes[..], &summary[..]);
+            self.commit(&[Part { keyset, before, changes, summary, now }], &Asked::BY_TIME)?;
             let by = Asked::BY_TIME.by();
             let news = news::of_steps(&loaded, &after, &plan.steps, by, now.lifecycle);
             self.tell(keyset, &news, &Asked::BY_TIME, &after, now);
@@ -326,46 +393,61 @@ impl Rotator {
         Ok(self.parts.store.tombstone(keyset, kid)?)
     }
 
+    /// A plan with the keys that it creates, and in words.
+    fn made_ready(
+        &mut self,
+        keyset: &KeysetName,
+        loaded: Loaded,
+        plan: Plan,
+        asked: &Asked<'_>,
+        now: Now,
+    ) -> Result<Ready, StepError> {
+        let made = self.made_records(keyset, &loaded, &plan.steps, asked.incoming)?;
+        let created = !made.is_empty();
+        let after = after(&loaded, &plan.steps, made);
+        if asked.incoming.is_some() {
+            check_length(&after)?;
+        }
+        let changes = changes(&loaded, &after, &plan.steps, asked.reason, now.lifecycle);
+        let summary = describe(&loaded, &after, &plan.steps);
+        Ok(Ready { before: loaded, steps: plan.steps, after, changes, summary, created, now })
+    }
+
     /// Makes a plan durable, then publishes it.
     fn carry_out(
         &mut self,
         keyset: &KeysetName,
-        loaded: &Loaded,
-        plan: &Plan,
+        ready: Ready,
         asked: &Asked<'_>,
-        now: Now,
     ) -> Result<Loaded, StepError> {
-        let made = self.made_records(keyset, loaded, &plan.steps, asked.incoming)?;
-        let created = !made.is_empty();
-        let after = after(loaded, &plan.steps, made);
-        if asked.incoming.is_some() {
-            check_length(&after)?;
-        }
-        let changes = changes(loaded, &after, &plan.steps, asked.reason, now.lifecycle);
-        let summary = describe(loaded, &after, &plan.steps);
-        self.commit(keyset, loaded, &changes, asked, &summary, now)?;
-        let news = news::of_steps(loaded, &after, &plan.steps, asked.by(), now.lifecycle);
+        self.commit(&[Part::of(keyset, &ready)], asked)?;
+        let after = ready.after.clone();
+        self.take_effect(keyset, ready, asked);
+        Ok(after)
+    }
+
+    /// Publishes what is durable, and tells of it.
+    pub(super) fn take_effect(&mut self, keyset: &KeysetName, ready: Ready, asked: &Asked<'_>) {
+        let Ready { before, steps, after, created, now, .. } = ready;
+        let news = news::of_steps(&before, &after, &steps, asked.by(), now.lifecycle);
         self.publish(keyset, after.clone());
         self.tell(keyset, &news, asked, &after, now);
         self.tell_signer(keyset, asked.by());
         if created {
             self.count_late_publication(keyset, now.lifecycle);
         }
-        Ok(after)
     }
 
-    /// Intent to the audit, changes to the store, outcome to the audit.
-    fn commit(
+    /// Intents to the audit, changes to the store, outcomes to the audit: of one key set or of
+    /// several, all or none, at the price of one.
+    pub(super) fn commit(
         &mut self,
-        keyset: &KeysetName,
-        loaded: &Loaded,
-        changes: &[Change],
+        parts: &[Part<'_>],
         asked: &Asked<'_>,
-        summary: &str,
-        now: Now,
     ) -> Result<(), StepError> {
-        let keys = events::of_changes(loaded, changes);
-        let recorded = self.record(keyset, asked, Decision::Intent, (summary, &keys), now);
+        let keys: Vec<_> = parts.iter().map(Part::events).collect();
+        let intents: Vec<_> = parts.iter().map(|part| part.summary.to_owned()).collect();
+        let recorded = self.record(parts, asked, Decision::Intent, &intents, &keys);
         let is_revocation = asked.action == "revoke" || asked.action == "revoke-all";
         if recorded.is_err() {
             if !is_revocation {
@@ -373,43 +455,63 @@ impl Rotator {
             }
             self.parts.audit.count_unrecorded();
         }
-        let seen = self.served_until(now.lifecycle);
-        let committed = self.parts.store.commit(keyset, loaded.revision, changes, seen);
-        if let Err(error) = &committed {
-            let request_id = asked.request_id;
-            tracing::error!(%keyset, request_id, %error, "a commit failed: {summary}");
-        }
-        let (decision, detail) = match &committed {
-            Ok(_) => (Decision::Done, summary.to_owned()),
-            Err(error) => (Decision::Failed, format!("{summary}: {error}")),
-        };
-        let keys = match &committed {
-            Ok(_) | Err(StoreError::Unknown(_)) => keys,
-            // A revocation holds whatever the store says.
-            Err(_) => keys.into_iter().filter(|key| key.event.is_revocation()).collect(),
-        };
-        if committed.is_ok() {
-            self.parts.metrics.count_events(keyset, &keys);
-        }
-        if self.record(keyset, asked, decision, (&detail, &keys), now).is_err() {
-            let request_id = asked.request_id;
-            tracing::error!(
-                %keyset, request_id, "the outcome of a commit is not in the audit: {detail}"
-            );
-        }
+        let now = parts.iter().map(|part| part.now.lifecycle).max().unwrap_or_default();
+        let commits: Vec<_> = parts.iter().map(Part::commit).collect();
+        let committed = self.parts.store.commit_all(&commits, self.served_until(now));
+        self.record_outcomes(parts, asked, &committed, keys);
         match committed {
-            Ok(_) => {
-                let request_id = asked.request_id;
-                tracing::debug!(%keyset, request_id, action = asked.action, "committed: {summary}");
-                self.seen_due = now.lifecycle + SEEN_EVERY;
+            Ok(()) => {
+                self.seen_due = now + SEEN_EVERY;
                 self.parts.health.clear(&Subject::Store);
                 Ok(())
             }
             Err(error @ StoreError::Unknown(_)) => {
-                self.doubt(keyset, now.lifecycle);
+                for part in parts {
+                    self.doubt(part.keyset, part.now.lifecycle);
+                }
                 Err(error.into())
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Tells the audit, the log and whoever counts what became of a commit.
+    fn record_outcomes(
+        &self,
+        parts: &[Part<'_>],
+        asked: &Asked<'_>,
+        committed: &Result<(), StoreError>,
+        mut keys: Vec<Vec<KeyEvent>>,
+    ) {
+        let (request_id, action) = (asked.request_id, asked.action);
+        for (Part { keyset, summary, .. }, keys) in parts.iter().zip(&mut keys) {
+            match committed {
+                Ok(()) => {
+                    self.parts.metrics.count_events(keyset, keys);
+                    tracing::debug!(%keyset, request_id, action, "committed: {summary}");
+                }
+                Err(error) => {
+                    tracing::error!(%keyset, request_id, %error, "a commit failed: {summary}");
+                    if !matches!(error, StoreError::Unknown(_)) {
+                        // A revocation holds whatever the store says.
+                        keys.retain(|key| key.event.is_revocation());
+                    }
+                }
+            }
+        }
+        let (decision, details): (_, Vec<_>) = match committed {
+            Ok(()) => (Decision::Done, parts.iter().map(|part| part.summary.to_owned()).collect()),
+            Err(error) => {
+                let detail = |part: &Part<'_>| format!("{}: {error}", part.summary);
+                (Decision::Failed, parts.iter().map(detail).collect())
+            }
+        };
+        if self.record(parts, asked, decision, &details, &keys).is_err() {
+            for (Part { keyset, .. }, detail) in parts.iter().zip(&details) {
+                tracing::error!(
+                    %keyset, request_id, "the outcome of a commit is not in the audit: {detail}"
+                );
+            }
         }
     }
 
@@ -432,21 +534,23 @@ impl Rotator {
         self.republish(keyset);
     }
 
+    /// Writes a line for each part, with its detail and what becomes of its keys.
     fn record(
         &self,
-        keyset: &KeysetName,
+        parts: &[Part<'_>],
         asked: &Asked<'_>,
         decision: Decision,
-        (detail, keys): (&str, &[KeyEvent]),
-        now: Now,
+        details: &[String],
+        keys: &[Vec<KeyEvent>],
     ) -> Result<Recorded, AuditError> {
-        self.parts.audit.record_durably(&Line {
-            keyset: Some(keyset),
+        let lines = parts.iter().zip(details).zip(keys).map(|((part, detail), keys)| Line {
+            keyset: Some(part.keyset),
             reason: Some(detail),
             keys,
             request_id: asked.request_id,
-            ..Line::new(now.wall, asked.caller, asked.action, decision)
-        })
+            ..Line::new(part.now.wall, asked.caller, asked.action, decision)
+        });
+        self.parts.audit.record_all_durably(&lines.collect::<Vec<_>>())
     }
 
     fn mark(
@@ -461,7 +565,8 @@ impl Rotator {
         let retires = tombstone.life.retires;
         let summary = format!("mark {kid}, which left before, as revoked");
         let changes = [Change::Mark(Box::new(tombstone))];
-        self.commit(keyset, loaded, &changes, asked, &summary, now)?;
+        let (changes, summary) = (&changes[..], &summary[..]);
+        self.commit(&[Part { keyset, before: loaded, changes, summary, now }], asked)?;
         let after = Loaded { revision: loaded.revision.next(), ..loaded.clone() };
         let (event, why) = (KeyState::Revoked, Why::Admin);
         let news = News { kid: kid.clone(), event, why, activates: None, retires: None };
@@ -563,6 +668,18 @@ impl Command {
             Self::NoteExport { .. } => "export",
             Self::Import { .. } => Action::Import.name(),
             Self::Trust { .. } => Action::ImportTrust.name(),
+        }
+    }
+
+    /// Whether it takes keys out for good, at once.
+    pub(super) const fn is_revocation(&self) -> bool {
+        match self {
+            Self::Revoke { .. } | Self::RevokeAll { .. } => true,
+            Self::Rotate { .. }
+            | Self::Retire { .. }
+            | Self::NoteExport { .. }
+            | Self::Import { .. }
+            | Self::Trust { .. } => false,
         }
     }
 

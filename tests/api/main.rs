@@ -19,6 +19,7 @@ mod disk;
 mod export;
 mod faults;
 mod fetchers;
+mod growth;
 mod guard;
 mod http;
 mod import;

@@ -1,0 +1,119 @@
+//! Many key sets: what one of them costs does not depend on how many there are, and what time asks of
+//! all of them at once is done together.
+
+use jwksd::api::{KeyState, Keyset};
+use jwksd::metrics::store::Operation;
+use jwksd_keystore::store::CommitFault;
+use serde_json::json;
+
+use crate::app::{CALLERS, DAY, HOUR, KEYSETS, TestApp};
+
+/// The usual key set, and so many like it: `set-0`, `set-1` and so on.
+fn with_others(others: usize) -> String {
+    let text = KEYSETS.replace("http://127.0.0.1:8080", "http://127.0.0.1:8080/ISSUER");
+    let other = |number: usize| {
+        let name = format!("set-{number}");
+        text.replace("keysets.default", &format!("keysets.{name}")).replace("ISSUER", &name)
+    };
+    (0..others).map(other).fold(KEYSETS.to_owned(), |all, other| all + &other)
+}
+
+/// How often the store was read, and committed to, since the daemon started.
+fn done(app: &TestApp) -> [u64; 2] {
+    let figures = app.daemon.administration.custody.metrics().store().clone();
+    [Operation::Read, Operation::Commit]
+        .map(|operation| figures.durations(operation).snapshot().count)
+}
+
+/// All key sets as admins see them.
+async fn all(app: &TestApp) -> Vec<Keyset> {
+    let list: jwksd::api::KeysetList = app.admin_get("/v1/keysets").await.unwrap();
+    list.keysets
+}
+
+/// How many keys of a set are in each of these states.
+fn states(keyset: &Keyset) -> [usize; 4] {
+    let states = [KeyState::Pending, KeyState::Active, KeyState::VerifyOnly, KeyState::Retired];
+    states.map(|state| keyset.keys.iter().filter(|key| key.state == state).count())
+}
+
+#[actix_web::test]
+async fn a_rotation_costs_the_store_the_same_among_many_key_sets() {
+    let mut costs = Vec::new();
+    for others in [0, 30] {
+        let app = TestApp::with(&with_others(others), CALLERS).await;
+        app.advance(2 * DAY).await;
+        let active = app.kid(KeyState::Active).await;
+        let before = done(&app);
+        app.rotate(json!({"expect_active": active, "now": true})).await.unwrap();
+        let after = done(&app);
+        costs.push([after[0] - before[0], after[1] - before[1]]);
+    }
+    assert_eq!(costs[0], costs[1]);
+}
+
+#[actix_web::test]
+async fn a_start_makes_up_for_the_time_before_it_in_one_commit() {
+    let mut commits = Vec::new();
+    for others in [0, 100] {
+        let mut app = TestApp::with(&with_others(others), CALLERS).await;
+        app.restart_after(HOUR).await;
+        commits.push(done(&app)[1]);
+    }
+    assert_eq!(commits[0], commits[1]);
+}
+
+#[actix_web::test]
+async fn keys_of_many_sets_that_leave_at_one_moment_share_commits() {
+    let app = TestApp::with(&with_others(99), CALLERS).await;
+    app.advance(9 * DAY).await;
+    assert!(all(&app).await.iter().all(|keyset| states(keyset) == [1, 1, 1, 0]));
+    let before = done(&app)[1];
+    app.advance(2 * HOUR).await;
+    assert!(all(&app).await.iter().all(|keyset| states(keyset) == [1, 1, 0, 1]));
+    assert_eq!(done(&app)[1] - before, 2, "100 sets, at most 64 in each");
+}
+
+#[actix_web::test]
+async fn a_commit_of_many_sets_that_fails_leaves_none_behind() {
+    for fault in [CommitFault::FailBefore, CommitFault::FailButPersist, CommitFault::FailUnknown] {
+        let app = TestApp::with(&with_others(9), CALLERS).await;
+        app.advance(9 * DAY).await;
+        app.rows.fail_next([fault]);
+        app.advance(2 * HOUR).await;
+        app.advance(HOUR).await;
+        for keyset in all(&app).await {
+            assert_eq!(states(&keyset), [1, 1, 0, 1], "{fault:?}: {}", keyset.name);
+        }
+        assert_eq!(app.get("/readyz").await.status, 200, "{fault:?}");
+    }
+}
+
+#[actix_web::test]
+async fn an_audit_that_cannot_be_written_holds_up_all_sets_of_a_commit() {
+    let mut app = TestApp::with(&with_others(9), CALLERS).await;
+    app.advance(9 * DAY).await;
+    app.restart_with_a_full_audit().await;
+    app.advance(2 * HOUR).await;
+    assert!(all(&app).await.iter().all(|keyset| states(keyset)[3] == 0));
+    assert_eq!(app.get("/readyz").await.status, 503);
+}
+
+#[actix_web::test]
+async fn what_is_committed_together_is_told_apart_in_the_audit() {
+    let app = TestApp::with(&with_others(9), CALLERS).await;
+    app.advance(9 * DAY).await;
+    let before = app.audit().len();
+    app.advance(2 * HOUR).await;
+    let lines = app.audit().split_off(before);
+    for keyset in all(&app).await {
+        let retired = keyset.keys.iter().find(|key| key.state == KeyState::Retired).unwrap();
+        let decisions: Vec<_> = lines
+            .iter()
+            .filter(|line| line["keyset"] == keyset.name.as_str())
+            .map(|line| (&line["decision"], &line["keys"][0]["kid"]))
+            .collect();
+        let kid = json!(retired.kid);
+        assert_eq!(decisions, [(&json!("intent"), &kid), (&json!("done"), &kid)]);
+    }
+}
