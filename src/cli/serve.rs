@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -19,7 +20,8 @@ use jwksd::memory::{self, Swap};
 use jwksd::server::{self, Daemon, Foundation, Places, Sockets};
 use jwksd::sink;
 use jwksd::supervise::{self, Signals};
-use jwksd::view;
+use jwksd::{threads, view};
+use jwksd_keystore::crypto;
 use listenfd::ListenFd;
 
 use super::init::Presence;
@@ -28,6 +30,10 @@ use super::{init, load, print};
 
 /// How many key sets the summary shows.
 const SHOWN: usize = 50;
+
+/// How late timers of the store's threads may be: all that seven of them do each second is to look
+/// whether they are too many. Work wakes them at once.
+const STORE_LATE: Duration = Duration::from_mins(1);
 
 /// For how long the summary waits for what files have to say.
 const FILE_PATIENCE: Duration = Duration::from_secs(1);
@@ -55,6 +61,7 @@ fn serve(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     // Before there are threads: it changes the environment.
     let passed = Passed::receive(ListenFd::from_env())?;
     protect_memory()?;
+    gather_entropy()?;
     let config = load(config_path)?;
     tell_warnings(&config);
     // Before anything is made or opened, as with sockets below. Warnings come with the start.
@@ -71,14 +78,14 @@ fn serve(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     }
     // Before anything is made or opened: a place that is taken must change nothing.
     let sockets = Sockets::bind(&config, passed)?;
-    let (store, master_keys) = match presence {
-        Presence::Both => init::open(&config)?,
-        Presence::Neither => {
-            let made = init::make(&config)?;
-            tell_made(&config)?;
-            made
-        }
+    let open = || match presence {
+        Presence::Both => init::open(&config),
+        Presence::Neither => init::make(&config),
     };
+    let (store, master_keys) = threads::in_no_hurry(STORE_LATE, open)?;
+    if presence == Presence::Neither {
+        tell_made(&config)?;
+    }
     let foundation = Foundation {
         config,
         config_path: config_path.to_owned(),
@@ -108,6 +115,17 @@ fn protect_memory() -> anyhow::Result<()> {
         "the memory may be written to the swap: {why}; LimitMEMLOCK=infinity in the systemd unit, \
          `ulimit -l unlimited` or CAP_IPC_LOCK allows to forbid it"
     );
+    Ok(())
+}
+
+/// Lets the cryptographic library gather entropy while the rest starts: it takes some 15 ms once in a
+/// process, of whoever asks first for random bytes.
+fn gather_entropy() -> anyhow::Result<()> {
+    let first = || {
+        // Where there is none, whoever needs it is told.
+        drop(crypto::random::<1>());
+    };
+    thread::Builder::new().name("entropy".into()).spawn(first).context("cannot start a thread")?;
     Ok(())
 }
 

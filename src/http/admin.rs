@@ -54,7 +54,7 @@ pub(super) fn routes(service: &mut ServiceConfig) -> Vec<(Method, &'static str)>
         .get("/v1/fetchers", fetchers)
         .get("/v1/signatures", signatures)
         .get("/v1/audit", audit)
-        .get(openapi::PATH, openapi::serve(&openapi::admin()))
+        .get(openapi::PATH, openapi::serve(openapi::admin))
         .served()
 }
 

@@ -35,7 +35,7 @@ pub(super) fn routes(service: &mut ServiceConfig) -> Vec<(Method, &'static str)>
     Routes::of(service)
         .post("/v1/keysets/{keyset}/tokens", sign_token)
         .post("/v1/keysets/{keyset}/tokens/batch", super::batch::sign)
-        .get(openapi::PATH, openapi::serve(&openapi::internal()))
+        .get(openapi::PATH, openapi::serve(openapi::internal))
         .served()
 }
 

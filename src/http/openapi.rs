@@ -14,9 +14,10 @@ mod plan;
 mod problems;
 mod signatures;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::future::ready;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use actix_web::HttpResponse;
 use actix_web::dev::Handler;
@@ -73,11 +74,12 @@ pub fn admin() -> OpenApi {
     document("jwksd, admin listener", about, admin::operations(), &of_all)
 }
 
-/// Hands out a document. Its text is made once.
-pub(super) fn serve(document: &OpenApi) -> impl Handler<(), Output = HttpResponse> {
-    let text = text(document).map(Bytes::from).map_err(Arc::new);
+/// Hands out a document. Its text is made when somebody asks for it: most never do, and each worker
+/// would make it at its start and keep it.
+pub(super) fn serve(document: fn() -> OpenApi) -> impl Handler<(), Output = HttpResponse> {
+    let made = Rc::new(OnceCell::new());
     move || {
-        ready(match &text {
+        ready(match made.get_or_init(|| text(&document()).map(Bytes::from)) {
             Ok(text) => HttpResponse::Ok()
                 .insert_header((CACHE_CONTROL, "no-store"))
                 .insert_header((CONTENT_TYPE, "application/json"))

@@ -2,6 +2,7 @@
 
 use std::num::NonZero;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_http::Request;
 use actix_service::{IntoServiceFactory, apply_fn_factory};
@@ -22,6 +23,10 @@ use crate::listeners::{Bound, SocketFile};
 use crate::pool::Pool;
 use crate::threads;
 use crate::tls::Tls;
+
+/// How late a worker's timers may be: the library sets one twice a second for the time in `Date`, which
+/// is in whole seconds, and all others are for peers that take seconds too long.
+const LATE: Duration = Duration::from_millis(500);
 
 /// What becomes of a request whose caller closes its side of the connection before the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +157,7 @@ fn serve(
     let factory = move || {
         // Each worker comes by here, once for each of its sockets.
         threads::be_called(audience.name());
+        threads::take_time(LATE);
         let app = App::new()
             .app_data(PayloadConfig::new(http::BODY_LIMIT))
             .app_data(audience)
