@@ -87,6 +87,16 @@ pub struct Administration {
     pub incidents: Incidents,
     /// Room for plans that are being made, in key sets.
     pub planning: Semaphore,
+    /// Room for lists that are being made, in key sets.
+    pub listing: Semaphore,
+}
+
+/// How many key sets are listed at once: an answer about this many takes 70 MB while it is made.
+const LISTED_AT_ONCE: usize = 10_000;
+
+/// Room for lists of as many key sets as are made at once.
+pub(crate) fn room_for_lists() -> Semaphore {
+    Semaphore::new(LISTED_AT_ONCE)
 }
 
 /// Why an admin did not get what was asked.
@@ -125,6 +135,9 @@ pub enum AdminError {
     /// As many plans are being made as may.
     #[error("enough plans are being made already; try again in a moment, or ask for one key set")]
     Planning,
+    /// As many lists are being made as may.
+    #[error("enough lists are being made already; try again in a moment, or ask for one key set")]
+    Listing,
     /// The key file cannot be read.
     #[error(transparent)]
     Key(#[from] ImportError),
@@ -162,9 +175,11 @@ impl Administration {
     ///
     /// # Errors
     ///
-    /// [`AdminError`].
+    /// [`AdminError`]; [`AdminError::Listing`] where there is no room for all these key sets.
     pub fn list(&self, asker: &Asker) -> Result<api::KeysetList, AdminError> {
         let config = self.custody.config();
+        let many = u32::try_from(config.keysets.len().min(LISTED_AT_ONCE)).unwrap_or(u32::MAX);
+        let _room = self.listing.try_acquire_many(many).map_err(|_| AdminError::Listing)?;
         let names = self.readable(asker, &config)?;
         let keysets =
             names.iter().map(|name| self.view(&config, name)).collect::<Result<_, _>>()?;

@@ -17,7 +17,7 @@ use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{Store, StoreError};
 
 use self::listener::{Rules, listen_all};
-use crate::administration::{Administration, Backups, Incidents, import, plan};
+use crate::administration::{self, Administration, Backups, Incidents, import, plan};
 use crate::audit::{Audit, AuditError};
 use crate::clock::{Clock, LifecycleClock};
 use crate::config::{Config, Listen};
@@ -319,6 +319,7 @@ fn open(
         fetchers,
         incidents,
         planning: plan::room(),
+        listing: administration::room_for_lists(),
     };
     Ok((Arc::new(administration), thread, audit))
 }

@@ -141,7 +141,9 @@ pub fn of_admin(error: &AdminError, request_id: &str) -> Problem {
         AdminError::Denied(denied) => return of_denial(denied, request_id),
         AdminError::Step(error) => return of_step(error, request_id),
         AdminError::Key(error) => of_key(error),
-        AdminError::Reading | AdminError::Reports | AdminError::Planning => Code::Busy,
+        AdminError::Reading | AdminError::Reports | AdminError::Planning | AdminError::Listing => {
+            Code::Busy
+        }
         AdminError::AuditUnreadable(_) => return internal(error, Some(request_id)),
         AdminError::Store(error) | AdminError::Reload(ReloadError::Store(error)) => {
             return of_store(error, request_id);

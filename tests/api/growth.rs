@@ -1,12 +1,13 @@
 //! Many key sets: what one of them costs does not depend on how many there are, and what time asks of
 //! all of them at once is done together.
 
-use jwksd::api::{KeyState, Keyset};
+use hyper::Method;
+use jwksd::api::{Code, KeyState, Keyset};
 use jwksd::metrics::store::Operation;
 use jwksd_keystore::store::CommitFault;
 use serde_json::json;
 
-use crate::app::{CALLERS, DAY, HOUR, KEYSETS, TestApp};
+use crate::app::{CALLERS, DAY, HOUR, KEYSETS, TestApp, To};
 
 /// The usual key set, and so many like it: `set-0`, `set-1` and so on.
 fn with_others(others: usize) -> String {
@@ -115,5 +116,32 @@ async fn what_is_committed_together_is_told_apart_in_the_audit() {
             .collect();
         let kid = json!(retired.kid);
         assert_eq!(decisions, [(&json!("intent"), &kid), (&json!("done"), &kid)]);
+    }
+}
+
+#[actix_web::test]
+async fn where_enough_lists_are_being_made_the_next_is_refused_until_there_is_room() {
+    let app = TestApp::with(&with_others(1), CALLERS).await;
+    let administration = app.daemon.administration.clone();
+    let room = &administration.listing;
+    let made = u32::try_from(room.available_permits() - 1).unwrap();
+    let others = room.try_acquire_many(made).unwrap();
+    let refused = app.ask(To::Admin, Method::GET, "/v1/keysets", &[], b"").await.problem();
+    assert_eq!((refused.status, refused.code), (503, Code::Busy));
+    drop(others);
+    assert_eq!(all(&app).await.len(), 2);
+}
+
+#[actix_web::test]
+async fn changed_facts_of_many_sets_are_in_force_when_a_reload_is_answered() {
+    let app = TestApp::with(&with_others(70), CALLERS).await;
+    app.configure(&with_others(70).replace("0 3 1 * *", "0 3 2 * *"), CALLERS);
+    let before = done(&app)[1];
+    let answer: serde_json::Value = app.admin_post("/v1/reload", json!({})).await.unwrap();
+    assert_eq!(answer["changed"].as_array().unwrap().len(), 71);
+    assert_eq!(done(&app)[1] - before, 2, "71 sets, at most 64 in each commit");
+    for keyset in all(&app).await {
+        let next = keyset.keys.iter().find(|key| key.state == KeyState::Pending).unwrap();
+        assert_eq!(next.activates.as_deref(), Some("2026-12-02T03:00:00Z"), "{}", keyset.name);
     }
 }
