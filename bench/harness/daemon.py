@@ -23,6 +23,7 @@ class KeySet:
     name: str
     algorithm: str = "ES256"
     more: str = ""
+    rotate: str = "manual"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ burst = 1000000
 KEYSET = """\
 [keysets.{name}]
 algorithm = "{algorithm}"
-rotate = "manual"
+rotate = "{rotate}"
 issuer = "http://127.0.0.1:{public}/{name}"
 audience = "api.example.com"
 max_token_ttl = "1h"
@@ -215,7 +216,9 @@ def config(keysets: Sequence[KeySet], callers: Sequence[Caller], public: int, in
     if "[limits]" not in more:
         text += LIMITS
     for keyset in keysets:
-        text += KEYSET.format(name=keyset.name, algorithm=keyset.algorithm, public=public, more=keyset.more)
+        text += KEYSET.format(
+            name=keyset.name, algorithm=keyset.algorithm, rotate=keyset.rotate, public=public, more=keyset.more
+        )
     for caller in callers:
         text += CALLER.format(
             name=caller.name, known_by=caller.known_by, actions=json.dumps(list(caller.actions)), more=caller.more
