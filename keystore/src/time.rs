@@ -61,7 +61,7 @@ impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
         match jiff::Timestamp::from_millisecond(millis) {
-            Ok(instant) => write!(f, "{instant}"),
+            Ok(instant) => instant.fmt(f),
             Err(_) => f.write_str("after the year 9999"),
         }
     }

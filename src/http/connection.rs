@@ -350,6 +350,41 @@ pub(super) fn answer_at_once(
     Some(Response::from(answer).map_body(|_, body| Answer { body, _under_way: Some(under_way) }))
 }
 
+/// Does the same where the answer has to be waited for; gives the request back where there is something
+/// to be said against it.
+pub(super) fn answer_without_route<F>(
+    request: Request,
+    answer: impl FnOnce(Request, Rc<Connection>) -> F,
+) -> Result<AtOnce, Request>
+where
+    F: Future<Output = HttpResponse> + 'static,
+{
+    let Some(connection) = request.conn_data::<Rc<Connection>>().cloned() else {
+        return Err(request);
+    };
+    if connection.refusal(&request.head().headers).is_some() {
+        return Err(request);
+    }
+    let under_way = UnderWay::begin(connection.clone());
+    let answer = answer(request, connection);
+    Ok(AtOnce::Later(Box::pin(async move {
+        let mut answer = Response::from(answer.await);
+        under_way.0.is_answered(answer.body().size());
+        if under_way.is_last() {
+            answer.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        answer.map_body(|_, body| Answer { body, _under_way: Some(under_way) })
+    })))
+}
+
+/// An answer for which no route is looked for.
+pub(crate) enum AtOnce {
+    /// It is there.
+    Now(Response<Answer>),
+    /// It has to be waited for.
+    Later(Pin<Box<dyn Future<Output = Response<Answer>>>>),
+}
+
 /// Why a request is not looked at.
 fn refusal(request: &ServiceRequest, under_way: Option<&UnderWay>) -> Option<Problem> {
     let Some(UnderWay(connection)) = under_way else {

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use actix_http::Request;
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::HttpRequest;
 use actix_web::body::BoxBody;
@@ -64,7 +65,7 @@ impl RequestIds {
     }
 
     pub(super) fn next(&self) -> String {
-        format!("{}-{}", self.process, self.next.fetch_add(1, Ordering::Relaxed))
+        [&self.process, "-", &self.next.fetch_add(1, Ordering::Relaxed).to_string()].concat()
     }
 }
 
@@ -101,7 +102,23 @@ impl<'r> From<&'r HttpRequest> for Sender<'r> {
     }
 }
 
+impl<'r> From<&'r Request> for Sender<'r> {
+    fn from(request: &'r Request) -> Self {
+        Self {
+            connection: request.conn_data::<Rc<Connection>>(),
+            peer: request.conn_data::<Peer>().copied(),
+            shown: request.conn_data::<Shown>(),
+            headers: &request.head().headers,
+        }
+    }
+}
+
 impl Sender<'_> {
+    /// Whether it showed a certificate that names no caller any more, as in [`refuse_strangers`].
+    pub(super) fn shows_what_is_nobodys(&self, custody: &Custody) -> bool {
+        self.shown.is_some_and(|shown| by_certificate(shown, custody).is_err())
+    }
+
     /// As [`identify`] does; `password` is what came by HTTP Basic, where that may come.
     pub(super) fn identify(
         &self,

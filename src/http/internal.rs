@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use actix_http::Request;
 use actix_web::body::MessageBody;
 use actix_web::dev;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -12,8 +13,8 @@ use jwksd_keystore::id::KeysetName;
 
 use super::BODY_LIMIT;
 use super::body::{check_type, passed_over_on, received_over};
-use super::connection::Connection;
-use super::identity::{RequestIds, identify, still};
+use super::connection::{self, AtOnce, Connection};
+use super::identity::{RequestIds, Sender, identify, still};
 use super::openapi;
 use super::problem;
 use super::routes::Routes;
@@ -39,6 +40,42 @@ pub(super) fn routes(service: &mut ServiceConfig) -> Vec<(Method, &'static str)>
         .served()
 }
 
+/// The answer to a request for one token, by its path as it is written here. All else is left to the
+/// routes.
+pub(crate) fn at_once(
+    request: Request,
+    custody: &Data<Custody>,
+    ids: &Data<RequestIds>,
+) -> Result<AtOnce, Request> {
+    let Some(keyset) = keyset_of(&request) else { return Err(request) };
+    if Sender::from(&request).shows_what_is_nobodys(custody) {
+        return Err(request);
+    }
+    let (custody, ids) = (custody.clone(), ids.clone());
+    connection::answer_without_route(request, |mut request, connection| async move {
+        let body = request.take_payload();
+        let sender = Sender::from(&request);
+        let asked = Asked {
+            // Nobody is known by a password here.
+            asker: sender.identify(&custody, &ids, || None),
+            keyset: Ok(keyset),
+            is_json: check_type(&request.head().headers),
+            body,
+        };
+        answer(
+            token(asked, &custody, &connection)
+                .await
+                .map_err(|problem| problem::noted(problem, &ids, request.method(), request.path())),
+        )
+    })
+}
+
+/// The key set that a token is asked of, if that is what is asked.
+fn keyset_of(request: &Request) -> Option<KeysetName> {
+    let path = Some(request.path()).filter(|_| *request.method() == Method::POST)?;
+    path.strip_prefix("/v1/keysets/")?.strip_suffix("/tokens")?.parse().ok()
+}
+
 async fn sign_token(
     request: HttpRequest,
     custody: Data<Custody>,
@@ -55,7 +92,7 @@ async fn sign_token(
         is_json: check_type(request.headers()),
         body: body.into_inner(),
     };
-    answer(asked, &custody, connection).await
+    answer(token(asked, &custody, connection).await)
 }
 
 /// A request for a token, from when its head is there.
@@ -66,8 +103,8 @@ struct Asked {
     body: dev::Payload,
 }
 
-async fn answer(asked: Asked, custody: &Custody, connection: &Connection) -> HttpResponse {
-    match token(asked, custody, connection).await {
+fn answer(signed: Result<SignedToken, Problem>) -> HttpResponse {
+    match signed {
         Ok(token) => {
             let mut response = HttpResponse::with_body(StatusCode::OK, json(&token).boxed());
             let headers = response.headers_mut();

@@ -2,8 +2,8 @@
 
 use actix_web::body::BoxBody;
 use actix_web::dev::ServiceResponse;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::{Method, StatusCode};
 use actix_web::web::Data;
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use jwksd_keystore::export::ExportError as FormError;
@@ -61,22 +61,32 @@ pub(super) fn named(answer: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody
     let Some(ids) = answer.request().app_data::<Data<RequestIds>>().cloned() else {
         return answer;
     };
-    let Some(mut problem) = answer.response().extensions().get::<Problem>().cloned() else {
+    let Some(problem) = answer.response().extensions().get::<Problem>().cloned() else {
         return answer;
     };
     let had_id = problem.request_id.is_some();
+    let problem = noted(problem, &ids, answer.request().method(), answer.request().path());
+    if had_id { answer } else { answer.map_body(|_, _| BoxBody::new(body_of(&problem))) }
+}
+
+/// The same before there is an answer.
+pub(super) fn noted(
+    mut problem: Problem,
+    ids: &RequestIds,
+    method: &Method,
+    path: &str,
+) -> Problem {
     let request_id = problem.request_id.get_or_insert_with(|| ids.next()).as_str();
-    let (method, path) = (answer.request().method().as_str(), answer.request().path());
     tracing::debug!(
         event = "refused",
         request_id,
         code = code_name(problem.code),
         status = problem.status,
-        method,
+        method = method.as_str(),
         path,
         "refused"
     );
-    if had_id { answer } else { answer.map_body(|_, _| BoxBody::new(body_of(&problem))) }
+    problem
 }
 
 /// Nothing is here.

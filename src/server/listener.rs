@@ -15,7 +15,7 @@ use super::{DRAIN_SECONDS, Sockets, StartError};
 use crate::administration::Administration;
 use crate::config::Connections;
 use crate::http;
-use crate::http::connection::{Answer, Audience, Timeouts};
+use crate::http::connection::{Answer, AtOnce, Audience, Timeouts};
 use crate::http::identity::RequestIds;
 use crate::http::room::Room;
 use crate::limits::Desk;
@@ -87,7 +87,10 @@ pub(super) fn listen_all(
     let fetchers = Data::from(administration.fetchers.clone());
     let for_public = (custody.clone(), Data::new(administration.health.clone()));
     let of_sets = (custody.clone(), fetchers.clone());
-    let at_once = move |request: &Request| http::public::at_once(request, &of_sets.0, &of_sets.1);
+    let at_once = move |request: Request| {
+        let answer = http::public::at_once(&request, &of_sets.0, &of_sets.1);
+        answer.map(AtOnce::Now).ok_or(request)
+    };
     let configure = move |service: &mut ServiceConfig| {
         service.app_data(for_public.0.clone()).app_data(for_public.1.clone());
         service.app_data(fetchers.clone());
@@ -99,12 +102,15 @@ pub(super) fn listen_all(
     let callers = rules(Audience::Callers(Desk::Internal));
     let batches = Data::new(http::batch::Service::new(pool.clone()));
     let for_internal = (custody.clone(), ids.clone(), batches);
+    let of_tokens = (custody.clone(), ids.clone());
+    let at_once = move |request| http::internal::at_once(request, &of_tokens.0, &of_tokens.1);
+    let configure = move |service: &mut ServiceConfig| {
+        service.app_data(for_internal.0.clone()).app_data(for_internal.1.clone());
+        service.app_data(for_internal.2.clone());
+        http::internal::configure(service);
+    };
     let internal =
-        listen((sockets.internal, &tls.internal), callers, &mut files, nothing, move |service| {
-            service.app_data(for_internal.0.clone()).app_data(for_internal.1.clone());
-            service.app_data(for_internal.2.clone());
-            http::internal::configure(service);
-        })?;
+        listen((sockets.internal, &tls.internal), callers, &mut files, at_once, configure)?;
 
     let admins = rules(Audience::Callers(Desk::Admin));
     let for_admin = (Data::new(administration.clone()), ids, custody);
@@ -125,8 +131,8 @@ pub(super) fn listen_all(
 }
 
 /// Where nothing is answered before a route is looked for.
-fn nothing(_request: &Request) -> Option<Response<Answer>> {
-    None
+fn nothing(request: Request) -> Result<AtOnce, Request> {
+    Err(request)
 }
 
 /// One listener. Its Unix sockets and its TCP places have workers and connections of their own, so
@@ -135,7 +141,7 @@ fn listen(
     (sockets, tls): (Vec<Bound>, &Option<Arc<Tls>>),
     rules: Rules,
     files: &mut Vec<SocketFile>,
-    at_once: impl Fn(&Request) -> Option<Response<Answer>> + Clone + Send + 'static,
+    at_once: impl Fn(Request) -> Result<AtOnce, Request> + Clone + Send + 'static,
     configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> Result<Vec<Server>, StartError> {
     let (unix, tcp): (Vec<_>, Vec<_>) =
@@ -150,7 +156,7 @@ fn serve(
     (sockets, tls): (Vec<Bound>, Option<Arc<Tls>>),
     rules: Rules,
     files: &mut Vec<SocketFile>,
-    at_once: impl Fn(&Request) -> Option<Response<Answer>> + Clone + Send + 'static,
+    at_once: impl Fn(Request) -> Result<AtOnce, Request> + Clone + Send + 'static,
     configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> Result<Server, StartError> {
     let Rules { audience, workers, connections, hang_up, timeouts } = rules;
@@ -203,7 +209,7 @@ fn serve(
 /// The app, but for what is answered without it.
 fn unless_at_once<I, S>(
     app: I,
-    at_once: impl Fn(&Request) -> Option<Response<Answer>> + Clone,
+    at_once: impl Fn(Request) -> Result<AtOnce, Request> + Clone,
 ) -> impl ServiceFactory<
     Request,
     Config = AppConfig,
@@ -216,13 +222,11 @@ where
     S: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<Answer>>,
 {
     apply_fn_factory(app, move |request: Request, app: &S::Service| {
-        let answer = match at_once(&request) {
-            Some(answer) => Ok(answer),
-            None => Err(app.call(request)),
-        };
+        let answer = at_once(request).map_err(|request| app.call(request));
         async move {
             match answer {
-                Ok(answer) => Ok(answer),
+                Ok(AtOnce::Now(answer)) => Ok(answer),
+                Ok(AtOnce::Later(answer)) => Ok(answer.await),
                 Err(answer) => Ok(answer.await?.into()),
             }
         }

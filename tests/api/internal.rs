@@ -274,3 +274,54 @@ async fn a_caller_that_is_taken_away_while_it_sends_its_request_gets_nothing() {
     let (head, _) = wire.answer().await;
     assert!(head.starts_with("HTTP/1.1 403"), "{head}");
 }
+
+#[actix_web::test]
+async fn a_path_leads_to_the_same_however_it_is_written() {
+    let app = TestApp::start().await;
+    let body = || br#"{"ttl":60,"claims":{}}"#.to_vec();
+    for path in ["default/tokens", "de%66ault/tokens", "default/tokens?x=1"] {
+        let answer = app.post_bytes(&format!("/v1/keysets/{path}"), body()).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert_eq!(answer.header("content-type"), "application/json");
+    }
+    for (as_it_is, escaped) in
+        [("nowhere/tokens", "no%77here/tokens"), ("v1/tokens", "v%31/tokens")]
+    {
+        let problem = async |path: &str| {
+            let answer = app.post_bytes(&format!("/v1/keysets/{path}"), body()).await;
+            let problem = answer.problem();
+            assert!(problem.request_id.is_some(), "{path}");
+            (answer.status, problem.code, problem.detail)
+        };
+        assert_eq!(problem(as_it_is).await, problem(escaped).await);
+    }
+}
+
+#[actix_web::test]
+async fn a_body_may_come_in_pieces() {
+    let app = TestApp::start().await;
+    let head = "POST /v1/keysets/default/tokens HTTP/1.1\r\nhost: localhost\r\n\
+                transfer-encoding: chunked\r\n\r\n";
+    let chunk = |piece: &str| format!("{:x}\r\n{piece}\r\n", piece.len());
+    let mut wire = Wire::to(&app.daemon.internal).await;
+    let pieces = [r#"{"ttl":6"#, r#"0,"claims":{"#, r#""n":1"#, "}}"].map(chunk);
+    wire.send(format!("{head}{}0\r\n\r\n", pieces.concat()).as_bytes()).await;
+    let (head_of_answer, body) = wire.answer().await;
+    assert!(head_of_answer.starts_with("HTTP/1.1 200"), "{head_of_answer}");
+    let token =
+        serde_json::from_slice::<Value>(&body).unwrap()["token"].as_str().unwrap().to_owned();
+    assert_eq!(parts(&token).claims()["n"], 1);
+
+    // As many bytes as it may have, and one more, in pieces of which none is too large.
+    for (more, status) in [("", "HTTP/1.1 200"), (" ", "HTTP/1.1 413")] {
+        let mut wire = Wire::to(&app.daemon.internal).await;
+        let wanted = r#"{"ttl":60,"claims":{}}"#;
+        let blank = " ".repeat((64 * 1024 - wanted.len()) / 2);
+        let pieces = [&blank, &blank, wanted].map(chunk).concat();
+        let more = if more.is_empty() { String::new() } else { chunk(more) };
+        wire.send(format!("{head}{pieces}{more}0\r\n\r\n").as_bytes()).await;
+        let told = wire.head().await;
+        assert!(told.starts_with(status), "{told}");
+    }
+}
