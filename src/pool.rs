@@ -311,8 +311,8 @@ impl Drop for End {
 
 /// Lowers the priority of the calling thread.
 fn give_way() {
-    if let Err(error) = threads::give_way() {
-        tracing::warn!(%error, "a thread for batches keeps its priority: single requests may wait");
+    if let Err(error) = threads::take_what_is_left() {
+        tracing::warn!(%error, "a thread for batches does not give way enough: single requests may wait");
     }
 }
 
@@ -505,14 +505,17 @@ mod tests {
 
     #[test]
     fn its_threads_give_way_and_no_other_does() {
-        let own = || rustix::process::getpriority_process(None).unwrap();
+        let own = || {
+            let niceness = rustix::process::getpriority_process(None).unwrap();
+            (niceness, threads::is_taking_what_is_left())
+        };
         let before = own();
         let (pool, _ends) = pool(1);
         let (tell, told) = channel();
         let each = move |_| tell.send(own()).unwrap();
         let work = Noted { each: Box::new(each), ..noted("a", 1, &Log::default()) };
         pool.take(work).unwrap().blocking_recv().unwrap();
-        assert_eq!(told.recv().unwrap(), threads::NICENESS);
+        assert_eq!(told.recv().unwrap(), (threads::NICENESS, true));
         assert_eq!(own(), before);
         pool.stop();
     }

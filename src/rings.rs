@@ -19,6 +19,13 @@ impl Rings {
         rings.get(keyset).map(|ring| ring.load_full())
     }
 
+    /// Where the ring of a key set is, for who looks at it again and again. It stays the same as long
+    /// as the daemon runs.
+    #[must_use]
+    pub fn place(&self, keyset: &KeysetName) -> Option<Arc<ArcSwap<Ring>>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(keyset).cloned()
+    }
+
     /// Makes `ring` the current one.
     pub fn publish(&self, keyset: &KeysetName, ring: Arc<Ring>) {
         {

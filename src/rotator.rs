@@ -49,7 +49,7 @@ use due::Due;
 use files::{Files, files_of};
 use inbox::Inbox;
 pub use incoming::{Incoming, Used};
-use keygen::{Keygen, Made};
+use keygen::{Keygen, Made, Ordered};
 use news::By;
 use publication::LATE;
 
@@ -283,8 +283,8 @@ struct Rotator {
     failures: HashMap<KeysetName, u32>,
     /// Key pairs made and not used yet.
     stock: HashMap<KeysetName, Vec<(Algorithm, KeyPair)>>,
-    /// How many key pairs are being made.
-    ordered: HashMap<KeysetName, usize>,
+    /// The key pairs that are being made.
+    ordered: HashMap<KeysetName, Ordered>,
     /// Commands that wait for a key pair.
     parked: HashMap<KeysetName, Vec<Request>>,
     /// Revocations in effect, but not durable yet. While a set has an entry, what is stored is not
@@ -720,16 +720,15 @@ impl Rotator {
 
     fn take_delivery(&mut self, made: Made) {
         let keyset = made.keyset;
-        if let Some(ordered) = self.ordered.get_mut(&keyset) {
-            *ordered -= 1;
-            if *ordered == 0 {
-                self.ordered.remove(&keyset);
-            }
+        let ordered = self.ordered.remove(&keyset);
+        let is_waited_for = ordered.is_none_or(Ordered::is_taken_up_with_the_next);
+        if let Some(rest) = ordered.and_then(Ordered::without_one) {
+            self.ordered.insert(keyset.clone(), rest);
         }
         match made.pair {
             Ok(pair) => {
                 self.stock.entry(keyset.clone()).or_default().push((made.algorithm, pair));
-                if self.ordered.contains_key(&keyset) {
+                if !is_waited_for {
                     // Another is on its way.
                 } else if self.revoking.contains_key(&keyset) || self.parked.contains_key(&keyset) {
                     self.tick(&keyset);

@@ -1,18 +1,49 @@
 //! The calling thread: what it is called, that it gives way, and how late its timers may be.
 
 use std::ffi::CStr;
+use std::io;
 use std::num::NonZero;
 use std::time::Duration;
 
+use thread_priority::unix::{
+    set_thread_priority_and_policy, thread_native_id, thread_schedule_policy,
+};
+use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
+
+const IDLE: ThreadSchedulePolicy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+
 /// How nice a thread is that gives way: as nice as there is (setpriority(2)).
 pub const NICENESS: i32 = 19;
+
+/// Has the calling thread run only where nothing else wants to (`SCHED_IDLE`, sched(7)): whoever wakes
+/// up has the core at once. A thread that is only nice goes on for a while, some milliseconds: as long
+/// as a hundred signatures take. It cannot be taken back.
+///
+/// # Errors
+///
+/// Where that is forbidden; the thread is at least as nice as there is, if that is not forbidden too.
+pub fn take_what_is_left() -> io::Result<()> {
+    // It also resets the niceness, which may be forbidden where the policy is not.
+    let set = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, IDLE);
+    give_way()?;
+    if is_taking_what_is_left() {
+        return Ok(());
+    }
+    Err(io::Error::other(set.err().map_or("it had no effect".into(), |error| error.to_string())))
+}
+
+/// Whether the calling thread does.
+#[must_use]
+pub fn is_taking_what_is_left() -> bool {
+    thread_schedule_policy().is_ok_and(|policy| policy == IDLE)
+}
 
 /// Lowers the priority of the calling thread. Linux keeps it for each thread by itself, against POSIX.
 ///
 /// # Errors
 ///
 /// Where that is forbidden; the thread keeps its priority then.
-pub fn give_way() -> std::io::Result<()> {
+pub fn give_way() -> io::Result<()> {
     Ok(rustix::process::setpriority_process(None, NICENESS)?)
 }
 
@@ -59,5 +90,17 @@ mod tests {
         assert_eq!(started, 20_000_000);
         assert_eq!(slack(), before);
         assert_eq!(thread::spawn(slack).join().unwrap(), before);
+    }
+
+    #[test]
+    fn a_thread_that_takes_what_is_left_gives_way_alone() {
+        let thread = thread::spawn(|| {
+            assert!(!is_taking_what_is_left());
+            take_what_is_left().unwrap();
+            let niceness = rustix::process::getpriority_process(None).unwrap();
+            (is_taking_what_is_left(), niceness)
+        });
+        assert_eq!(thread.join().unwrap(), (true, NICENESS));
+        assert!(!is_taking_what_is_left());
     }
 }

@@ -11,11 +11,12 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use jwksd_keystore::algorithm::{Algorithm, Curve, Family, RsaBits};
 use jwksd_keystore::crypto::{self, CryptoError};
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::lifecycle::Now;
-use jwksd_keystore::ring::Ring;
+use jwksd_keystore::ring::{Ring, Signer};
 
 use super::draft::Draft;
 use super::{Asker, Custody, SignedToken, TokenError};
@@ -39,7 +40,8 @@ pub struct InBatch<'a> {
 #[must_use]
 pub fn signatures_in_a_turn(algorithm: Algorithm) -> NonZero<usize> {
     let count = match algorithm.family() {
-        Family::Ec(Curve::P256) | Family::Ed25519 => 50,
+        Family::Ed25519 => 100,
+        Family::Ec(Curve::P256) => 60,
         Family::Rsa(_, RsaBits::B2048)
         | Family::Ec(Curve::P384 | Curve::P521)
         | Family::MlDsa(_) => 4,
@@ -84,6 +86,8 @@ struct Turn<'t> {
 struct Stand {
     config: Arc<Config>,
     caller: Arc<Caller>,
+    /// Where the ring is, or another that took its place.
+    place: Arc<ArcSwap<Ring>>,
     ring: Arc<Ring>,
     /// The key that signs.
     kid: KeyId,
@@ -118,21 +122,22 @@ impl<'t> Turn<'t> {
         let caller = self.custody.caller_in_force(self.asker)?;
         caller.may(Action::SignToken, self.keyset).ok()?;
         config.keysets.get(self.keyset)?;
-        let (ring, now) = (rings.ring(self.keyset)?, clock.now());
+        let (place, now) = (rings.place(self.keyset)?, clock.now());
+        let ring = place.load_full();
         let signer = ring.signer_at(now.lifecycle).ok()?;
         let (kid, longest) = (signer.kid().clone(), ring.longest_ttl_of(signer));
-        Some(Stand { config, caller, ring, kid, longest, now })
+        Some(Stand { config, caller, place, ring, kid, longest, now })
     }
 
     /// Whether what was decided can still be signed.
-    fn is_standing(&self, stand: &Stand) -> bool {
-        let Custody { config, rings, clock, .. } = self.custody;
+    fn is_standing(&self, stand: &Stand, signer: &Signer) -> bool {
+        let Custody { config, clock, .. } = self.custody;
         let certificate = self.asker.certificate.as_ref();
-        let signer = stand.ring.signer_at(clock.now().lifecycle);
-        signer.is_ok_and(|signer| *signer.kid() == stand.kid)
+        let now = clock.now().lifecycle;
+        stand.ring.signer_at(now).is_ok_and(|at_now| std::ptr::eq(at_now, signer))
             && certificate.is_none_or(|certificate| certificate.names().is_ok())
             && Arc::ptr_eq(&config.load(), &stand.config)
-            && rings.ring(self.keyset).is_some_and(|ring| Arc::ptr_eq(&ring, &stand.ring))
+            && Arc::ptr_eq(&stand.place.load(), &stand.ring)
     }
 
     /// Where there is no token for whoever asks, each hears, and has recorded, why.
@@ -162,7 +167,7 @@ impl<'t> Turn<'t> {
         };
         let mut count = 0;
         for Decided { place, draft, allowed } in decided {
-            if !self.is_standing(stand) {
+            if !self.is_standing(stand, signer) {
                 break;
             }
             let (permit, grant) = permit.of(&allowed);

@@ -250,7 +250,7 @@ struct Results {
 }
 
 /// So many bytes a result has, most of the time.
-const USUAL_RESULT: usize = 1024;
+const USUAL_RESULT: usize = 768;
 
 impl Results {
     /// Nothing yet of a response of `count` results; `room` for some.

@@ -156,7 +156,8 @@ fn json(signed: &SignedToken) -> Vec<u8> {
 /// The same at the end of `text`, with the text of its `expires`.
 pub(super) fn json_onto(text: &mut Vec<u8>, signed: &SignedToken, expires: impl Display) {
     let mut object = Object::begin(text);
-    object.text("token", &signed.token);
+    // Base64url and dots.
+    object.plain("token", &signed.token);
     object.text("kid", signed.kid.as_str());
     object.plain("expires_at", expires);
     object.end();

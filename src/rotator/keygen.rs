@@ -1,13 +1,19 @@
-//! The thread that makes key pairs, so that nothing else waits for primes.
+//! The threads that make key pairs, so that nothing else waits for primes.
+//!
+//! A key of RSA takes seconds of a core. Most are standbys, which nobody waits for: they are made by a
+//! thread that takes what the others leave. A set that signs nothing until it has its key does not wait
+//! for that one.
 
 use std::io;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use jwksd_keystore::algorithm::Algorithm;
 use jwksd_keystore::crypto::{self, CryptoError};
 use jwksd_keystore::id::KeysetName;
 use jwksd_keystore::key::KeyPair;
+
+use crate::threads;
 
 /// A key pair for a key set, or why there is none.
 pub(super) struct Made {
@@ -16,24 +22,123 @@ pub(super) struct Made {
     pub(super) pair: Result<KeyPair, CryptoError>,
 }
 
+/// What waits for a key pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// The set signs meanwhile.
+    Ahead,
+    /// Nothing signs until it is there.
+    Now,
+}
+
+/// The key pairs of one set that are being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ordered {
+    count: usize,
+    need: Need,
+}
+
+impl Ordered {
+    /// With so many more, unless what is ordered already will do. Where nothing signs until they are
+    /// there, it will not do that they are made ahead.
+    pub(super) fn with(before: Option<Self>, missing: usize, need: Need) -> Option<Self> {
+        match before {
+            None => Some(Self { count: missing, need }),
+            Some(Self { count, need: Need::Ahead }) if need == Need::Now => {
+                Some(Self { count: count + missing, need })
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// What is still being made when one is there.
+    pub(super) fn without_one(self) -> Option<Self> {
+        let count = self.count.checked_sub(1).filter(|count| *count > 0)?;
+        Some(Self { count, ..self })
+    }
+
+    /// Whether whoever waits tries again when the next is there.
+    pub(super) fn is_taken_up_with_the_next(self) -> bool {
+        self.count <= 1 || self.need == Need::Now
+    }
+}
+
 /// Orders key pairs.
-pub(super) struct Keygen(Sender<(KeysetName, Algorithm)>);
+pub(super) struct Keygen {
+    now: Sender<Order>,
+    ahead: Sender<Order>,
+}
+
+type Order = (KeysetName, Algorithm);
 
 impl Keygen {
-    /// Starts the thread; it ends when this is dropped. `deliver` takes each pair.
-    pub(super) fn start(deliver: impl Fn(Made) + Send + 'static) -> io::Result<Self> {
-        let (orders, received) = channel::<(KeysetName, Algorithm)>();
-        thread::Builder::new().name("keygen".into()).spawn(move || {
-            for (keyset, algorithm) in received {
-                deliver(Made { keyset, algorithm, pair: crypto::generate(algorithm) });
+    /// Starts the threads; they end when this is dropped. `deliver` takes each pair.
+    pub(super) fn start(deliver: impl Fn(Made) + Clone + Send + 'static) -> io::Result<Self> {
+        let (now, received) = channel();
+        let for_now = deliver.clone();
+        thread::Builder::new().name("keygen".into()).spawn(move || make(received, for_now))?;
+        let (ahead, received) = channel();
+        thread::Builder::new().name("keygen-ahead".into()).spawn(move || {
+            if let Err(error) = threads::take_what_is_left() {
+                tracing::warn!(%error, "the thread that makes standbys may keep requests waiting");
             }
+            make(received, deliver);
         })?;
-        Ok(Self(orders))
+        Ok(Self { now, ahead })
     }
 
     /// Orders one pair.
-    pub(super) fn order(&self, keyset: &KeysetName, algorithm: Algorithm) {
+    pub(super) fn order(&self, keyset: &KeysetName, algorithm: Algorithm, need: Need) {
+        let orders = match need {
+            Need::Now => &self.now,
+            Need::Ahead => &self.ahead,
+        };
         // The thread lives as long as this sender does.
-        let _ = self.0.send((keyset.clone(), algorithm));
+        let _ = orders.send((keyset.clone(), algorithm));
+    }
+}
+
+fn make(orders: Receiver<Order>, deliver: impl Fn(Made)) {
+    for (keyset, algorithm) in orders {
+        deliver(Made { keyset, algorithm, pair: crypto::generate(algorithm) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_being_made_ahead_is_ordered_again_where_nothing_signs_until_it_is_there() {
+        let ahead = Ordered::with(None, 1, Need::Ahead).unwrap();
+        assert_eq!(Ordered::with(Some(ahead), 1, Need::Ahead), None);
+        let now = Ordered::with(Some(ahead), 1, Need::Now).unwrap();
+        assert_eq!(now, Ordered { count: 2, need: Need::Now });
+        assert_eq!(Ordered::with(Some(now), 1, Need::Now), None);
+        // The one that comes first is taken up, whichever it is.
+        assert!(now.is_taken_up_with_the_next());
+        let rest = now.without_one().unwrap();
+        assert_eq!(rest.without_one(), None);
+    }
+
+    #[test]
+    fn what_is_made_ahead_is_taken_up_when_all_of_it_is_there() {
+        let two = Ordered::with(None, 2, Need::Ahead).unwrap();
+        assert!(!two.is_taken_up_with_the_next());
+        assert!(two.without_one().unwrap().is_taken_up_with_the_next());
+    }
+
+    #[test]
+    fn what_is_made_ahead_takes_what_is_left_and_what_is_waited_for_does_not() {
+        let (deliver, made) = channel();
+        let keygen = Keygen::start(move |pair: Made| {
+            let delivered = (pair.pair.is_ok(), threads::is_taking_what_is_left());
+            deliver.send(delivered).unwrap();
+        });
+        let (keygen, keyset) = (keygen.unwrap(), "default".parse().unwrap());
+        for (need, takes_what_is_left) in [(Need::Ahead, true), (Need::Now, false)] {
+            keygen.order(&keyset, Algorithm::Es256, need);
+            assert_eq!(made.recv().unwrap(), (true, takes_what_is_left), "{need:?}");
+        }
     }
 }

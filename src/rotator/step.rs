@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use jwksd_keystore::algorithm::Algorithm;
 use jwksd_keystore::id::{KeyId, KeysetName, Revision};
 use jwksd_keystore::jwk::{JWK_SET_LIMIT, JwkSet};
 use jwksd_keystore::lifecycle::{
@@ -15,9 +16,10 @@ use serde::Serialize;
 use super::changes::{after, changes, describe, gone, next_due};
 use super::command::kids_of;
 use super::incoming::Named;
+use super::keygen::Need;
 use super::news::{self, By, KeyState, News, Why};
 use super::publication::LATE;
-use super::{Actor, Command, Gone, Outcome, Rotator, SEEN_EVERY, StepError};
+use super::{Actor, Command, Gone, Ordered, Outcome, Rotator, SEEN_EVERY, StepError};
 use crate::audit::events::{self, KeyEvent};
 use crate::audit::{AuditError, Decision, Line, Recorded};
 use crate::health::Subject;
@@ -618,12 +620,7 @@ impl Rotator {
             }
         }
         if !missing.is_empty() {
-            if !self.ordered.contains_key(keyset) {
-                self.ordered.insert(keyset.clone(), missing.len());
-                for algorithm in missing {
-                    self.keygen.order(keyset, algorithm);
-                }
-            }
+            self.order(keyset, &missing);
             return Err(StepError::NeedsKey);
         }
         let mut made = HashMap::new();
@@ -638,6 +635,21 @@ impl Rotator {
             self.stock.remove(keyset);
         }
         Ok(made)
+    }
+
+    /// Orders key pairs that are not being made; those that are, once more where nothing signs until
+    /// they are there, and who makes them takes what others leave.
+    fn order(&mut self, keyset: &KeysetName, missing: &[Algorithm]) {
+        let now = self.now();
+        let ring = self.parts.rings.ring(keyset);
+        let signs = ring.is_some_and(|ring| ring.signer_at(now).is_ok());
+        let need = if signs { Need::Ahead } else { Need::Now };
+        let before = self.ordered.get(keyset).copied();
+        let Some(ordered) = Ordered::with(before, missing.len(), need) else { return };
+        self.ordered.insert(keyset.clone(), ordered);
+        for algorithm in missing {
+            self.keygen.order(keyset, *algorithm, need);
+        }
     }
 
     /// The record of a key that comes from elsewhere.
