@@ -8,7 +8,6 @@ mod files;
 mod limits;
 mod raw;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -16,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use jwksd_keystore::algorithm::KeyType;
 use jwksd_keystore::facts::{Checked, Facts, FactsError, KeyTypes, LIVE_KIDS_WARNING};
 use jwksd_keystore::id::KeysetName;
@@ -51,7 +51,7 @@ pub struct Config {
     /// `[public.tls]`, `[internal.tls]`, `[admin.tls]`
     pub tls: tls::Tables,
     /// `[keysets.*]`
-    pub keysets: BTreeMap<KeysetName, Keyset>,
+    pub keysets: Keysets,
     /// `[[callers]]`
     pub callers: Vec<Arc<Caller>>,
     /// `[limits] connections`
@@ -152,6 +152,10 @@ pub enum Listen {
     /// A Unix socket.
     Unix(PathBuf),
 }
+
+/// Key sets in the order of their names. Each token looks one up: among 10,000 that is one step, not one
+/// for each level of a tree.
+pub type Keysets = IndexMap<KeysetName, Keyset>;
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]

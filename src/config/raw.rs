@@ -16,7 +16,8 @@ use serde::{Deserialize, Deserializer};
 use super::fetchers::RawFetchers;
 use super::limits::{RawLimits, Written};
 use super::{
-    Config, ConfigError, Discovery, Keyset, Listen, Public, Store, TokenSettings, ValueError,
+    Config, ConfigError, Discovery, Keyset, Keysets, Listen, Public, Store, TokenSettings,
+    ValueError,
 };
 use crate::audit::{self, OnFailure};
 use crate::claims::OWN_CLAIMS;
@@ -318,7 +319,7 @@ pub(super) fn wrong(place: impl Into<String>, error: impl Into<ValueError>) -> W
 
 impl Raw {
     pub(super) fn check(self, now: Time) -> Result<Config, Wrong> {
-        let mut keysets = BTreeMap::new();
+        let mut keysets = Keysets::new();
         let mut alike = Alike::default();
         for (name, raw) in self.keysets {
             let place = format!("keysets.{name}");
@@ -357,10 +358,7 @@ impl Raw {
 }
 
 impl RawPublic {
-    fn check(
-        self,
-        keysets: &BTreeMap<KeysetName, Keyset>,
-    ) -> Result<(Public, Option<Files>), Wrong> {
+    fn check(self, keysets: &Keysets) -> Result<(Public, Option<Files>), Wrong> {
         let rest = self
             .base_url
             .strip_prefix("https://")
@@ -486,7 +484,7 @@ fn check_types(types: &[String]) -> Result<(), ValueError> {
     }
 }
 
-fn check_issuers(keysets: &BTreeMap<KeysetName, Keyset>) -> Result<(), Wrong> {
+fn check_issuers(keysets: &Keysets) -> Result<(), Wrong> {
     let mut seen: BTreeMap<&str, &KeysetName> = BTreeMap::new();
     for (name, keyset) in keysets {
         if keyset.discovery == Discovery::Off {
@@ -500,7 +498,7 @@ fn check_issuers(keysets: &BTreeMap<KeysetName, Keyset>) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn check_verifiers(keysets: &BTreeMap<KeysetName, Keyset>) -> Result<(), Wrong> {
+fn check_verifiers(keysets: &Keysets) -> Result<(), Wrong> {
     let mut stating = keysets.iter().filter(|(_, keyset)| !keyset.verifiers.is_empty()).peekable();
     if stating.peek().is_none() {
         return Ok(());
