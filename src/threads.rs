@@ -64,14 +64,6 @@ pub fn take_time(late: Duration) {
     }
 }
 
-/// Does `work`, and lets timers of the threads that it starts be late by up to `late`.
-pub fn in_no_hurry<T>(late: Duration, work: impl FnOnce() -> T) -> T {
-    take_time(late);
-    let done = work();
-    take_time(Duration::ZERO);
-    done
-}
-
 #[cfg(test)]
 mod tests {
     use std::thread;
@@ -83,13 +75,14 @@ mod tests {
     }
 
     #[test]
-    fn only_threads_that_were_started_in_no_hurry_go_on_without_it() {
+    fn the_timers_of_one_thread_may_be_late_and_of_no_other() {
         let before = slack();
-        let late = Duration::from_millis(20);
-        let started = in_no_hurry(late, || thread::spawn(slack)).join().unwrap();
-        assert_eq!(started, 20_000_000);
+        let late = thread::spawn(|| {
+            take_time(Duration::from_millis(20));
+            slack()
+        });
+        assert_eq!(late.join().unwrap(), 20_000_000);
         assert_eq!(slack(), before);
-        assert_eq!(thread::spawn(slack).join().unwrap(), before);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use jwksd::memory::{self, Swap};
 use jwksd::server::{self, Daemon, Foundation, Places, Sockets};
 use jwksd::sink;
 use jwksd::supervise::{self, Signals};
-use jwksd::{threads, view};
+use jwksd::view;
 use jwksd_keystore::crypto;
 use listenfd::ListenFd;
 
@@ -30,10 +30,6 @@ use super::{init, load, print};
 
 /// How many key sets the summary shows.
 const SHOWN: usize = 50;
-
-/// How late timers of the store's threads may be: all that seven of them do each second is to look
-/// whether they are too many. Work wakes them at once.
-const STORE_LATE: Duration = Duration::from_mins(1);
 
 /// For how long the summary waits for what files have to say.
 const FILE_PATIENCE: Duration = Duration::from_secs(1);
@@ -78,14 +74,14 @@ fn serve(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     }
     // Before anything is made or opened: a place that is taken must change nothing.
     let sockets = Sockets::bind(&config, passed)?;
-    let open = || match presence {
-        Presence::Both => init::open(&config),
-        Presence::Neither => init::make(&config),
+    let (store, master_keys) = match presence {
+        Presence::Both => init::open(&config)?,
+        Presence::Neither => {
+            let made = init::make(&config)?;
+            tell_made(&config)?;
+            made
+        }
     };
-    let (store, master_keys) = threads::in_no_hurry(STORE_LATE, open)?;
-    if presence == Presence::Neither {
-        tell_made(&config)?;
-    }
     let foundation = Foundation {
         config,
         config_path: config_path.to_owned(),
