@@ -228,10 +228,13 @@ impl Audit {
     ///
     /// The line was not written, so what it says must not happen.
     pub fn record(&self, line: &Line<'_>, recorder: Recorder) -> Result<Recorded, AuditError> {
-        let entry = Entry::of(line)?;
         match recorder {
-            Recorder::Worker => self.shared.record(&entry),
-            Recorder::GivesWay => self.scribe.record(entry),
+            Recorder::Worker => self.shared.record(&Entry::of(line)?),
+            Recorder::GivesWay => {
+                let mut lines = Lines::with_room(1);
+                lines.push(line)?;
+                self.scribe.record_all(lines, line.time)
+            }
         }
     }
 

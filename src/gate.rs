@@ -91,13 +91,9 @@ impl Gate {
         token: FinalToken<'_>,
         record: TokenRecord<'_>,
     ) -> Result<(Permit, &'c Grant), Denied> {
-        let decision = caller.may_sign(keyset, token);
-        let recorded = {
-            let reason = decision.as_ref().err().map(Refusal::to_string);
-            let line = line_of_token(caller, keyset, token, record, reason.as_deref());
-            self.audit.record(&line, record.recorder)?
-        };
-        Ok((Permit { recorded }, decision?))
+        let note = |line: &Line<'_>| self.audit.record(line, record.recorder);
+        let (recorded, grant) = decided(caller, keyset, token, record, note)?;
+        Ok((Permit { recorded }, grant))
     }
 
     /// A sheet for decisions about `count` tokens of one caller, which are recorded together.
@@ -232,11 +228,9 @@ impl<'c> Sheet<'c, '_> {
         token: FinalToken<'_>,
         record: TokenRecord<'_>,
     ) -> Result<Allowed<'c>, Denied> {
-        let decision = self.caller.may_sign(self.keyset, token);
-        let reason = decision.as_ref().err().map(Refusal::to_string);
-        let line = line_of_token(self.caller, self.keyset, token, record, reason.as_deref());
-        self.lines.push(&line)?;
-        Ok(Allowed(decision?))
+        let note = |line: &Line<'_>| self.lines.push(line);
+        let ((), grant) = decided(self.caller, self.keyset, token, record, note)?;
+        Ok(Allowed(grant))
     }
 
     /// Records what was decided.
@@ -258,25 +252,33 @@ impl SheetPermit {
     }
 }
 
-fn line_of_token<'a>(
-    caller: &'a Caller,
-    keyset: &'a KeysetName,
-    token: FinalToken<'a>,
-    record: TokenRecord<'a>,
-    refused: Option<&'a str>,
-) -> Line<'a> {
-    let decision = if refused.is_none() { Decision::Allowed } else { Decision::Refused };
-    Line {
+/// Decides about a token, and has `note` take the line about that, whatever it is.
+fn decided<'c, T>(
+    caller: &'c Caller,
+    keyset: &KeysetName,
+    token: FinalToken<'_>,
+    record: TokenRecord<'_>,
+    note: impl FnOnce(&Line<'_>) -> Result<T, AuditError>,
+) -> Result<(T, &'c Grant), Denied> {
+    let decision = caller.may_sign(keyset, token);
+    let reason = decision.as_ref().err().map(Refusal::to_string);
+    let noted = note(&Line {
         keyset: Some(keyset),
         kid: Some(record.kid),
         jti: Some(record.jti),
         sub: record.sub,
         aud: token.audiences,
         exp: Some(record.exp),
-        reason: refused,
+        reason: reason.as_deref(),
         request_id: Some(record.request_id),
-        ..Line::new(record.now, &caller.name, Action::SignToken.name(), decision)
-    }
+        ..Line::new(
+            record.now,
+            &caller.name,
+            Action::SignToken.name(),
+            if decision.is_ok() { Decision::Allowed } else { Decision::Refused },
+        )
+    })?;
+    Ok((noted, decision?))
 }
 
 impl Permit {

@@ -33,7 +33,6 @@ KEYSETS = [
 # Of what is asked for at half of the top rate, and the p99 of what must hardly be more meanwhile.
 QUANTILES = ("p50", "p99", "p99.9")
 WHILE_KEYS_CHANGE = 1.5
-UNDER_FLOOD = 1.5
 
 # Single signatures and JWK Sets in a second where batches, or a flood of signatures, are beside them.
 STEADY = 500

@@ -10,13 +10,12 @@ use std::thread::{self, JoinHandle};
 
 use jwksd_keystore::time::Time;
 
-use super::{AuditError, Entry, Lines, Recorded, Shared};
+use super::{AuditError, Lines, Recorded, Shared};
 
 type Outcome = Result<Recorded, AuditError>;
 
 enum Job {
-    Record(Entry, SyncSender<Outcome>),
-    RecordAll(Lines, Time, SyncSender<Outcome>),
+    Record(Lines, Time, SyncSender<Outcome>),
     End,
 }
 
@@ -34,19 +33,11 @@ impl Scribe {
         Ok(Self { jobs, thread: Mutex::new(Some(thread)) })
     }
 
-    pub(super) fn record(&self, entry: Entry) -> Outcome {
-        self.done(|reply| Job::Record(entry, reply))
-    }
-
     /// Costs two switches of threads, however many lines there are.
     pub(super) fn record_all(&self, lines: Lines, now: Time) -> Outcome {
-        self.done(|reply| Job::RecordAll(lines, now, reply))
-    }
-
-    fn done(&self, job: impl FnOnce(SyncSender<Outcome>) -> Job) -> Outcome {
         let (reply, answer) = mpsc::sync_channel(1);
         let closed = || AuditError(io::Error::other("the audit is closed"));
-        self.jobs.send(job(reply)).map_err(|_| closed())?;
+        self.jobs.send(Job::Record(lines, now, reply)).map_err(|_| closed())?;
         answer.recv().map_err(|_| closed())?
     }
 
@@ -63,12 +54,8 @@ impl Scribe {
 }
 
 fn record_until_the_end(shared: &Shared, jobs: &Receiver<Job>) {
-    loop {
+    while let Ok(Job::Record(lines, now, reply)) = jobs.recv() {
         // Whoever asked waits for the answer, or is gone.
-        let _ = match jobs.recv() {
-            Ok(Job::Record(entry, reply)) => reply.send(shared.record(&entry)),
-            Ok(Job::RecordAll(lines, now, reply)) => reply.send(shared.record_all(&lines, now)),
-            Ok(Job::End) | Err(_) => return,
-        };
+        let _ = reply.send(shared.record_all(&lines, now));
     }
 }

@@ -340,10 +340,7 @@ pub(super) fn answer_at_once(
     request: &Request,
     answer: impl FnOnce() -> Option<HttpResponse>,
 ) -> Option<Response<Answer>> {
-    let connection = request.conn_data::<Rc<Connection>>()?;
-    if connection.refusal(&request.head().headers).is_some() {
-        return None;
-    }
+    let connection = unopposed(request)?;
     let answer = answer()?;
     let under_way = UnderWay(connection.clone());
     connection.is_answered(answer.body().size());
@@ -359,12 +356,7 @@ pub(super) fn answer_without_route<F>(
 where
     F: Future<Output = HttpResponse> + 'static,
 {
-    let Some(connection) = request.conn_data::<Rc<Connection>>().cloned() else {
-        return Err(request);
-    };
-    if connection.refusal(&request.head().headers).is_some() {
-        return Err(request);
-    }
+    let Some(connection) = unopposed(&request).cloned() else { return Err(request) };
     let under_way = UnderWay::begin(connection.clone());
     let answer = answer(request, connection);
     Ok(AtOnce::Later(Box::pin(async move {
@@ -375,6 +367,12 @@ where
         }
         answer.map_body(|_, body| Answer { body, _under_way: Some(under_way) })
     })))
+}
+
+/// The connection of a request, if there is nothing to be said against it.
+fn unopposed(request: &Request) -> Option<&Rc<Connection>> {
+    let connection = request.conn_data::<Rc<Connection>>()?;
+    connection.refusal(&request.head().headers).is_none().then_some(connection)
 }
 
 /// An answer for which no route is looked for.
