@@ -10,6 +10,7 @@ pub(crate) mod passphrase;
 #[cfg(test)]
 pub(crate) mod samples;
 mod signing;
+pub(crate) mod stack;
 #[cfg(test)]
 mod vectors;
 

@@ -29,13 +29,12 @@ mod rsa;
 mod vectors;
 
 use std::fmt;
-use std::hint::black_box;
 
 use zeroize::Zeroizing;
 
 pub use self::error::{ExponentFault, Form, ImportError, PemFault};
 use crate::algorithm::{Algorithm, Curve, RsaBits};
-use crate::crypto;
+use crate::crypto::{self, stack};
 use crate::id::KeyId;
 use crate::jwk::{PublicJwk, PublicKey, Thumbprint};
 use crate::key::KeyPair;
@@ -80,13 +79,10 @@ pub enum Kind {
 ///
 /// Says what is wrong with the file or the key, in words that hold nothing of it.
 pub fn read(bytes: &[u8], passphrase: Option<&Passphrase>) -> Result<Imported, ImportError> {
-    let read = read_on_stack(bytes, passphrase);
-    wipe_stack();
-    read
+    stack::wiped(|| read_text(bytes, passphrase))
 }
 
-#[inline(never)]
-fn read_on_stack(bytes: &[u8], passphrase: Option<&Passphrase>) -> Result<Imported, ImportError> {
+fn read_text(bytes: &[u8], passphrase: Option<&Passphrase>) -> Result<Imported, ImportError> {
     let text = text(bytes)?;
     if text.starts_with('{') {
         return jwk::read(text);
@@ -97,16 +93,6 @@ fn read_on_stack(bytes: &[u8], passphrase: Option<&Passphrase>) -> Result<Import
         None => openssh::read_public(text)?,
     };
     Imported::checked(material)
-}
-
-/// Writes over the stack that was used below the caller. What is wiped on drop was moved there, and
-/// reckoned with, and each move leaves a copy: of RSA keys, half a kilobyte for each number.
-#[inline(never)]
-#[expect(clippy::large_stack_arrays, reason = "it is the stack that is written over")]
-fn wipe_stack() {
-    /// More than reading takes. A thread has at least 2 MiB.
-    const USED: usize = 256 * 1024;
-    black_box(&mut [0_u8; USED]);
 }
 
 impl Passphrase {

@@ -5,7 +5,7 @@ use aws_lc_rs::{hkdf, hmac};
 use zeroize::Zeroizing;
 
 use super::chunks::ChunkKey;
-use super::{CryptoError, random};
+use super::{CryptoError, random, stack};
 
 /// The keys derived from one master key: to seal with, to authenticate what is stored, to
 /// authenticate the audit, and to seal backups with.
@@ -59,12 +59,9 @@ impl DerivedKeys {
         let nonce: [u8; NONCE_BYTES] = *random()?;
         let mut buffer = Zeroizing::new(Vec::with_capacity(plaintext.len() + 16));
         buffer.extend_from_slice(plaintext);
-        self.seal
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(associated),
-                &mut *buffer,
-            )
+        let unique = Nonce::assume_unique_for_key(nonce);
+        let associated = Aad::from(associated);
+        stack::wiped(|| self.seal.seal_in_place_append_tag(unique, associated, &mut *buffer))
             .map_err(|_| CryptoError::Generate)?;
         Ok((nonce, buffer.to_vec()))
     }
@@ -77,12 +74,12 @@ impl DerivedKeys {
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
         let mut buffer = Zeroizing::new(ciphertext.to_vec());
-        let length = self
-            .seal
-            .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(associated), &mut buffer)
-            .map_err(|_| CryptoError::Open)?
-            .len();
-        buffer.truncate(length);
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let associated = Aad::from(associated);
+        let opened = stack::wiped(|| {
+            self.seal.open_in_place(nonce, associated, &mut buffer).map(|plaintext| plaintext.len())
+        });
+        buffer.truncate(opened.map_err(|_| CryptoError::Open)?);
         Ok(buffer)
     }
 

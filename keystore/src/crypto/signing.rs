@@ -19,7 +19,7 @@ use aws_lc_rs::signature::{
 };
 use zeroize::Zeroizing;
 
-use super::{CryptoError, thumbprint};
+use super::{CryptoError, stack, thumbprint};
 use crate::algorithm::{Algorithm, Curve, Family, MlDsa, RsaBits, RsaScheme};
 use crate::jwk::PublicKey;
 use crate::key::{KeyPair, Secret};
@@ -40,12 +40,12 @@ pub(super) enum Inner {
 ///
 /// [`CryptoError::Generate`].
 pub fn generate(algorithm: Algorithm) -> Result<KeyPair, CryptoError> {
-    let (inner, pkcs8) = match algorithm.family() {
+    let (inner, pkcs8) = stack::wiped(|| match algorithm.family() {
         Family::Rsa(scheme, bits) => generate_rsa(scheme, bits),
         Family::Ec(curve) => generate_ec(curve),
         Family::Ed25519 => generate_ed25519(),
         Family::MlDsa(parameters) => generate_ml_dsa(parameters),
-    }?;
+    })?;
     let public = SigningKey(inner).public_key();
     let thumbprint = thumbprint(&public);
     Ok(KeyPair { secret: Secret::new(pkcs8), public, thumbprint })
@@ -99,6 +99,10 @@ impl SigningKey {
     /// [`CryptoError::Secret`] when it is not one of `algorithm`. A secret of RSA does not tell
     /// with which scheme it signs.
     pub fn new(algorithm: Algorithm, secret: &Secret) -> Result<Self, CryptoError> {
+        stack::wiped(|| Self::parse(algorithm, secret))
+    }
+
+    fn parse(algorithm: Algorithm, secret: &Secret) -> Result<Self, CryptoError> {
         let pkcs8 = secret.expose();
         let refused = |_| CryptoError::Secret;
         Ok(Self(match algorithm.family() {
