@@ -64,7 +64,11 @@ class Place:
     """What is killed here may lose what it did not sync if `data` stands on something lossy."""
 
     def __init__(
-        self, folder: Path, environment: dict[str, str] | None, audit: str = "data/audit.jsonl"
+        self,
+        folder: Path,
+        environment: dict[str, str] | None,
+        audit: str = "data/audit.jsonl",
+        keysets: dict[str, tuple[str, str]] = KEYSETS,
     ) -> None:
         self.folder = folder
         self.data = folder / "data"
@@ -74,12 +78,12 @@ class Place:
         self.data.mkdir(mode=0o700, exist_ok=True)
         keysets = (
             KEYSET.format(name=name, algorithm=algorithm, ttl=ttl)
-            for name, (algorithm, ttl) in KEYSETS.items()
+            for name, (algorithm, ttl) in keysets.items()
         )
         (folder / "jwksd.toml").write_text(CONFIG.format(audit=audit) + "".join(keysets))
 
     @staticmethod
-    def new(environment: dict[str, str] | None = None, **options: str) -> "Place":
+    def new(environment: dict[str, str] | None = None, **options) -> "Place":
         """In a folder with a short path: that of a Unix socket has at most 107 bytes."""
         folder = Path(tempfile.mkdtemp(prefix="jwksd-crash-", dir="/tmp"))
         return Place(folder, environment, **options)
