@@ -130,9 +130,9 @@ pub struct TokenSettings {
     /// `iss`.
     pub issuer: String,
     /// `aud`, where the caller names none.
-    pub audiences: Vec<String>,
+    pub audiences: Arc<[String]>,
     /// The `typ` headers that a caller may ask for. Never empty.
-    pub types: Vec<String>,
+    pub types: Arc<[String]>,
 }
 
 /// Whether discovery may be served.

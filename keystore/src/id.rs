@@ -1,6 +1,7 @@
 //! What things are called: key sets, keys, and states of a key set.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,8 @@ use serde::{Deserialize, Serialize};
 /// daemon serves itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct KeysetName(String);
+// Shared: each set is in a dozen tables, and each table would have a text of its own to look at.
+pub struct KeysetName(Arc<str>);
 
 /// Names that a key set cannot have: the first segments of the daemon's own paths.
 pub const RESERVED_NAMES: [&str; 4] = ["v1", "healthz", "readyz", "metrics"];
@@ -17,7 +19,7 @@ pub const RESERVED_NAMES: [&str; 4] = ["v1", "healthz", "readyz", "metrics"];
 /// and no dot segment (RFC 3986, section 5.2.4), which HTTP clients take out of a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct KeyId(String);
+pub struct KeyId(Arc<str>);
 
 /// How often a key set was committed.
 #[derive(
@@ -52,14 +54,7 @@ impl TryFrom<String> for KeysetName {
     type Error = NameError;
 
     fn try_from(name: String) -> Result<Self, NameError> {
-        let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-        if !(1..=63).contains(&name.len()) || !name.bytes().all(allowed) {
-            Err(NameError::Keyset(name.chars().take(80).collect()))
-        } else if RESERVED_NAMES.contains(&name.as_str()) {
-            Err(NameError::Reserved(name))
-        } else {
-            Ok(Self(name))
-        }
+        name.parse()
     }
 }
 
@@ -67,13 +62,20 @@ impl std::str::FromStr for KeysetName {
     type Err = NameError;
 
     fn from_str(name: &str) -> Result<Self, NameError> {
-        Self::try_from(name.to_owned())
+        let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        if !(1..=63).contains(&name.len()) || !name.bytes().all(allowed) {
+            Err(NameError::Keyset(name.chars().take(80).collect()))
+        } else if RESERVED_NAMES.contains(&name) {
+            Err(NameError::Reserved(name.to_owned()))
+        } else {
+            Ok(Self(name.into()))
+        }
     }
 }
 
 impl From<KeysetName> for String {
     fn from(name: KeysetName) -> Self {
-        name.0
+        name.as_str().to_owned()
     }
 }
 
@@ -95,13 +97,7 @@ impl TryFrom<String> for KeyId {
     type Error = NameError;
 
     fn try_from(kid: String) -> Result<Self, NameError> {
-        let allowed = |c: u8| c.is_ascii_alphanumeric() || b"._~-".contains(&c);
-        let is_dots = kid == "." || kid == "..";
-        if (1..=128).contains(&kid.len()) && kid.bytes().all(allowed) && !is_dots {
-            Ok(Self(kid))
-        } else {
-            Err(NameError::KeyId)
-        }
+        kid.parse()
     }
 }
 
@@ -109,13 +105,19 @@ impl std::str::FromStr for KeyId {
     type Err = NameError;
 
     fn from_str(kid: &str) -> Result<Self, NameError> {
-        Self::try_from(kid.to_owned())
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || b"._~-".contains(&c);
+        let is_dots = kid == "." || kid == "..";
+        if (1..=128).contains(&kid.len()) && kid.bytes().all(allowed) && !is_dots {
+            Ok(Self(kid.into()))
+        } else {
+            Err(NameError::KeyId)
+        }
     }
 }
 
 impl From<KeyId> for String {
     fn from(kid: KeyId) -> Self {
-        kid.0
+        kid.as_str().to_owned()
     }
 }
 

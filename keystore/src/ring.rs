@@ -85,8 +85,15 @@ struct SealedKey {
     secret: SealedSecret,
     master_keys: Arc<MasterKeys>,
     opened: OnceLock<SigningKey>,
-    /// The `typ` that was first asked for, and the header with it.
-    header: OnceLock<(String, String)>,
+    /// That of the `typ` that was first asked for.
+    header: OnceLock<Header>,
+}
+
+/// The header of tokens of a `typ`, encoded.
+struct Header {
+    /// The `typ`, then the header: side by side, since each token looks at both.
+    text: String,
+    typ_length: usize,
 }
 
 /// Why nothing was signed.
@@ -333,15 +340,22 @@ impl SealedKey {
 
     /// Nearly all tokens of a key have one `typ`, so the header with the first is kept.
     fn header(&self, typ: &str) -> Cow<'_, str> {
-        let of_first = || (typ.to_owned(), self.header_anew(typ));
-        let (first, header) = self.header.get_or_init(of_first);
-        if first == typ { Cow::Borrowed(header) } else { Cow::Owned(self.header_anew(typ)) }
+        let of_first = || Header { text: self.header_anew(typ, typ), typ_length: typ.len() };
+        let first = self.header.get_or_init(of_first);
+        match first.text.split_at(first.typ_length) {
+            (same, header) if same == typ => Cow::Borrowed(header),
+            _ => Cow::Owned(self.header_anew("", typ)),
+        }
     }
 
-    fn header_anew(&self, typ: &str) -> String {
+    /// The header, behind `prefix`.
+    fn header_anew(&self, prefix: &str, typ: &str) -> String {
         let (alg, kid) = (self.algorithm.jose_name(), self.kid.as_str());
         // `alg`, `kid` and `typ` need no escape: the first is ours, the others are checked names.
-        BASE64_URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{alg}","typ":"{typ}","kid":"{kid}"}}"#))
+        let header = format!(r#"{{"alg":"{alg}","typ":"{typ}","kid":"{kid}"}}"#);
+        let mut text = prefix.to_owned();
+        BASE64_URL_SAFE_NO_PAD.encode_string(header, &mut text);
+        text
     }
 }
 

@@ -376,26 +376,54 @@ impl RawPublic {
     }
 }
 
-/// Facts that were checked, newest last: those of many key sets are mostly alike, and five years of a
-/// schedule take their time.
+/// What several key sets have, once for all of them: mostly many are alike. Five years of a schedule take
+/// their time, and what is shared is looked at by each token of any of them.
 #[derive(Default)]
-struct Alike(VecDeque<(Facts, Checked)>);
+struct Alike {
+    facts: Recent<(Facts, Checked)>,
+    lists: Recent<Arc<[String]>>,
+}
+
+/// What was kept last, newest last.
+struct Recent<T>(VecDeque<T>);
 
 impl Alike {
-    /// How many different ones are kept.
-    const MOST: usize = 16;
-
     /// The same facts, which share their schedule with those like them, and what holds of them.
     fn checked(&mut self, facts: Facts, now: Time) -> Result<(Facts, Checked), FactsError> {
-        if let Some(known) = self.0.iter().find(|(known, _)| *known == facts) {
-            return Ok(known.clone());
+        if let Some(known) = self.facts.find(|(known, _)| *known == facts) {
+            return Ok(known);
         }
         let checked = facts.check(now)?;
+        Ok(self.facts.keep((facts, checked)))
+    }
+
+    /// The same texts.
+    fn list(&mut self, texts: Vec<String>) -> Arc<[String]> {
+        let known = self.lists.find(|known| **known == *texts);
+        known.unwrap_or_else(|| self.lists.keep(texts.into()))
+    }
+}
+
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T: Clone> Recent<T> {
+    /// How many are kept.
+    const MOST: usize = 16;
+
+    fn find(&self, is_wanted: impl Fn(&T) -> bool) -> Option<T> {
+        self.0.iter().rev().find(|kept| is_wanted(kept)).cloned()
+    }
+
+    fn keep(&mut self, new: T) -> T {
         if self.0.len() == Self::MOST {
             self.0.pop_front();
         }
-        self.0.push_back((facts.clone(), checked));
-        Ok((facts, checked))
+        self.0.push_back(new.clone());
+        new
     }
 }
 
@@ -426,7 +454,11 @@ impl RawKeyset {
         Ok(Keyset {
             facts,
             checked,
-            tokens: TokenSettings { issuer: self.issuer, audiences, types },
+            tokens: TokenSettings {
+                issuer: self.issuer,
+                audiences: alike.list(audiences),
+                types: alike.list(types),
+            },
             discovery: match self.discovery {
                 None | Some(true) => Discovery::On,
                 Some(false) => Discovery::Off,

@@ -125,7 +125,7 @@ fn requested_type<'a>(
     if settings.types.iter().any(|allowed| allowed == asked) {
         Ok(asked)
     } else {
-        Err(TokenError::Type { asked: asked.to_owned(), allowed: settings.types.clone() })
+        Err(TokenError::Type { asked: asked.to_owned(), allowed: settings.types.to_vec() })
     }
 }
 
