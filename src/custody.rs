@@ -29,7 +29,7 @@ use crate::limits::{Allowance, BatchSlot, Desk, Limits, Over, Slot};
 use crate::metrics::Metrics;
 use crate::metrics::histogram::Stopwatch;
 use crate::metrics::outcomes::{Outcome, Turned};
-use crate::policy::{Action, Caller, Identity, Refusal};
+use crate::policy::{Action, Caller, Identity};
 use crate::rings::Rings;
 use crate::san::San;
 use crate::tls::PeerCertificate;
@@ -357,10 +357,13 @@ impl Custody {
     fn note(&self, asker: &Asker, keyset: &KeysetName, error: &TokenError) {
         if !matches!(error, TokenError::Denied(_)) {
             // What the gate refused, it recorded. That nothing was signed here needs no permit.
-            let (now, id) = (self.clock.now().wall, &asker.request_id);
-            let (caller, recorder) = (&asker.caller, asker.recorder);
-            self.gate.note_refusal(caller, keyset, &error.to_string(), id, recorder, now);
+            self.record_refusal(asker, keyset, &error.to_string());
         }
+    }
+
+    fn record_refusal(&self, asker: &Asker, keyset: &KeysetName, reason: &str) {
+        let (now, id) = (self.clock.now().wall, &asker.request_id);
+        self.gate.note_refusal(&asker.caller, keyset, reason, id, asker.recorder, now);
     }
 
     fn sign_permitted(
@@ -393,8 +396,10 @@ impl Custody {
         asker: &Asker,
         keyset: &KeysetName,
     ) -> Result<(&'c TokenSettings, Option<Arc<Ring>>), TokenError> {
-        let may = asker.caller.may(Action::SignToken, keyset);
-        may.map_err(|refusal| self.record_refusal(asker, keyset, refusal))?;
+        if let Err(refusal) = asker.caller.may(Action::SignToken, keyset) {
+            self.record_refusal(asker, keyset, &refusal.to_string());
+            return Err(Denied::from(refusal).into());
+        }
         let ring = self.rings.ring(keyset);
         match (config.keysets.get(keyset), ring) {
             (Some(configured), ring) => Ok((&configured.tokens, ring)),
@@ -424,10 +429,7 @@ impl Custody {
                 Denied::Refused(_) => Turned::NotAllowed,
                 Denied::Audit(_) => Turned::NotRecorded,
             };
-            // What becomes of requests for a token is counted by itself.
-            if action != Action::SignToken {
-                self.metrics.count_turned_away(asker.name(), Desk::Admin, why);
-            }
+            self.metrics.count_turned_away(asker.name(), Desk::Admin, why);
         })
     }
 
@@ -441,15 +443,6 @@ impl Custody {
     #[must_use]
     pub fn may_operate(&self, asker: &Asker) -> bool {
         asker.caller.may_operate().is_ok()
-    }
-
-    fn record_refusal(&self, asker: &Asker, keyset: &KeysetName, refusal: Refusal) -> Denied {
-        let action = Action::SignToken;
-        match self.permit(asker, action, action.name(), Some(keyset), None, None) {
-            Err(denied) => denied,
-            // The policy is pure, so it refuses again; and if not, the refusal stands.
-            Ok(_permit) => refusal.into(),
-        }
     }
 }
 

@@ -173,7 +173,8 @@ impl Gate {
         self.note(&line, Recorder::Worker);
     }
 
-    /// Records that a token could not be had, for a reason that is not the policy's.
+    /// Records that a token could not be had, for a reason that shows before there is one to decide
+    /// about.
     pub fn note_refusal(
         &self,
         caller: &Caller,
