@@ -551,6 +551,36 @@ fn a_public_half_of_another_key_is_a_mismatch() {
 }
 
 #[test]
+fn a_key_pair_on_a_curve_in_an_openssh_file_that_does_not_hang_together_is_refused() {
+    let file = der(&text("p521.openssh.pem"));
+    let error_with = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut file = file.clone();
+        change(&mut file);
+        error_of(pem("OPENSSH PRIVATE KEY", &file).as_bytes())
+    };
+    let damaged = ImportError::Damaged(Form::OpenSsh);
+    let last = file.len() - 1;
+    let of_key = |name: &[u8]| file.windows(name.len()).rposition(|window| window == name).unwrap();
+    let (algorithm, curve) = (of_key(b"ecdsa-sha2-nistp521"), of_key(b"\0\0\0\x08nistp521") + 4);
+    // The number that stands there twice, the names of algorithm and curve, the padding, the end.
+    assert_eq!(error_with(&|file| file[algorithm - 5] ^= 1), damaged);
+    assert_eq!(error_with(&|file| file[algorithm + 18] = b'2'), damaged);
+    assert_eq!(error_with(&|file| file[curve + 7] = b'2'), damaged);
+    assert_eq!(error_with(&|file| file[last] ^= 1), damaged);
+    assert_eq!(error_with(&|file| file.truncate(last)), damaged);
+    assert_eq!(error_with(&|file| file.push(0)), damaged);
+    // Its point, and that before the private section.
+    let point = curve + 8 + 4 + 1;
+    assert_eq!(error_with(&|file| file[point] ^= 1), ImportError::Mismatch);
+    let before = file.windows(8).position(|window| window == b"nistp521").unwrap();
+    let before = before + 8 + 4 + 8 + 4 + 1;
+    assert_eq!(error_with(&|file| file[before] ^= 1), ImportError::Mismatch);
+    // Its scalar.
+    let scalar = curve + 8 + 4 + 133 + 4;
+    assert_eq!(error_with(&|file| file[scalar] ^= 1), ImportError::Mismatch);
+}
+
+#[test]
 fn a_point_that_is_not_on_its_curve_is_refused() {
     for (name, curve) in [("p256", "P-256"), ("p384", "P-384"), ("p521", "P-521")] {
         for file in [format!("{name}.jwk"), format!("{name}.public.jwk")] {

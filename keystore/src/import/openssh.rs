@@ -1,8 +1,10 @@
 //! OpenSSH: its private keys (`PROTOCOL.key`), and the line that is a public key.
 
-use ssh_key::private::{EcdsaKeypair, KeypairData};
+mod ecdsa;
+
+use ssh_key::private::KeypairData;
 use ssh_key::public::{EcdsaPublicKey, KeyData};
-use ssh_key::{EcdsaCurve, Kdf, Mpint, PrivateKey, PublicKey};
+use ssh_key::{Kdf, Mpint, PrivateKey, PublicKey};
 
 use super::encrypted::{affordable, needed};
 use super::error::{Form, ImportError};
@@ -19,6 +21,9 @@ pub(super) fn read_private(
     bytes: &[u8],
     passphrase: Option<&Passphrase>,
 ) -> Result<Material, ImportError> {
+    if let Some((public, section)) = ecdsa::sections(bytes) {
+        return ecdsa::pair(public, section);
+    }
     let key = PrivateKey::from_bytes(bytes).map_err(|error| refused(&error))?;
     if !key.is_encrypted() {
         return private(key.key_data());
@@ -28,6 +33,11 @@ pub(super) fn read_private(
     };
     affordable((*rounds).into(), "rounds of bcrypt", ROUNDS_LIMIT)?;
     let passphrase = needed(passphrase)?;
+    if key.algorithm().is_ecdsa() {
+        let public = key.public_key().to_bytes().map_err(|error| refused(&error))?;
+        let section = ecdsa::decrypted(&key, bytes, passphrase);
+        return ecdsa::pair(&public, &section.ok_or(ImportError::WrongPassphrase)?);
+    }
     let key = key.decrypt(passphrase.expose()).map_err(|error| match error {
         ssh_key::Error::PublicKey => ImportError::Mismatch,
         _ => ImportError::WrongPassphrase,
@@ -67,10 +77,6 @@ fn private(key: &KeypairData) -> Result<Material, ImportError> {
             q: digits(&pair.private.q)?,
             crt: None,
         }),
-        KeypairData::Ecdsa(pair) => {
-            let (scalar, point) = (pair.private_key_bytes(), pair.public_key_bytes());
-            points::ec_pair(curve(pair), scalar, Some(point))
-        }
         KeypairData::Ed25519(pair) => {
             points::ed25519_pair(pair.private.as_ref(), Some(pair.public.as_ref()))
         }
@@ -97,14 +103,6 @@ fn public(key: &KeyData) -> Result<Material, ImportError> {
         KeyData::Dsa(_) => Err(ImportError::UnknownKind("DSA")),
         KeyData::SkEcdsaSha2NistP256(_) | KeyData::SkEd25519(_) => Err(ImportError::Hardware),
         _ => Err(ImportError::UnknownKind("a kind that is not known here")),
-    }
-}
-
-fn curve(pair: &EcdsaKeypair) -> Curve {
-    match pair.curve() {
-        EcdsaCurve::NistP256 => Curve::P256,
-        EcdsaCurve::NistP384 => Curve::P384,
-        EcdsaCurve::NistP521 => Curve::P521,
     }
 }
 
