@@ -2,13 +2,13 @@
 //!
 //! A key of RSA takes seconds of a core. Most are standbys, which nobody waits for: they are made by a
 //! thread that takes what the others leave. A set that signs nothing until it has its key does not wait
-//! for that one.
+//! for that one, nor does the standby of another kind, which takes less than a millisecond.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use jwksd_keystore::algorithm::Algorithm;
+use jwksd_keystore::algorithm::{Algorithm, Family};
 use jwksd_keystore::crypto::{self, CryptoError};
 use jwksd_keystore::id::KeysetName;
 use jwksd_keystore::key::KeyPair;
@@ -89,9 +89,9 @@ impl Keygen {
 
     /// Orders one pair.
     pub(super) fn order(&self, keyset: &KeysetName, algorithm: Algorithm, need: Need) {
-        let orders = match need {
-            Need::Now => &self.now,
-            Need::Ahead => &self.ahead,
+        let orders = match (need, algorithm.family()) {
+            (Need::Ahead, Family::Rsa(..)) => &self.ahead,
+            (Need::Ahead | Need::Now, _) => &self.now,
         };
         // The thread lives as long as this sender does.
         let _ = orders.send((keyset.clone(), algorithm));
@@ -106,6 +106,8 @@ fn make(orders: Receiver<Order>, deliver: impl Fn(Made)) {
 
 #[cfg(test)]
 mod tests {
+    use jwksd_keystore::algorithm::RsaBits;
+
     use super::*;
 
     #[test]
@@ -129,16 +131,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_ahead_takes_what_is_left_and_what_is_waited_for_does_not() {
+    fn an_rsa_key_that_is_made_ahead_takes_what_is_left_and_no_other_does() {
         let (deliver, made) = channel();
         let keygen = Keygen::start(move |pair: Made| {
             let delivered = (pair.pair.is_ok(), threads::is_taking_what_is_left());
             deliver.send(delivered).unwrap();
         });
         let (keygen, keyset) = (keygen.unwrap(), "default".parse().unwrap());
-        for (need, takes_what_is_left) in [(Need::Ahead, true), (Need::Now, false)] {
-            keygen.order(&keyset, Algorithm::Es256, need);
-            assert_eq!(made.recv().unwrap(), (true, takes_what_is_left), "{need:?}");
+        let rsa = Algorithm::Rs256(RsaBits::B2048);
+        for (algorithm, need, takes_what_is_left) in [
+            (rsa, Need::Ahead, true),
+            (rsa, Need::Now, false),
+            (Algorithm::Es256, Need::Ahead, false),
+        ] {
+            keygen.order(&keyset, algorithm, need);
+            assert_eq!(made.recv().unwrap(), (true, takes_what_is_left), "{algorithm} {need:?}");
         }
     }
 }
