@@ -12,7 +12,8 @@ use serde_json::{Number, Value};
 /// From how many members on an object's names are looked up instead of compared one by one.
 const MANY: usize = 16;
 
-/// The most room that is made ahead for the members of an object. Most claims have fewer.
+/// So much room is made ahead for the members of the outermost object. Most claims have fewer. What is
+/// within has no more room than it needs: it may be thousands of objects with nothing in them.
 const USUAL: usize = 8;
 
 /// A JSON value that borrows from its text.
@@ -43,7 +44,7 @@ impl<'a> Json<'a> {
     pub(super) fn read(text: &'a str) -> Result<Self, Unfit> {
         let mut duplicate = None;
         let mut input = serde_json::Deserializer::from_str(text);
-        let read = Reader { duplicate: &mut duplicate }.deserialize(&mut input);
+        let read = Reader { duplicate: &mut duplicate, room: USUAL }.deserialize(&mut input);
         read.map_err(|error| duplicate.map_or(Unfit::NotJson(error), Unfit::Duplicate))
     }
 
@@ -91,12 +92,14 @@ fn folded(name: &str) -> impl Iterator<Item = char> {
 
 struct Reader<'d> {
     duplicate: &'d mut Option<String>,
+    /// For so many members room is made ahead.
+    room: usize,
 }
 
 impl Reader<'_> {
     /// The same, for what is within.
     fn within(&mut self) -> Reader<'_> {
-        Reader { duplicate: self.duplicate }
+        Reader { duplicate: self.duplicate, room: 0 }
     }
 }
 
@@ -148,11 +151,12 @@ impl<'de> Visitor<'de> for Reader<'_> {
         while let Some(one) = seq.next_element_seed(self.within())? {
             list.push(one);
         }
+        list.shrink_to_fit();
         Ok(Json::List(list))
     }
 
     fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<Json<'de>, M::Error> {
-        let mut members = Members::with_capacity(USUAL);
+        let mut members = Members::with_capacity(self.room);
         let mut names = Names::default();
         while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
             if !names.take(&name, &members) {
@@ -161,6 +165,9 @@ impl<'de> Visitor<'de> for Reader<'_> {
             }
             let value = map.next_value_seed(self.within())?;
             members.push((name, value));
+        }
+        if self.room == 0 {
+            members.shrink_to_fit();
         }
         Ok(Json::Object(members))
     }
@@ -346,6 +353,24 @@ mod tests {
                 assert_eq!(read(&text).is_some(), model::read(&text).is_some(), "{depth}");
             }
         }
+    }
+
+    /// Whether nothing in it has more room than it needs.
+    fn is_tight(json: &Json<'_>) -> bool {
+        match json {
+            Json::List(list) => list.capacity() == list.len() && list.iter().all(is_tight),
+            Json::Object(members) => {
+                members.capacity() == members.len() && members.iter().all(|(_, it)| is_tight(it))
+            }
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) => true,
+        }
+    }
+
+    #[test]
+    fn what_is_within_an_object_has_no_more_room_than_it_needs() {
+        let text = r#"{"a":[{},{"b":1},[],[0],[[{}],{"c":{}}],1,2]}"#;
+        let Json::Object(members) = Json::read(text).unwrap() else { panic!("no object") };
+        assert!(members.iter().all(|(_, value)| is_tight(value)));
     }
 
     #[test]
