@@ -8,11 +8,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use jwksd_keystore::lifecycle::Now;
 use jwksd_keystore::time::Time;
 
 /// After how long an unchanged jump of the wall clock is believed.
 pub const JUMP_BELIEVED_AFTER: Duration = Duration::from_mins(15);
+
+/// What is tolerated at least: a thread may lose its core between its looks at the two clocks.
+const BETWEEN_READINGS: Duration = Duration::from_millis(10);
 
 /// Where time comes from.
 pub trait Clock: Send + Sync {
@@ -78,20 +82,25 @@ impl Clock for ManualClock {
 }
 
 /// Lifecycle time over a [`Clock`].
+///
+/// Nobody who asks for it waits for another: threads that give way ask too, and may stand still at any
+/// moment.
 pub struct LifecycleClock {
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
+    state: ArcSwap<State>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct State {
     lifecycle: Time,
+    /// When it was that time.
     since_boot: Duration,
     tolerated: Duration,
     /// Since when, and by how much, the wall clock is off.
     jump: Option<Jump>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Jump {
     noticed: Duration,
     ahead: Duration,
@@ -104,58 +113,79 @@ impl LifecycleClock {
     pub fn new(clock: Arc<dyn Clock>, seen: Time, tolerated: Duration) -> Self {
         let lifecycle = clock.wall().max(seen);
         let since_boot = clock.since_boot();
-        Self { clock, state: Mutex::new(State { lifecycle, since_boot, tolerated, jump: None }) }
+        let state = State { lifecycle, since_boot, tolerated: Duration::ZERO, jump: None };
+        let state = ArcSwap::from_pointee(state.tolerating(tolerated));
+        Self { clock, state }
     }
 
     /// Changes by how much the wall clock may jump and be followed at once.
     pub fn tolerate(&self, tolerated: Duration) {
-        lock(&self.state).tolerated = tolerated;
+        self.state.rcu(|state| state.tolerating(tolerated));
     }
 
     /// Both clocks now.
     #[must_use]
     pub fn now(&self) -> Now {
-        // Read under the lock, so that no older reading comes after a newer one.
-        let mut state = lock(&self.state);
-        let wall = self.clock.wall();
-        state.advance(wall, self.clock.since_boot());
-        Now { lifecycle: state.lifecycle, wall }
+        loop {
+            let before = self.state.load();
+            // Read after the state, so that no older reading comes after a newer one.
+            let (wall, since_boot) = (self.clock.wall(), self.clock.since_boot());
+            let after = before.advanced(wall, since_boot);
+            let now = Now { lifecycle: after.lifecycle, wall };
+            // Mostly it is the same millisecond still.
+            if after == **before {
+                return now;
+            }
+            let found = self.state.compare_and_swap(&before, Arc::new(after));
+            if Arc::ptr_eq(&found, &before) {
+                return now;
+            }
+        }
     }
 
     /// By how much lifecycle time and the wall clock differ, when that is more than tolerated.
     #[must_use]
     pub fn disagreement(&self) -> Option<Duration> {
         let now = self.now();
-        let tolerated = lock(&self.state).tolerated;
+        let tolerated = self.state.load().tolerated;
         let apart = now.wall.since(now.lifecycle).max(now.lifecycle.since(now.wall));
         (apart > tolerated).then_some(apart)
     }
 }
 
 impl State {
-    fn advance(&mut self, wall: Time, since_boot: Duration) {
-        let expected = self.lifecycle + since_boot.saturating_sub(self.since_boot);
-        self.since_boot = since_boot;
-        let ahead = wall.since(expected);
-        let behind = expected.since(wall);
+    fn tolerating(self, tolerated: Duration) -> Self {
+        Self { tolerated: tolerated.max(BETWEEN_READINGS), ..self }
+    }
+
+    fn advanced(self, wall: Time, since_boot: Duration) -> Self {
+        // Whole milliseconds, as lifecycle time has; the rest counts next time.
+        let passed = since_boot.saturating_sub(self.since_boot).as_millis();
+        let passed = Duration::from_millis(u64::try_from(passed).unwrap_or(u64::MAX));
+        let expected = self.lifecycle + passed;
+        let ran_on = Self { lifecycle: expected, since_boot: self.since_boot + passed, ..self };
+        let (ahead, behind) = (wall.since(expected), expected.since(wall));
         if behind > self.tolerated {
             // Lifecycle time cannot go back; it runs on until the wall clock has caught up.
-            self.jump = None;
-            self.lifecycle = expected;
-        } else if ahead > self.tolerated && !self.believed(ahead) {
-            self.lifecycle = expected;
+            return Self { jump: None, ..ran_on };
+        }
+        if ahead > self.tolerated {
+            let jump = self.jump_of(ahead, since_boot);
+            if since_boot.saturating_sub(jump.noticed) < JUMP_BELIEVED_AFTER {
+                return Self { jump: Some(jump), ..ran_on };
+            }
+        }
+        if wall > self.lifecycle {
+            Self { lifecycle: wall, since_boot, jump: None, ..self }
         } else {
-            self.jump = None;
-            self.lifecycle = self.lifecycle.max(wall);
+            Self { jump: None, ..self }
         }
     }
 
-    /// Whether the wall clock has been ahead by this much for long enough.
-    fn believed(&mut self, ahead: Duration) -> bool {
-        let since_boot = self.since_boot;
-        let jump = self.jump.filter(|jump| jump.ahead.abs_diff(ahead) <= self.tolerated);
-        let jump = *self.jump.insert(jump.unwrap_or(Jump { noticed: since_boot, ahead }));
-        since_boot.saturating_sub(jump.noticed) >= JUMP_BELIEVED_AFTER
+    /// The jump that the wall clock is ahead by, which may have been noticed before.
+    fn jump_of(self, ahead: Duration, since_boot: Duration) -> Jump {
+        let noticed = self.jump.filter(|jump| jump.ahead.abs_diff(ahead) <= self.tolerated);
+        noticed.unwrap_or(Jump { noticed: since_boot, ahead })
     }
 }
 
@@ -165,6 +195,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     const START: Time = Time::from_millis(1_795_000_000_000);
@@ -227,6 +259,35 @@ mod tests {
         assert_eq!(clock.now().lifecycle, START + Duration::from_mins(10));
         manual.advance(Duration::from_mins(10));
         assert_eq!(clock.now().lifecycle, START + Duration::from_mins(20));
+    }
+
+    #[test]
+    fn it_runs_on_at_the_same_pace_however_often_it_is_asked() {
+        for back in [Duration::from_hours(48), Duration::ZERO] {
+            let manual = Arc::new(ManualClock::new(START));
+            let clock = LifecycleClock::new(manual.clone(), Time::EPOCH, Duration::ZERO);
+            manual.set_wall(START.before(back));
+            for _ in 0..10_000 {
+                // Too little for the wall clock, which has whole milliseconds.
+                manual.advance(Duration::from_micros(250));
+                let _ = clock.now();
+            }
+            let passed = Duration::from_millis(2500);
+            assert_eq!(clock.now().lifecycle, START + passed, "{back:?}");
+        }
+    }
+
+    #[test]
+    fn threads_that_ask_at_once_never_see_it_go_back() {
+        let clock = LifecycleClock::new(Arc::new(SystemClock), Time::EPOCH, SKEW);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let times: Vec<Time> = (0..20_000).map(|_| clock.now().lifecycle).collect();
+                    assert!(times.is_sorted());
+                });
+            }
+        });
     }
 
     #[test]
