@@ -2,7 +2,7 @@
 //!
 //! Whatever serves one request at a time wins over it, and a short batch does not wait for a long
 //! one. How many items a turn has, the batch says: more of them share what a turn costs, and keep
-//! other batches waiting for longer. It knows nothing of tokens, and nothing in it waits for a disk or a network.
+//! other batches waiting for longer. It knows nothing of tokens.
 
 use std::collections::VecDeque;
 use std::io;
@@ -31,7 +31,7 @@ pub trait Work: Send + Sync + 'static {
     /// How many items a turn has at most. Asked once.
     fn turn(&self) -> NonZero<usize>;
 
-    /// Carries out the items of a turn. Must not wait for anything.
+    /// Carries out the items of a turn. Must not wait for a disk or a network, nor for long.
     fn items(&self, items: Range<usize>) -> Self::Done;
 
     /// What comes of the items of a turn that are not carried out any more, since the pool stops.

@@ -96,7 +96,15 @@ struct Stand {
     now: Now,
 }
 
-/// A token that may be signed once its sheet is recorded.
+/// What was decided, and takes effect once its sheet is recorded.
+#[derive(Default)]
+struct Decisions<'s> {
+    allowed: Vec<Decided<'s>>,
+    /// The places of the requests that were refused.
+    refused: Vec<(usize, TokenError)>,
+}
+
+/// A token that may be signed.
 struct Decided<'s> {
     /// The place of its request in the turn.
     place: usize,
@@ -165,8 +173,11 @@ impl<'t> Turn<'t> {
             Ok(permit) => permit,
             Err(error) => return self.fail_open(|| Denied::Audit(error.again()).into()),
         };
+        for (place, error) in decided.refused {
+            self.fail(place, error);
+        }
         let mut count = 0;
-        for Decided { place, draft, allowed } in decided {
+        for Decided { place, draft, allowed } in decided.allowed {
             if !self.is_standing(stand, signer) {
                 break;
             }
@@ -190,14 +201,14 @@ impl<'t> Turn<'t> {
         stand: &'s Stand,
         settings: &'s TokenSettings,
         sheet: &mut Sheet<'s, '_>,
-    ) -> Result<Vec<Decided<'s>>, CryptoError>
+    ) -> Result<Decisions<'s>, CryptoError>
     where
         't: 's,
     {
         let requests = self.requests;
         let mut ids = vec![[0; 16]; requests.len()];
         crypto::fill_with_random(ids.as_flattened_mut())?;
-        let (mut decided, mut request_id) = (Vec::with_capacity(requests.len()), String::new());
+        let (mut decided, mut request_id) = (Decisions::default(), String::new());
         for (place, (wanted, id)) in requests.iter().zip(&ids).enumerate() {
             if self.is_concluded(place) {
                 continue;
@@ -212,7 +223,10 @@ impl<'t> Turn<'t> {
                 Ok(Decided { place, draft, allowed })
             });
             match allowed {
-                Ok(allowed) => decided.push(allowed),
+                Ok(allowed) => decided.allowed.push(allowed),
+                Err(error @ TokenError::Denied(Denied::Refused(_))) => {
+                    decided.refused.push((place, error));
+                }
                 Err(error) => self.fail(place, error),
             }
         }

@@ -77,6 +77,7 @@ struct Fixture {
     records: Vec<Record>,
     rings: Arc<Rings>,
     clock: Arc<Told>,
+    audit: Arc<Audit>,
     custody: Arc<Custody>,
 }
 
@@ -107,8 +108,9 @@ impl Fixture {
         let metrics = Arc::new(Metrics::new(NOW, &config));
         let (lifecycle, audit) = (Arc::new(lifecycle), Arc::new(audit));
         let custody =
-            Arc::new(Custody::new(config, rings.clone(), lifecycle, audit, limits, metrics));
-        let fixture = Self { dir, keyset, master_keys, records, rings, clock, custody };
+            Custody::new(config, rings.clone(), lifecycle, audit.clone(), limits, metrics);
+        let custody = Arc::new(custody);
+        let fixture = Self { dir, keyset, master_keys, records, rings, clock, audit, custody };
         fixture.rings.publish(&fixture.keyset, fixture.ring(&fixture.records));
         fixture
     }
@@ -270,6 +272,22 @@ fn a_grant_that_is_taken_away_counts_from_the_next_token_of_a_turn() {
     let lines = recorded(fixture.dir.path());
     let refused: Vec<_> = lines.iter().filter(|line| line["decision"] == "refused").collect();
     assert_eq!(refused.iter().map(|it| &it["request_id"]).collect::<Vec<_>>(), ["r.2", "r.3"]);
+}
+
+#[test]
+fn a_refusal_that_cannot_be_recorded_is_answered_as_that() {
+    let fixture = Fixture::new(&[NOW]);
+    let narrow = r#"actions = ["sign-token"], max_ttl = "30s""#;
+    fixture.custody.put_in_force(config(&CONFIG.replace(r#"actions = ["sign-token"]"#, narrow)));
+    let refused = |outcome: &Result<_, _>| {
+        matches!(outcome, Err(TokenError::Denied(Denied::Refused(Refusal::Ttl { .. }))))
+    };
+    assert!(fixture.sign(2).iter().all(refused));
+    fixture.audit.close();
+    for outcome in fixture.sign(2) {
+        let unrecorded = matches!(outcome, Err(TokenError::Denied(Denied::Audit(_))));
+        assert!(unrecorded, "{outcome:?}");
+    }
 }
 
 #[test]
