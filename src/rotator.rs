@@ -49,7 +49,7 @@ use due::Due;
 use files::{Files, files_of};
 use inbox::Inbox;
 pub use incoming::{Incoming, Used};
-use keygen::{Keygen, Made, Ordered};
+use keygen::{Keygen, Made, Need, Ordered};
 use news::By;
 use publication::LATE;
 
@@ -761,7 +761,12 @@ impl Rotator {
     }
 
     fn park(&mut self, request: Request) {
-        self.parked.entry(request.keyset.clone()).or_default().push(request);
+        let keyset = request.keyset.clone();
+        self.parked.entry(keyset.clone()).or_default().push(request);
+        if self.ordered.get(&keyset).is_some_and(|ordered| ordered.need() == Need::Ahead) {
+            // What is being made ahead is waited for now.
+            self.tick(&keyset);
+        }
     }
 
     fn unpark(&mut self, keyset: &KeysetName) -> Vec<Request> {

@@ -25,9 +25,9 @@ pub(super) struct Made {
 /// What waits for a key pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
-    /// The set signs meanwhile.
+    /// The set signs meanwhile, and nobody waits for it.
     Ahead,
-    /// Nothing signs until it is there.
+    /// Nothing signs until it is there, or somebody waits for it.
     Now,
 }
 
@@ -39,16 +39,20 @@ pub(super) struct Ordered {
 }
 
 impl Ordered {
-    /// With so many more, unless what is ordered already will do. Where nothing signs until they are
-    /// there, it will not do that they are made ahead.
+    /// With so many more, unless what is ordered already will do. Where they are waited for, it will
+    /// not do that they are made ahead: those that come then are some more in stock.
     pub(super) fn with(before: Option<Self>, missing: usize, need: Need) -> Option<Self> {
         match before {
             None => Some(Self { count: missing, need }),
-            Some(Self { count, need: Need::Ahead }) if need == Need::Now => {
-                Some(Self { count: count + missing, need })
+            Some(Self { need: Need::Ahead, .. }) if need == Need::Now => {
+                Some(Self { count: missing, need })
             }
             Some(_) => None,
         }
+    }
+
+    pub(super) fn need(self) -> Need {
+        self.need
     }
 
     /// What is still being made when one is there.
@@ -111,16 +115,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_being_made_ahead_is_ordered_again_where_nothing_signs_until_it_is_there() {
+    fn what_is_being_made_ahead_is_ordered_again_where_it_is_waited_for() {
         let ahead = Ordered::with(None, 1, Need::Ahead).unwrap();
         assert_eq!(Ordered::with(Some(ahead), 1, Need::Ahead), None);
         let now = Ordered::with(Some(ahead), 1, Need::Now).unwrap();
-        assert_eq!(now, Ordered { count: 2, need: Need::Now });
+        assert_eq!(now, Ordered { count: 1, need: Need::Now });
         assert_eq!(Ordered::with(Some(now), 1, Need::Now), None);
-        // The one that comes first is taken up, whichever it is.
+        // The one that comes first is taken up, whichever it is, and the other is not waited for.
         assert!(now.is_taken_up_with_the_next());
-        let rest = now.without_one().unwrap();
-        assert_eq!(rest.without_one(), None);
+        assert_eq!(now.without_one(), None);
     }
 
     #[test]

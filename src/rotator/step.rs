@@ -637,13 +637,14 @@ impl Rotator {
         Ok(made)
     }
 
-    /// Orders key pairs that are not being made; those that are, once more where nothing signs until
-    /// they are there, and who makes them takes what others leave.
+    /// Orders key pairs that are not being made; those that are, once more where somebody waits for
+    /// them, and who makes them takes what others leave.
     fn order(&mut self, keyset: &KeysetName, missing: &[Algorithm]) {
         let now = self.now();
         let ring = self.parts.rings.ring(keyset);
         let signs = ring.is_some_and(|ring| ring.signer_at(now).is_ok());
-        let need = if signs { Need::Ahead } else { Need::Now };
+        let is_waited_for = !signs || self.parked.contains_key(keyset);
+        let need = if is_waited_for { Need::Now } else { Need::Ahead };
         let before = self.ordered.get(keyset).copied();
         let Some(ordered) = Ordered::with(before, missing.len(), need) else { return };
         self.ordered.insert(keyset.clone(), ordered);
