@@ -13,6 +13,7 @@ pub mod events;
 mod figures;
 mod file;
 pub mod files;
+mod format;
 pub mod handover;
 mod line;
 mod lines;
@@ -43,6 +44,7 @@ pub use self::chain::Link;
 use self::checkpoint::{Checkpoint, Held};
 pub use self::figures::Figures;
 use self::file::{AuditFile, Kind};
+pub use self::format::check as check_format;
 pub use self::line::{Decision, Line};
 pub use self::lines::Lines;
 use self::recovery::OnDisk;
@@ -178,12 +180,14 @@ impl Audit {
     ///
     /// # Errors
     ///
-    /// When the file or the checkpoint beside it cannot be opened, or another process has it open.
+    /// When the file or the checkpoint beside it cannot be opened, another process has it open, or a
+    /// newer version of jwksd wrote to it.
     pub fn open(
         settings: Settings,
         master_keys: Arc<MasterKeys>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, AuditError> {
+        check_format(&settings.path)?;
         let (checkpoint, on_disk) = open_checkpoint(&settings.path, &master_keys)?;
         let file = AuditFile::open(&settings.path, master_keys.clone(), &on_disk)?;
         let handover = on_disk.handover.map(|_| settings.path.clone());

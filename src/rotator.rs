@@ -556,7 +556,7 @@ impl Rotator {
             | StoreError::Occupied(_)
             | StoreError::Damaged { .. }
             | StoreError::OtherMasterKey { .. }
-            | StoreError::UnknownFormat(_) => {
+            | StoreError::UnknownFormat { .. } => {
                 self.parts.health.report(Subject::Store, &error.to_string());
                 self.seen_due = self.seen_due.min(self.now() + RETRY_FIRST);
             }

@@ -145,7 +145,7 @@ impl Whole {
             Err(
                 StoreError::Damaged { .. }
                 | StoreError::OtherMasterKey { .. }
-                | StoreError::UnknownFormat(_),
+                | StoreError::UnknownFormat { .. },
             ) => assert_ne!(rows, self.rows),
             Err(error) => panic!("{error}"),
         }

@@ -27,6 +27,9 @@ const HEADER_BYTES: usize = 2 + ID_BYTES + NONCE_BYTES;
 /// How a line of a master key file begins.
 const MASTER_KEY_PREFIX: &str = "jwksd-master-key-v1:";
 
+/// The same up to the number of its format.
+const MASTER_KEY_NAME: &str = "jwksd-master-key-v";
+
 /// A secret, encrypted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -62,6 +65,17 @@ pub enum MasterKeyError {
     /// A line is not a key. The line itself is not told: it may hold half a secret.
     #[error("line {0} is not a master key (they begin with {MASTER_KEY_PREFIX})")]
     Line(usize),
+    /// A line is a key of a newer version.
+    #[error(
+        "line {line} is a master key of the format v{format}, which this version of jwksd does not \
+         know: a newer one made it"
+    )]
+    NewerFormat {
+        /// The line.
+        line: usize,
+        /// Its format.
+        format: u32,
+    },
     /// The library failed.
     #[error(transparent)]
     Crypto(#[from] CryptoError),
@@ -98,7 +112,10 @@ impl MasterKeys {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let wrong = || MasterKeyError::Line(index + 1);
+            let wrong = || match newer_format(line) {
+                Some(format) => MasterKeyError::NewerFormat { line: index + 1, format },
+                None => MasterKeyError::Line(index + 1),
+            };
             let encoded = line.strip_prefix(MASTER_KEY_PREFIX).ok_or_else(wrong)?;
             let mut bytes = Zeroizing::new([0; 32]);
             let length = BASE64_URL_SAFE_NO_PAD
@@ -277,6 +294,12 @@ impl Place<'_> {
     }
 }
 
+/// The format of a line of a master key file, where it is a later one than ours.
+fn newer_format(line: &str) -> Option<u32> {
+    let (format, _) = line.strip_prefix(MASTER_KEY_NAME)?.split_once(':')?;
+    format.parse().ok().filter(|format| *format > 1)
+}
+
 /// The fields in a form that no other fields have.
 fn length_prefixed(fields: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -326,6 +349,19 @@ pub(crate) mod tests {
         let sealed = keys.seal(&secret(), &owned.place()).unwrap();
         let opened = keys.open(&sealed, &owned.place()).unwrap();
         assert!(SigningKey::new(Algorithm::Es256, &opened).is_ok());
+    }
+
+    #[test]
+    fn a_secret_of_a_newer_format_is_told_as_that() {
+        let keys = master_keys();
+        let owned = Owned::new();
+        let mut sealed = keys.seal(&secret(), &owned.place()).unwrap();
+        sealed.0[0] = 2;
+        let refused = keys.open(&sealed, &owned.place()).err().unwrap();
+        assert_eq!(refused, SealError::UnknownFormat(2));
+        let what = || "the secret of key 7".to_owned();
+        let told = crate::store::StoreError::of_seal(refused, what).to_string();
+        assert!(told.starts_with("the secret of key 7 has format 2, which this version"), "{told}");
     }
 
     #[test]
@@ -387,6 +423,25 @@ pub(crate) mod tests {
             let error = MasterKeys::parse(wrong).err().unwrap();
             assert_eq!(error, MasterKeyError::Line(1));
             assert!(!error.to_string().contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn a_master_key_of_a_newer_format_is_told_as_that_and_nothing_of_it_is() {
+        let known = MasterKeys::generate_file().unwrap();
+        for (format, secret) in [(2, "hunter2"), (10, ""), (4_000_000_000, "a:b")] {
+            let text = format!("{}jwksd-master-key-v{format}:{secret}\n", *known);
+            let error = MasterKeys::parse(&text).err().unwrap();
+            assert_eq!(error, MasterKeyError::NewerFormat { line: 3, format });
+            let told = error.to_string();
+            assert!(told.contains(&format!("line 3 is a master key of the format v{format}")));
+            assert!(secret.is_empty() || !told.contains(secret), "{told}");
+        }
+        // None of ours: half a secret may be what looks like a number.
+        for wrong in
+            ["jwksd-master-key-v0:x", "jwksd-master-key-v2", "jwksd-master-key-v99999999999:"]
+        {
+            assert_eq!(MasterKeys::parse(wrong).err(), Some(MasterKeyError::Line(1)), "{wrong}");
         }
     }
 

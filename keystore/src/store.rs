@@ -17,6 +17,7 @@ mod copied;
 mod disasters;
 #[cfg(test)]
 mod earlier;
+mod format;
 mod fresh;
 mod high_water;
 #[cfg(any(test, feature = "faults"))]
@@ -38,6 +39,7 @@ use crate::second_opinion::{self, SecondOpinionError};
 use crate::time::Time;
 
 pub use self::copied::StoreCopy;
+pub use self::format::check as check_format;
 pub use self::fresh::check_free;
 pub use self::sled::SledStore;
 #[cfg(any(test, feature = "faults"))]
@@ -280,9 +282,17 @@ pub enum StoreError {
         /// Its id in hexadecimal.
         id: String,
     },
-    /// The store was written by a newer version.
-    #[error("the store has format {0}, which this version does not know; nothing was changed")]
-    UnknownFormat(String),
+    /// It was written by a newer version.
+    #[error(
+        "{what} has format {format}, which this version of jwksd does not know: a newer one wrote it. \
+         Nothing was changed"
+    )]
+    UnknownFormat {
+        /// What.
+        what: String,
+        /// Its format.
+        format: String,
+    },
 }
 
 impl StoreError {
@@ -290,7 +300,9 @@ impl StoreError {
         match error {
             SealError::OtherMasterKey { id } => Self::OtherMasterKey { id },
             SealError::Damaged => Self::Damaged { what: what() },
-            SealError::UnknownFormat(format) => Self::UnknownFormat(format.to_string()),
+            SealError::UnknownFormat(format) => {
+                Self::UnknownFormat { what: what(), format: format.to_string() }
+            }
         }
     }
 }

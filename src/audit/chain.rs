@@ -15,10 +15,8 @@ use jwksd_keystore::seal::{MasterKeys, SealError};
 use jwksd_keystore::time::Time;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::format::FORMAT;
 use super::line::as_text;
-
-/// The version of the format, in every mark that may begin a file.
-pub(super) const FORMAT: u8 = 1;
 
 /// No audit has so many lines; a larger number is not one of ours.
 const HIGHEST: u64 = 1 << 53;
@@ -84,7 +82,7 @@ pub(super) struct Parsed<'a> {
     /// Whether it is a mark; not yet whether its tag is right.
     pub(super) mark: Option<Mark>,
     /// Its format, where it is the first of a file.
-    pub(super) format: Option<u8>,
+    pub(super) format: Option<u64>,
     /// Why it is there, where it is a mark.
     pub(super) reason: Option<String>,
     /// The ids of the master keys before, where it is a mark about that.
@@ -149,7 +147,7 @@ impl Link {
             action: Mark,
             decision: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
-            format: Option<u8>,
+            format: Option<u64>,
             reason: &'a str,
             #[serde(skip_serializing_if = "<[String]>::is_empty")]
             formerly: &'a [String],
@@ -202,7 +200,7 @@ impl<'a> Parsed<'a> {
             line: u64,
             previous: Hash,
             action: serde_json::Value,
-            format: Option<u8>,
+            format: Option<u64>,
             reason: Option<String>,
             #[serde(default)]
             formerly: Vec<String>,

@@ -17,10 +17,11 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::chain::{self, Link};
+use super::format::Formatted;
 use crate::folder;
 
 /// A sector of a disk: a torn write damages no more.
-const SLOT_BYTES: usize = 4096;
+pub(super) const SLOT_BYTES: usize = 4096;
 
 /// A line and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +107,7 @@ impl Position {
 
     /// As a slot of the file.
     fn slot(&self, master_keys: &MasterKeys) -> io::Result<Vec<u8>> {
-        let mut object = serde_json::to_vec(self)?;
+        let mut object = serde_json::to_vec(&Formatted::new(self))?;
         object.pop();
         let mut slot = chain::tagged(object, master_keys);
         slot.resize(SLOT_BYTES - 1, b' ');

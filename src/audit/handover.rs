@@ -20,12 +20,13 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::{self, Parsed};
 use super::checkpoint::{self, Position};
+use super::format::Formatted;
 use super::rows::{self, Row};
 use crate::folder;
 use crate::new_file::{Existing, NewFile, Readers};
 
 /// No handover is longer.
-const LONGEST: u64 = 64 * 1024;
+pub(super) const LONGEST: u64 = 64 * 1024;
 
 /// What is known to have been written under keys that are no longer given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +46,8 @@ pub(super) struct Handover {
 pub fn leave(audit: &Path, old: &MasterKeys, new: &MasterKeys) -> io::Result<()> {
     let held = checkpoint::read(&checkpoint::path_of(audit), old)?;
     let Some(position) = held.position() else { return Ok(()) };
-    let mut object = serde_json::to_vec(&Handover { position, formerly: old.ids() })?;
+    let handover = Handover { position, formerly: old.ids() };
+    let mut object = serde_json::to_vec(&Formatted::new(&handover))?;
     object.pop();
     let file = NewFile::begin(&path_of(audit), Existing::IsReplaced, Readers::Owner)?;
     file.finish(&chain::tagged(object, new))
@@ -103,6 +105,7 @@ pub(super) fn check_not_gone_on(
     Ok(())
 }
 
-fn path_of(audit: &Path) -> PathBuf {
+/// The handover of the audit at `audit`.
+pub(super) fn path_of(audit: &Path) -> PathBuf {
     audit.with_added_extension("rekeyed")
 }

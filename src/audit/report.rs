@@ -95,7 +95,7 @@ pub enum Damage {
     /// A file was written by a newer version, whose rules are not known.
     NewerFormat {
         /// Its format.
-        format: u8,
+        format: u64,
     },
     /// The checkpoint beside the file is missing or not ours, so a missing end would not show.
     NoCheckpoint,

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use jwksd_keystore::seal::{MasterKeys, SealError};
 
-use super::chain::{FORMAT, Link, Mark, Parsed};
+use super::chain::{Link, Mark, Parsed};
 use super::checkpoint::{self, Held, Position};
 use super::files;
+use super::format::FORMAT;
 use super::handover::{self, Handover};
 use super::report::{Damage, Finding, Note, Report};
 use super::rows::{self, Row};
@@ -315,10 +316,10 @@ impl<'k> Reader<'k> {
     }
 
     fn first_of_file(&mut self, parsed: &Parsed<'_>, is_ours: bool) {
-        if !is_ours || !parsed.mark.is_some_and(Mark::may_begin_a_file) {
-            self.damage(Damage::NoBeginning { line: parsed.number });
-        } else if let Some(format) = parsed.format.filter(|format| *format > FORMAT) {
+        if let Some(format) = parsed.format.filter(|format| *format > FORMAT) {
             self.damage(Damage::NewerFormat { format });
+        } else if !is_ours || !parsed.mark.is_some_and(Mark::may_begin_a_file) {
+            self.damage(Damage::NoBeginning { line: parsed.number });
         }
     }
 

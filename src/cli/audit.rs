@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use jwksd::api::AuditTail;
+use jwksd::audit::check_format;
 use jwksd::audit::report::{Finding, Note, Report};
 use jwksd::audit::verify::{self, Against};
 use jwksd::{master_key, memory};
@@ -129,6 +130,8 @@ fn verify(config: &Path, args: &Args, out: &Out) -> anyhow::Result<ExitCode> {
         Against { master_keys: master_keys.as_ref(), former: former.as_ref(), sought: None };
     let report = if args.files.is_empty() {
         let path = &config.audit.path;
+        // By the rules of now it would be called changed.
+        check_format(path)?;
         verify::verify_against(path, against)
             .with_context(|| format!("cannot read the audit at {}", path.display()))?
     } else {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use jwksd::config::Config;
-use jwksd::{folder, master_key, memory};
+use jwksd::{audit, folder, master_key, memory};
 use jwksd_keystore::seal::MasterKeys;
-use jwksd_keystore::store::SledStore;
+use jwksd_keystore::store::{SledStore, check_format};
 
 use self::owner::Owner;
 use super::{load, print};
@@ -82,6 +82,14 @@ pub(super) fn presence(config: &Config) -> anyhow::Result<Presence> {
             key.display()
         ),
     }
+}
+
+/// Refuses what a newer version wrote, before anything of it is touched.
+pub(super) fn check_formats(config: &Config) -> anyhow::Result<()> {
+    let (store, audit) = (&config.store.path, &config.audit.path);
+    check_format(store).with_context(|| format!("{}", store.display()))?;
+    audit::check_format(audit)?;
+    Ok(())
 }
 
 /// Makes both. The key is on the disk before anything is sealed under it.

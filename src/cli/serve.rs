@@ -72,6 +72,7 @@ fn serve(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
             std::path::absolute(&config.store.path)?.display()
         );
     }
+    init::check_formats(&config)?;
     // Before anything is made or opened: a place that is taken must change nothing.
     let sockets = Sockets::bind(&config, passed)?;
     let (store, master_keys) = match presence {

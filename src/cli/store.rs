@@ -62,7 +62,7 @@ impl Unusable {
             | BackupError::TooShort(_)
             | BackupError::Content(_)
             | BackupError::Store(StoreError::Damaged { .. }) => true,
-            BackupError::NewerFormat
+            BackupError::NewerFormat { .. }
             | BackupError::OtherMasterKey { .. }
             | BackupError::Store(_)
             | BackupError::Crypto(_) => false,

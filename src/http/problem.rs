@@ -284,7 +284,7 @@ fn of_store(error: &StoreError, request_id: &str) -> Problem {
         | StoreError::Occupied(_)
         | StoreError::Damaged { .. }
         | StoreError::OtherMasterKey { .. }
-        | StoreError::UnknownFormat(_) => internal(error, Some(request_id)),
+        | StoreError::UnknownFormat { .. } => internal(error, Some(request_id)),
     }
 }
 

@@ -13,6 +13,7 @@ mod descriptors;
 mod documents;
 mod export;
 mod fetchers;
+mod formats;
 mod import;
 mod incident;
 mod keys;

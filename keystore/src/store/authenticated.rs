@@ -30,7 +30,7 @@ use crate::seal::MasterKeys;
 use crate::time::Time;
 
 /// The layout that this version writes, and the only one that it reads.
-const FORMAT: &[u8] = b"1";
+pub(super) const FORMAT: &[u8] = b"1";
 pub(super) const FORMAT_ROW: &[u8] = b"format";
 const SEEN_ROW: &[u8] = b"seen";
 
@@ -398,7 +398,8 @@ pub(super) fn known_format(format: &[u8]) -> Result<(), StoreError> {
     if format == FORMAT {
         Ok(())
     } else {
-        Err(StoreError::UnknownFormat(String::from_utf8_lossy(format).into()))
+        let format = String::from_utf8_lossy(format).into();
+        Err(StoreError::UnknownFormat { what: "the store".into(), format })
     }
 }
 

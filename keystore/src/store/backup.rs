@@ -31,6 +31,9 @@ use crate::time::Time;
 /// How every backup begins, up to its version.
 const NAME: &[u8] = b"jwksd backup v";
 
+/// So much of another version is told.
+const LONGEST_VERSION: usize = 16;
+
 /// How the backups begin that this version makes and reads.
 const MAGIC: &[u8; 16] = b"jwksd backup v1\n";
 
@@ -94,8 +97,14 @@ pub enum BackupError {
     #[error("it is not a backup of jwksd")]
     NotABackup,
     /// It was made by a newer version.
-    #[error("it is a backup of a newer version of jwksd, whose format this version does not know")]
-    NewerFormat,
+    #[error(
+        "it is a backup of the format {format}, which this version of jwksd does not know: a newer one \
+         made it"
+    )]
+    NewerFormat {
+        /// Its format, as it says.
+        format: String,
+    },
     /// It was made under a master key that is not among ours.
     #[error("it was made under the master key {id}, and the one given is {given}")]
     OtherMasterKey {
@@ -245,18 +254,11 @@ impl Sealer {
 /// The text of a backup.
 fn opened(bytes: &[u8], master_keys: &MasterKeys) -> Result<Vec<u8>, BackupError> {
     let is_named = |bytes: &[u8]| bytes.iter().zip(MAGIC).all(|(byte, of)| byte == of);
-    if bytes.len() < PREAMBLE_BYTES + TAG_BYTES {
-        // The beginning of one, or something else that is short.
-        let is_cut_off = !bytes.is_empty() && is_named(bytes);
-        return Err(if is_cut_off {
-            BackupError::TooShort(bytes.len())
-        } else {
-            BackupError::NotABackup
-        });
+    if bytes.is_empty() || !is_named(bytes) {
+        return Err(bytes.strip_prefix(NAME).map_or(BackupError::NotABackup, newer));
     }
-    if !is_named(bytes) {
-        let is_newer = bytes.starts_with(NAME);
-        return Err(if is_newer { BackupError::NewerFormat } else { BackupError::NotABackup });
+    if bytes.len() < PREAMBLE_BYTES + TAG_BYTES {
+        return Err(BackupError::TooShort(bytes.len()));
     }
     let (preamble, sealed) = bytes.split_at(PREAMBLE_BYTES);
     let key = key_of(preamble, master_keys)?;
@@ -272,6 +274,13 @@ fn opened(bytes: &[u8], master_keys: &MasterKeys) -> Result<Vec<u8>, BackupError
         text.append(&mut opened);
     }
     Ok(text)
+}
+
+/// A backup that goes on so after its name.
+fn newer(rest: &[u8]) -> BackupError {
+    let version = rest.iter().take(LONGEST_VERSION).take_while(|byte| **byte != b'\n');
+    let version: Vec<u8> = version.copied().collect();
+    BackupError::NewerFormat { format: format!("v{}", version.escape_ascii()) }
 }
 
 /// The key of the backup that begins so.

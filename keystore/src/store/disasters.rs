@@ -160,7 +160,7 @@ fn a_backup_with_any_flipped_byte_does_not_open() {
         let refused = Backup::open(&flipped, keys.clone()).err().unwrap();
         let is_told = match index {
             0..14 => refused == BackupError::NotABackup,
-            14..16 => refused == BackupError::NewerFormat,
+            14..16 => matches!(refused, BackupError::NewerFormat { .. }),
             16..24 => matches!(refused, BackupError::OtherMasterKey { .. }),
             _ => refused == BackupError::Damaged { from: 56, to: bytes.len() },
         };
@@ -228,8 +228,13 @@ fn what_is_no_backup_and_what_is_newer_is_told() {
     for bytes in [&b""[..], &[0; 10], &[0; 200], b"jwksd-master-key-v1:", &b"a".repeat(100)] {
         assert_eq!(refused(bytes), Some(BackupError::NotABackup));
     }
-    let newer = [&b"jwksd backup v2\n"[..], &[0; 100]].concat();
-    assert_eq!(refused(&newer), Some(BackupError::NewerFormat));
+    for (beginning, format) in [("v2\n", "v2"), ("v10\nmore", "v10"), ("v1.1 and\n", "v1.1 and")] {
+        for rest in [&[][..], &[0; 100]] {
+            let newer = [b"jwksd backup ", beginning.as_bytes(), rest].concat();
+            let told = BackupError::NewerFormat { format: format.into() };
+            assert_eq!(refused(&newer), Some(told));
+        }
+    }
 }
 
 /// Every row, changed or taken out, and one that is too many: a check finds it, though the store
@@ -394,9 +399,13 @@ fn what_was_half_written_by_a_killed_building_is_thrown_away() {
     let (dir, store, keys) = on_disk();
     let (copy, new) = (store.copy().unwrap(), dir.path().join("new"));
     let building = dir.path().join("new.building");
-    for (name, content) in
-        [("db", &b"torn"[..]), ("conf", b""), ("latest.new", b"x"), ("latest", b"")]
-    {
+    for (name, content) in [
+        ("db", &b"torn"[..]),
+        ("conf", b""),
+        ("latest.new", b"x"),
+        ("latest", b""),
+        ("format", b""),
+    ] {
         fs::create_dir_all(building.join("blobs")).unwrap();
         fs::write(building.join(name), content).unwrap();
         fs::write(building.join("snap.0001.generating"), "").unwrap();

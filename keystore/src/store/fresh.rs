@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::authenticated::Wraps;
 use super::copied::{Moment, StoreCopy};
+use super::format;
 use super::high_water::{HighWater, UNFINISHED_FILE, tagged_number};
 use super::sled::{
     CACHE_BYTES, COMMITS_ROW, LOG_FILE, PARAMETERS_FILE, SledStore, TREE, failed, opening_failed,
@@ -80,6 +81,7 @@ impl StoreCopy {
             watch(Progress { stage: Stage::Ending, done, of: ENDING });
         };
         let io = |error: io::Error| unavailable(&error);
+        format::create(&folder).map_err(io)?;
         HighWater::create_at(&folder, moment.commit, keys).map_err(io)?;
         ending();
         sync_tree(&folder).map_err(io)?;
@@ -184,6 +186,8 @@ fn clear(folder: &Path) -> Result<(), StoreError> {
 
 /// Whether a building leaves a file or folder of this name.
 fn is_of_a_store(name: &str) -> bool {
+    let format = [format::FILE, format::UNFINISHED_FILE];
     [LOG_FILE, PARAMETERS_FILE, "blobs", "latest", UNFINISHED_FILE].contains(&name)
+        || format.contains(&name)
         || name.starts_with("snap.")
 }

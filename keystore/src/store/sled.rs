@@ -26,6 +26,8 @@
 //! answer, and `latest` is raised. sled cuts its log where it takes it to end, so that a store that
 //! was not opened for this is beyond repair, and only a copy of all its files helps.
 //!
+//! A newer store is refused by its file `format`, before any of this: see the module `format`.
+//!
 //! A store is begun by a `latest` of 0, which says that nothing was acknowledged yet. As long as it
 //! says so an empty store is one whose making was interrupted, and opening it ends the making; sled's
 //! parameters, which may be torn then, are written again.
@@ -47,6 +49,7 @@ use sled::transaction::{ConflictableTransactionError, TransactionError};
 use super::StoreError;
 use super::authenticated::{Authenticated, FORMAT_ROW, Pairs, Row, Rows, Wraps, known_format};
 use super::copied::Moment;
+use super::format;
 use super::high_water::{HighWater, UNFINISHED_FILE, checked_number, tagged_number};
 use crate::seal::MasterKeys;
 
@@ -109,7 +112,7 @@ impl SledStore {
     /// before there is one, and [`SledStore::create`] writes over it.
     #[must_use]
     pub fn is_left_over(name: &OsStr) -> bool {
-        name == UNFINISHED_FILE
+        [UNFINISHED_FILE, format::FILE, format::UNFINISHED_FILE].iter().any(|file| name == *file)
     }
 
     /// Opens the store at `path`.
@@ -119,6 +122,7 @@ impl SledStore {
     /// [`StoreError::Missing`], [`StoreError::Locked`], [`StoreError::OtherMasterKey`],
     /// [`StoreError::Damaged`], [`StoreError::UnknownFormat`], [`StoreError::Unavailable`].
     pub fn open(path: &Path, master_keys: Arc<MasterKeys>) -> Result<Self, StoreError> {
+        format::check(path)?;
         if is_absent(path)? {
             return Err(StoreError::Missing(path.to_owned()));
         }
@@ -155,9 +159,13 @@ impl SledStore {
     ///
     /// As [`SledStore::open`].
     pub fn create(path: &Path, master_keys: Arc<MasterKeys>) -> Result<Self, StoreError> {
+        format::check(path)?;
         fs::create_dir_all(path).map_err(|error| unavailable(&error))?;
         if is_absent(path)? {
-            HighWater::create(path, &master_keys).map_err(|error| unavailable(&error))?;
+            // First the format: what there is of a store always says it.
+            format::create(path)
+                .and_then(|()| HighWater::create(path, &master_keys))
+                .map_err(|error| unavailable(&error))?;
         }
         Self::open(path, master_keys)
     }
@@ -1163,7 +1171,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_refused_untouched() {
+    fn a_newer_format_that_the_rows_alone_tell_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let keys = Arc::new(master_keys());
         let store = SledStore::create(dir.path(), keys.clone()).unwrap();
@@ -1171,7 +1179,8 @@ pub(super) mod tests {
         store.rows().write(&[], &[newer]).unwrap().unwrap();
         drop(store);
         let opened = open_when_free(dir.path(), keys.clone());
-        let unknown = Some(StoreError::UnknownFormat("2".into()));
+        let what = "the store".to_owned();
+        let unknown = Some(StoreError::UnknownFormat { what, format: "2".into() });
         assert_eq!(opened.err(), unknown);
         // It need not count as this version does.
         fs::remove_file(dir.path().join(LATEST_FILE)).unwrap();

@@ -13,6 +13,7 @@ use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{self, SledStore, Store, StoreCopy};
 use serde::Serialize;
 
+use super::super::init::check_formats;
 use super::super::init::owner::Owner;
 use super::super::print::counted;
 use super::super::{Out, load};
@@ -63,6 +64,7 @@ pub(super) fn run(config: &Path, args: &Args, out: &Out) -> anyhow::Result<ExitC
     }
     store::check_free(into)?;
     super::check_stopped(&loaded)?;
+    check_formats(&loaded)?;
     let old_key = args.master_key.as_ref().unwrap_or(&loaded.store.master_key);
     let old = Arc::new(master_key::read(old_key)?);
     if !path.try_exists().with_context(|| format!("cannot look at {}", path.display()))? {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use jwksd::audit::events::KeyEvent;
 use jwksd::audit::verify::Against;
-use jwksd::audit::{Audit, Decision, Line, since};
+use jwksd::audit::{Audit, Decision, Line, check_format, since};
 use jwksd::clock::{Clock, SystemClock};
 use jwksd::config::Config;
 use jwksd::restore::{self, Key, Outlook};
@@ -79,6 +79,7 @@ pub(super) fn run(config: &Path, args: &Args, out: &Out) -> anyhow::Result<ExitC
     super::check_user(path, owner.as_ref())?;
     store::check_free(path).map_err(|error| not_free(error, path))?;
     super::check_stopped(&loaded)?;
+    check_format(&loaded.audit.path)?;
     let ready = ready(config, args)?;
     if let Some(owner) = &owner {
         if args.accept {
