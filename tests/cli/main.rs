@@ -34,3 +34,4 @@ mod start;
 mod status;
 mod store;
 mod tls;
+mod upgrades;
