@@ -1522,6 +1522,24 @@ fn a_key_that_was_kept_from_signing_waits_after_its_activation_has_passed() {
     assert!(world.key(1).activates > Some(late) && world.key(1).may_have_signed);
 }
 
+/// A slow start: the wait was over and the key before it ended before the listeners served.
+#[test]
+fn time_that_was_not_served_takes_no_signer_away_whose_predecessor_has_ended() {
+    let world = world(PLAIN).after([rotate(When::Waited), pass(HOUR * 2)]);
+    let activated = world.key(1).activates.unwrap();
+    assert!(world.durable.life(Number(0)).is_none_or(|life| life.ended.is_some()));
+    let second = Duration::from_secs(1);
+    let now = Now { lifecycle: activated + second, wall: activated + second };
+    let unserved = Intent::Unserved { from: activated.before(second), to: now.lifecycle };
+    let plan = plan(&world.durable, world.config.as_ref(), &unserved, now).unwrap();
+    let mut after = world.durable.clone();
+    plan.steps.iter().for_each(|step| after.apply(step));
+    let signer = after.signer_at(now.lifecycle).unwrap();
+    assert_eq!((signer.number, signer.activates), (Number(1), Some(activated)));
+    assert_eq!(signer.planned_by, PlannedBy::Recovery);
+    assert_eq!(signer.served_from, world.key(1).served_from + second * 2);
+}
+
 #[test]
 fn a_wait_that_grows_later_does_not_count_downtime() {
     // The wait of key 1 was over before the daemon was down, then V grows to four days.

@@ -115,7 +115,7 @@ impl Planner {
 
     /// Time in which a pending key was not served does not count towards its wait, also when the
     /// wait was over: longer ones may come into force. A key whose wait was not over waits the
-    /// rest.
+    /// rest, unless it signs by now and the key before it has ended: a set that signs goes on to.
     fn discount(&mut self, facts: Option<&Facts>, from: Time, to: Time) -> Answer {
         self.prolong_former_max_age(from, to);
         for life in self.pending_at(from) {
@@ -132,10 +132,22 @@ impl Planner {
             });
             let earliest = waited + missing;
             if waits_on && life.activates.is_some_and(|activates| activates < earliest) {
-                self.set_activation(life.number, Some(earliest), life.planned_by);
+                if self.signs_alone(life.number) {
+                    // The one before has ended meanwhile, and has no secret any more.
+                    self.set_activation(life.number, life.activates, PlannedBy::Recovery);
+                } else {
+                    self.set_activation(life.number, Some(earliest), life.planned_by);
+                }
             }
         }
         Answer::Done
+    }
+
+    /// Whether no other key could sign now.
+    fn signs_alone(&self, number: Number) -> bool {
+        let active = |life: &&Life| life.state_at(self.now.lifecycle) == State::Active;
+        let mut active = self.set.lives.iter().filter(active).map(|life| life.number);
+        active.next() == Some(number) && active.next().is_none()
     }
 
     /// A key waits as if it had been published at `from`. That its activation has passed does not
