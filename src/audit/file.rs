@@ -291,10 +291,14 @@ pub(super) fn open_anew(path: &Path) -> io::Result<File> {
 }
 
 fn open_to_append(path: &Path) -> io::Result<File> {
-    // Reading tells how the last row ends; a stream may be open to writers alone.
+    // Reading tells how the last row ends.
     let mut options = OpenOptions::new();
     let options = options.append(true).create(true).mode(0o600);
-    options.clone().read(true).open(path).or_else(|_| options.open(path))
+    options.clone().read(true).open(path).or_else(|error| match kind_of(path)? {
+        Kind::Regular => Err(error),
+        // It may be open to writers alone.
+        Kind::Stream => options.open(path),
+    })
 }
 
 #[cfg(test)]
