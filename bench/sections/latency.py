@@ -37,6 +37,10 @@ WHILE_KEYS_CHANGE = 1.5
 # Single signatures and JWK Sets in a second where batches, or a flood of signatures, are beside them.
 STEADY = 500
 
+# How often, in seconds, it is looked for a standby, and how many times.
+LOOK_EVERY = 0.02
+PATIENCE = 3000
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -186,15 +190,22 @@ class Admin:
 
     def rotate(self, keyset: str) -> None:
         """Its standby signs; the next is made meanwhile."""
-        wanted = {"expect_active": self._active(keyset), "now": True}
+        wanted = {"expect_active": self._active_with_standby(keyset), "now": True}
         self._ask("POST", f"/v1/keysets/{keyset}/rotate", wanted)
 
     def revoke_active(self, keyset: str) -> None:
-        kid = self._active(keyset)
+        """Its standby signs; the next is made meanwhile."""
+        kid = self._active_with_standby(keyset)
         self._ask("POST", f"/v1/keysets/{keyset}/keys/{kid}/revoke", {"reason": "bench/run"})
 
-    def _active(self, keyset: str) -> str:
-        return self._ask("GET", f"/v1/keysets/{keyset}")["active"]
+    def _active_with_standby(self, keyset: str) -> str:
+        """The key that signs, once there is one to follow it: nobody waits for a key of 4096 bits here."""
+        for _ in range(PATIENCE):
+            shown = self._ask("GET", f"/v1/keysets/{keyset}")
+            if any(key["state"] == "pending" for key in shown["keys"]):
+                return shown["active"]
+            time.sleep(LOOK_EVERY)
+        raise Failed(f"{keyset} has no standby")
 
     def _ask(self, method: str, path: str, wanted: dict | None = None) -> dict:
         body = None if wanted is None else json.dumps(wanted)
