@@ -157,7 +157,7 @@ enum Message {
     Made(Made),
     File(Report),
     Settle(Sender<()>),
-    Serving,
+    Serving(Time),
     NotServing,
     Stop,
 }
@@ -215,9 +215,10 @@ impl Handle {
         }
     }
 
-    /// Says that the listeners have begun: time before does not count as served.
-    pub fn serving(&self) {
-        self.tell(Message::Serving);
+    /// Says that the listeners have begun by `now`, a lifecycle time: time before does not count as
+    /// served.
+    pub fn serving(&self, now: Time) {
+        self.tell(Message::Serving(now));
     }
 
     /// Says that the listeners are about to end: time from now on does not count as served.
@@ -356,9 +357,8 @@ impl Rotator {
         Ok(self.parts.store.record_seen(now)?)
     }
 
-    /// The listeners have begun: what was made before was not served until now.
-    fn begin_to_serve(&mut self) {
-        let now = self.now();
+    /// The listeners have begun by `now`: what was made before was not served until then.
+    fn begin_to_serve(&mut self, now: Time) {
         let Some(since) = self.silent_since.take().filter(|since| now.since(*since) > LATE) else {
             return;
         };
@@ -432,7 +432,7 @@ impl Rotator {
             Message::File(report) => self.take_report(report),
             // Dropped, and with it answered, when nothing is due.
             Message::Settle(reply) => self.settling.push(reply),
-            Message::Serving => self.begin_to_serve(),
+            Message::Serving(since) => self.begin_to_serve(since),
             Message::NotServing => {
                 self.record_seen();
                 self.silent_since = Some(self.now());

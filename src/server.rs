@@ -225,7 +225,7 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
     let places = sockets.places();
     let rules = |audience| Rules::of(audience, &connections, cores, timeouts);
     let (servers, socket_files) = listen_all(sockets, &administration, &pool, rules)?;
-    administration.rotator.serving();
+    administration.rotator.serving(administration.clock.now().lifecycle);
     Ok(Daemon {
         custody: administration.custody.clone(),
         health: administration.health.clone(),

@@ -49,6 +49,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use jwksd_keystore::lifecycle::RotateAt;
+    use jwksd_keystore::time::Time;
 
     use super::*;
     use crate::rotator::{Actor, Command};
@@ -67,7 +68,7 @@ mod tests {
     fn heard(message: &Message) -> &'static str {
         match message {
             Message::Command(request) => request.command.name(),
-            Message::Serving => "serving",
+            Message::Serving(_) => "serving",
             Message::Stop => "stop",
             _ => "another",
         }
@@ -81,7 +82,7 @@ mod tests {
         let rotate = || Command::Rotate { expect: expect(), when: RotateAt::Now };
         let revoke = || Command::Revoke { kid: expect(), reason: "stolen".into() };
         let all = Command::RevokeAll { expect: None, reason: "stolen".into() };
-        for message in [Message::Serving, said(rotate()), said(revoke()), said(all)] {
+        for message in [Message::Serving(Time::EPOCH), said(rotate()), said(revoke()), said(all)] {
             say.send(message).unwrap();
         }
         assert_eq!(inbox.next().as_ref().map(heard), Some("revoke"));

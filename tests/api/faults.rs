@@ -142,7 +142,8 @@ async fn no_time_that_was_not_served_is_forgotten_when_more_of_it_follows() {
         app.daemon.administration.rotator.not_serving();
         app.settle().await;
         app.clock.advance(HOUR);
-        app.daemon.administration.rotator.serving();
+        let administration = &app.daemon.administration;
+        administration.rotator.serving(administration.clock.now().lifecycle);
         app.settle().await;
     }
     app.rows.set_failing(false);
