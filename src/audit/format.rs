@@ -99,8 +99,10 @@ fn of_objects(path: &Path) -> io::Result<Option<u64>> {
 fn of_lines(path: &Path) -> io::Result<Option<u64>> {
     let (mut reader, mut text) = (BufReader::new(File::open(path)?), Vec::new());
     while let Some((row, _)) = rows::next(&mut reader, &mut text)? {
-        if row == Row::Whole && serde_json::from_slice::<Says>(&text).is_ok() {
-            return Ok(of_object(&text));
+        if row == Row::Whole
+            && let Ok(says) = serde_json::from_slice::<Says>(&text)
+        {
+            return Ok(says.format);
         }
     }
     Ok(None)

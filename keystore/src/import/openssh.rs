@@ -3,13 +3,12 @@
 mod ecdsa;
 
 use ssh_key::private::KeypairData;
-use ssh_key::public::{EcdsaPublicKey, KeyData};
+use ssh_key::public::KeyData;
 use ssh_key::{Kdf, Mpint, PrivateKey, PublicKey};
 
 use super::encrypted::{affordable, needed};
 use super::error::{Form, ImportError};
 use super::{Material, Passphrase, points, rsa};
-use crate::algorithm::Curve;
 
 /// Some seconds. `ssh-keygen` takes 16 or 24, those who care 100 or 200.
 const ROUNDS_LIMIT: u64 = 500;
@@ -91,14 +90,7 @@ fn private(key: &KeypairData) -> Result<Material, ImportError> {
 fn public(key: &KeyData) -> Result<Material, ImportError> {
     match key {
         KeyData::Rsa(key) => rsa::public(digits(&key.n)?, digits(&key.e)?),
-        KeyData::Ecdsa(key) => {
-            let curve = match key {
-                EcdsaPublicKey::NistP256(_) => Curve::P256,
-                EcdsaPublicKey::NistP384(_) => Curve::P384,
-                EcdsaPublicKey::NistP521(_) => Curve::P521,
-            };
-            points::ec_public(curve, key.as_sec1_bytes())
-        }
+        KeyData::Ecdsa(key) => points::ec_public(ecdsa::curve_of(key.curve()), key.as_sec1_bytes()),
         KeyData::Ed25519(key) => points::ed25519_public(key.as_ref()),
         KeyData::Dsa(_) => Err(ImportError::UnknownKind("DSA")),
         KeyData::SkEcdsaSha2NistP256(_) | KeyData::SkEd25519(_) => Err(ImportError::Hardware),

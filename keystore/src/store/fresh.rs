@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::authenticated::Wraps;
 use super::copied::{Moment, StoreCopy};
 use super::format;
-use super::high_water::{HighWater, UNFINISHED_FILE, tagged_number};
+use super::high_water::{HighWater, tagged_number};
 use super::sled::{
     CACHE_BYTES, COMMITS_ROW, LOG_FILE, PARAMETERS_FILE, SledStore, TREE, failed, opening_failed,
     prepare, sync_parent, sync_tree, unavailable,
@@ -186,8 +186,7 @@ fn clear(folder: &Path) -> Result<(), StoreError> {
 
 /// Whether a building leaves a file or folder of this name.
 fn is_of_a_store(name: &str) -> bool {
-    let format = [format::FILE, format::UNFINISHED_FILE];
-    [LOG_FILE, PARAMETERS_FILE, "blobs", "latest", UNFINISHED_FILE].contains(&name)
-        || format.contains(&name)
+    SledStore::is_left_over(name.as_ref())
+        || [LOG_FILE, PARAMETERS_FILE, "blobs", "latest"].contains(&name)
         || name.starts_with("snap.")
 }

@@ -72,7 +72,8 @@ fn fields(section: &[u8]) -> Option<Fields<'_>> {
     (are_equal && is_padding).then_some(Fields { half, curve: curve_of(curve), point, scalar })
 }
 
-fn curve_of(curve: EcdsaCurve) -> Curve {
+/// The same curve, as it is named here.
+pub(super) fn curve_of(curve: EcdsaCurve) -> Curve {
     match curve {
         EcdsaCurve::NistP256 => Curve::P256,
         EcdsaCurve::NistP384 => Curve::P384,
