@@ -43,6 +43,7 @@ use crate::view;
 
 pub use self::backup::{Backups, Made};
 pub use export::ExportError;
+pub use import::{ImportOrder, Purpose};
 pub use incident::Incidents;
 
 /// The longest reason of a revocation, in characters.

@@ -378,6 +378,8 @@ impl Rotator {
             _ => (from, to),
         };
         self.intents.insert(keyset.clone(), Intent::Unserved { from, to });
+        // An activation may come before it is stored that it is put off.
+        self.republish(keyset);
     }
 
     /// A key set as it is stored; its keys must allow the configured facts.
@@ -402,6 +404,10 @@ impl Rotator {
                 self.at_work(&due, |rotator| rotator.round(&due));
                 continue;
             }
+            if self.now() >= self.seen_due {
+                self.record_seen();
+                continue;
+            }
             if self.ordered.is_empty() {
                 self.settling.clear();
             }
@@ -412,7 +418,7 @@ impl Rotator {
                         return;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.record_seen_if_due(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -463,12 +469,6 @@ impl Rotator {
         let next = self.due.next().map_or(seen, |due| due.since(now).min(seen));
         // Never so short that rounding could make it spin.
         next.clamp(Duration::from_millis(1), SEEN_EVERY)
-    }
-
-    fn record_seen_if_due(&mut self) {
-        if self.now() >= self.seen_due {
-            self.record_seen();
-        }
     }
 
     fn record_seen(&mut self) {
@@ -527,9 +527,13 @@ impl Rotator {
     ) {
         match outcome {
             Ok(next) => {
-                if let Intent::ServedFrom { keys, .. } = intent {
-                    self.files.release(keyset, keys);
-                    self.republish(keyset);
+                match intent {
+                    Intent::ServedFrom { keys, .. } => {
+                        self.files.release(keyset, keys);
+                        self.republish(keyset);
+                    }
+                    Intent::Unserved { .. } => self.republish(keyset),
+                    _ => {}
                 }
                 self.failures.remove(keyset);
                 self.parts.health.clear(&Subject::Steps(keyset.clone()));

@@ -239,11 +239,17 @@ pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
     })
 }
 
-/// What there is to serve, the thread of its rotator, and its audit.
-type Opened = (Arc<Administration>, JoinHandle<()>, Arc<Audit>);
+/// What there is to serve, the thread of its rotator, which ends only when it is stopped, and its audit,
+/// which is to be closed after that.
+pub type Opened = (Arc<Administration>, JoinHandle<()>, Arc<Audit>);
 
-/// Opens the key sets and takes their first steps.
-fn open(
+/// Opens the key sets and takes their first steps. Nothing listens: for who serves it by other means
+/// than sockets, and says so with [`rotator::Handle::serving`].
+///
+/// # Errors
+///
+/// [`StartError`]; nothing was served.
+pub fn open(
     config: Config,
     config_path: PathBuf,
     clock: Arc<dyn Clock>,

@@ -210,10 +210,14 @@ impl Rotator {
         }
     }
 
-    /// At which moment the ring of a set in doubt stands still; not before what a revocation
-    /// promoted.
+    /// At which moment the ring of a set stands still that is in doubt, or of which it is not stored
+    /// yet that it was not served for a while; not before what a revocation promoted.
     fn frozen(&self, keyset: &KeysetName, loaded: &Loaded) -> Option<Time> {
-        let since = *self.in_doubt.get(keyset)?;
+        let unserved = match self.intents.get(keyset) {
+            Some(Intent::Unserved { from, .. }) => Some(*from),
+            _ => None,
+        };
+        let since = self.in_doubt.get(keyset).copied().into_iter().chain(unserved).min()?;
         let lives = loaded.records.iter().map(|record| &record.life);
         let promoted = lives.filter(|life| life.planned_by == PlannedBy::Revocation);
         promoted.filter_map(|life| life.activates).chain([since]).max()
