@@ -353,7 +353,15 @@ impl Rotator {
             self.due.set(keyset, due);
         }
         self.down_since = None;
-        self.silent_since = Some(now);
+        let later = self.now();
+        if later.since(now) > LATE {
+            // Nothing was served meanwhile either, and nothing that ended the key before may come first.
+            for keyset in &names {
+                self.discount_later(keyset, now, later);
+                self.due.set(keyset, Some(later));
+            }
+        }
+        self.silent_since = Some(later);
         Ok(self.parts.store.record_seen(now)?)
     }
 

@@ -30,6 +30,8 @@ pub(crate) enum Role {
     Plain,
     /// It has keys of P-256 or P-384, takes keys of others, and may wait for its first.
     Importing,
+    /// It is written to a file besides.
+    Filed,
 }
 
 impl Role {
@@ -37,6 +39,7 @@ impl Role {
         match self {
             Self::Plain => "plain",
             Self::Importing => "importing",
+            Self::Filed => "filed",
         }
     }
 }
@@ -58,6 +61,13 @@ impl Choice {
         let field = field % CHOICES.len();
         choice.0[field] = value % CHOICES[field].1.len();
         choice
+    }
+
+    /// The same with this value of a fact.
+    pub(crate) fn with_named(self, key: &str, value: &str) -> Self {
+        let field = CHOICES.iter().position(|(name, _)| *name == key).unwrap();
+        let value = CHOICES[field].1.iter().position(|text| *text == value).unwrap();
+        self.with(field, value)
     }
 }
 
@@ -103,7 +113,7 @@ grants = [{{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", 
         let facts = CHOICES.iter().zip(choice.0).enumerate();
         for (field, ((key, values), value)) in facts {
             let value = match role {
-                Role::Plain if field == ALGORITHM => "EdDSA",
+                Role::Plain | Role::Filed if field == ALGORITHM => "EdDSA",
                 _ => values[value],
             };
             let _ = writeln!(text, "{key} = \"{value}\"");
@@ -111,6 +121,9 @@ grants = [{{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", 
         match role {
             Role::Importing if first == First::Imported => {
                 text.push_str("first_key = \"import\"\n");
+            }
+            Role::Filed => {
+                let _ = writeln!(text, "jwks_file = \"{folder_text}/jwks.json\"");
             }
             Role::Plain | Role::Importing => {}
         }

@@ -34,10 +34,11 @@ fn tell(budget: &Budget, operations: u64, simulated: Duration, began: Duration) 
 fn no_history_breaks_a_rule() {
     let (budget, began) = (Budget::of_environment(CASES), SystemClock.since_boot());
     let (count, simulated) = (Cell::new(0), Cell::new(Duration::ZERO));
-    let histories = (choices(), choices(), prop::collection::vec(operations(), 1..60));
-    let outcome = budget.runner().run(&histories, |(plain, importing, operations)| {
-        let sets = [(Role::Plain, plain), (Role::Importing, importing)];
-        let mut world = World::new(&sets, First::Generated);
+    let first = prop_oneof![4 => Just(First::Generated), 1 => Just(First::Imported)];
+    let histories = (choices(), choices(), first, prop::collection::vec(operations(), 1..60));
+    let outcome = budget.runner().run(&histories, |(one, other, first, operations)| {
+        let sets = [(Role::Plain, one), (Role::Importing, other), (Role::Filed, one)];
+        let mut world = World::new(&sets, first);
         for operation in &operations {
             world.run(operation);
             if let Some(why) = world.broken.first() {
@@ -59,7 +60,7 @@ fn a_century_breaks_no_rule() {
     let (budget, began) = (Budget::of_environment(1), SystemClock.since_boot());
     let mut runner = TestRunner::new_with_rng(Config::default(), budget.rng());
     let (operations, mut latest) = (operations(), Vec::new());
-    let sets = [(Role::Plain, Choice::USUAL), (Role::Importing, Choice::USUAL)];
+    let sets = [Role::Plain, Role::Importing].map(|role| (role, Choice::USUAL));
     let mut world = World::new(&sets, First::Generated);
     while world.age() < 100 * YEAR {
         let operation: Operation = operations.new_tree(&mut runner).unwrap().current();

@@ -1,4 +1,27 @@
-//! Simulated years of the real daemon.
+//! Simulated years of the real daemon: lifecycle, rotator, rings, gate, audit and a store, under a
+//! manual clock, without sockets; with admins, callers, the verifiers of the catalogue, and what goes
+//! wrong. After each operation, and at each moment at which something happens by itself, all rules of
+//! `world` are judged. The rules of the planner alone have histories of their own, with more of them, in
+//! `keystore/src/lifecycle/histories.rs`.
+//!
+//! What is promised, and no more is asked:
+//!
+//! - A key that waits signs only after it was served for `publish_ahead`, and when no copy without it can be
+//!   about: `jwks_max_age` in a shared cache, then `verifier_cache`. Time in which nothing was served does
+//!   not count.
+//! - **Every unexpired token of a key that was neither revoked nor retired early verifies** at each verifier whose
+//!   [`least_verifier_cache`](jwksd::verifiers::least_verifier_cache) is at most `verifier_cache` when the key begins
+//!   to sign, or that goes by `max-age`. A token is unexpired by lifecycle time, which is what retires keys.
+//! - After `--now`, a revocation, a first key, and where a set comes back to the configuration, a key may sign at
+//!   once. Then a verifier refuses it for no longer than [`refuses`](jwksd::verifiers::refuses) says.
+//! - Whose last fetch failed, may refuse until it fetches again. So may, for its own pause, one that limits its
+//!   fetches and was shown more keys than it keeps.
+//! - Where lifecycle time gained more than `clock_skew` on true time, nothing is promised to caches of before. Tokens
+//!   that were signed while wall clock and lifecycle time were further apart than that are not judged, nor those
+//!   signed later than the lifecycle time at which the next process begins, nor those of a key that a
+//!   revocation promoted in memory alone.
+//!
+//! `JWKSD_SIMULATION_SEED` and `JWKSD_SIMULATION_CASES` repeat and lengthen; `tests/simulation/run` does both.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,12 +29,15 @@
     reason = "a test fails by panicking"
 )]
 
+mod audit_device;
 mod budget;
 mod configuration;
 mod daemon;
+mod disk;
 mod histories;
 mod ledger;
 mod operation;
+mod reproductions;
 mod request;
 mod store;
 mod verifier;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jwksd_keystore::lifecycle::Replaceable;
 use proptest::prelude::*;
 
 use crate::configuration::changes;
@@ -34,6 +35,23 @@ pub(crate) enum Operation {
         set: u8,
         key: u8,
     },
+    /// A key is brought to the importing key set: a new one, or one that was brought before.
+    Import {
+        key: Brought,
+        may_replace: Replaceable,
+    },
+    /// A public key of others is brought there.
+    Trust(Duration),
+    /// A key set is taken out of the configuration.
+    Remove(u8),
+    /// It is put in again.
+    PutBack(u8),
+    /// The audit's disk is full, until the next process.
+    FillAudit,
+    /// The disk of the file that the JWK Set is written to is full.
+    FillDisk,
+    /// It has room again.
+    EmptyDisk,
     /// The last request is sent once more, as after a lost answer.
     Retry,
     /// One fact changes.
@@ -60,6 +78,13 @@ pub(crate) enum Operation {
     SetClock(Step),
     /// One verifier of each key set forgets what it has.
     RestartVerifiers(u8),
+}
+
+/// Which key is brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Brought {
+    New,
+    Again(u8),
 }
 
 /// By how much the wall clock is set.
@@ -126,6 +151,12 @@ fn faults() -> impl Strategy<Value = Fault> {
     ]
 }
 
+fn imports() -> impl Strategy<Value = Operation> {
+    let keys = prop_oneof![Just(Brought::New), any::<u8>().prop_map(Brought::Again)];
+    let may_replace = prop_oneof![3 => Just(Replaceable::NotExported), 1 => Just(Replaceable::Any)];
+    (keys, may_replace).prop_map(|(key, may_replace)| Operation::Import { key, may_replace })
+}
+
 pub(crate) fn operations() -> impl Strategy<Value = Operation> {
     let when = prop_oneof![
         2 => Just(When::Waited),
@@ -152,6 +183,13 @@ pub(crate) fn operations() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::SilenceStore),
         2 => Just(Operation::MendStore),
         2 => steps().prop_map(Operation::SetClock),
+        4 => imports(),
+        1 => spans().prop_map(Operation::Trust),
+        1 => any::<u8>().prop_map(Operation::Remove),
+        2 => any::<u8>().prop_map(Operation::PutBack),
+        1 => Just(Operation::FillAudit),
+        1 => Just(Operation::FillDisk),
+        2 => Just(Operation::EmptyDisk),
         2 => any::<u8>().prop_map(Operation::RestartVerifiers),
     ]
 }

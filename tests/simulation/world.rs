@@ -7,18 +7,21 @@ use std::time::Duration;
 use jwksd::clock::{Clock, ManualClock};
 use jwksd::custody::TokenError;
 use jwksd::health::Check;
+use jwksd_keystore::algorithm::Algorithm;
 use jwksd_keystore::facts::Facts;
 use jwksd_keystore::id::{KeyId, KeysetName};
-use jwksd_keystore::lifecycle::{self, Intent, Life, Number, State};
+use jwksd_keystore::lifecycle::{self, Intent, Life, Number, Replaceable, State};
 use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{Loaded, MemoryRows, MemoryStore, Store};
 use jwksd_keystore::time::Time;
 
+use crate::audit_device::AuditDevice;
 use crate::configuration::{self, Choice, First, Role};
 use crate::daemon::{Daemon, Host, Served, folder, served};
+use crate::disk::FullDisk;
 use crate::ledger::{Ledger, Manner, Moment, Token};
-use crate::operation::{Expect, Operation, Rotator, Step, When};
-use crate::request::{Answer, Request, Wanted};
+use crate::operation::{Brought, Expect, Operation, Rotator, Step, When};
+use crate::request::{Answer, KeyFile, Request, Wanted};
 use crate::store::Faults;
 
 /// When it begins: 2026-11-22T03:00:00Z.
@@ -54,6 +57,9 @@ pub(crate) struct World {
     /// How often a process was started.
     starts: u64,
     last: Option<(usize, Request)>,
+    disk: Arc<FullDisk>,
+    audit: AuditDevice,
+    key_files: Vec<Arc<KeyFile>>,
     pub(crate) operations: u64,
     /// How rules were broken.
     pub(crate) broken: Vec<String>,
@@ -73,6 +79,7 @@ impl World {
     pub(crate) fn new(keysets: &[(Role, Choice)], first: First) -> Self {
         let clock = Arc::new(ManualClock::new(START));
         let (rows, dir) = (MemoryRows::default(), folder());
+        let disk = Arc::new(FullDisk::default());
         let text = MasterKeys::generate_file().unwrap();
         let master_keys = Arc::new(MasterKeys::parse(&text).unwrap());
         let truth = MemoryStore::open(rows.clone(), master_keys.clone()).unwrap();
@@ -81,9 +88,10 @@ impl World {
             clock,
             rows,
             master_keys,
-            sink: jwksd::sink::Means::default(),
+            sink: disk.means(),
             folder: dir.path().to_owned(),
         };
+        let audit = AuditDevice::new(dir.path());
         let moment = Moment { real: START, wall: START, lifecycle: START, gained: Duration::ZERO };
         let configured =
             keysets.iter().map(|&(role, choice)| Configured { role, choice, is_in: true });
@@ -99,6 +107,9 @@ impl World {
             glimpses: Arc::default(),
             starts: 0,
             last: None,
+            disk,
+            audit,
+            key_files: Vec::new(),
             operations: 0,
             broken: Vec::new(),
             _folder: dir,
@@ -155,6 +166,13 @@ impl World {
             Operation::Reload { set, field, value } => self.reload(set, field, value),
             Operation::Restart(span) => self.restart(span),
             Operation::Kill(span) => self.kill(span),
+            Operation::Import { key, may_replace } => self.import(key, may_replace),
+            Operation::Trust(span) => self.trust(span),
+            Operation::Remove(set) => self.set_in(set, false),
+            Operation::PutBack(set) => self.set_in(set, true),
+            Operation::FillAudit => self.audit.fill(),
+            Operation::FillDisk => self.disk.set_full(true),
+            Operation::EmptyDisk => self.disk.set_full(false),
             Operation::Fault(fault) => self.host.faults.add(fault),
             Operation::FailLoad => self.host.faults.fail_next_load(),
             Operation::TearLoad => self.host.faults.tear_next_load(),
@@ -228,7 +246,8 @@ impl World {
         // Where the wall clock was set back a little, lifecycle time waits for it.
         let behind = now.since(self.moment.wall);
         let waits = if behind <= self.tolerated() { behind } else { Duration::ZERO };
-        let may_heal = self.is_well().is_err() && !self.host.faults.is_silent();
+        let cannot_heal = self.host.faults.is_silent() || self.audit.is_full();
+        let may_heal = self.is_well().is_err() && !cannot_heal;
         let trouble = may_heal.then_some(MINUTE + RESTART);
         next.map(|next| next.since(now) + waits).into_iter().chain(trouble).min()
     }
@@ -246,7 +265,9 @@ impl World {
     /// The store answers again. What waits for it is tried again within a minute.
     fn mend(&mut self) {
         self.host.faults.mend();
-        if self.daemon.is_none() {
+        if self.audit.is_full() {
+            self.restart(RESTART);
+        } else if self.daemon.is_none() {
             self.start();
         }
         self.settle();
@@ -340,6 +361,7 @@ impl World {
         self.host.clock.advance(span);
         self.pass();
         self.show_tokens();
+        self.audit.empty();
         self.start();
     }
 
@@ -351,9 +373,7 @@ impl World {
 
     fn settle(&mut self) {
         for _ in 0..20 {
-            if let Some(daemon) = &self.daemon {
-                daemon.settle();
-            }
+            self.settle_once();
             if !self.host.faults.is_killed() {
                 break;
             }
@@ -364,6 +384,17 @@ impl World {
             self.ledgers.iter_mut().for_each(|ledger| ledger.unconfirmed = false);
         }
         self.observe();
+    }
+
+    fn settle_once(&self) {
+        let Some(daemon) = &self.daemon else { return };
+        daemon.settle();
+        let names = self.names();
+        let is_full = self.disk.is_full();
+        daemon.administration.standings.wait(&names, Duration::from_secs(20), |standing| {
+            standing.is_confirmed() || (is_full && standing.problem.is_some())
+        });
+        daemon.settle();
     }
 
     // --- configuration
@@ -401,6 +432,21 @@ impl World {
         }
     }
 
+    fn set_in(&mut self, set: u8, is_in: bool) {
+        let set = self.pick(set);
+        let (old, others) = (self.configured[set], self.configured.iter().filter(|it| it.is_in));
+        if old.is_in == is_in || (!is_in && others.count() == 1) {
+            return;
+        }
+        self.configured[set].is_in = is_in;
+        // One that comes back goes on with what it has, or with a first key.
+        self.ledgers[set].vouchers += 1;
+        if !self.take_configuration() {
+            self.configured[set] = old;
+            self.configure();
+        }
+    }
+
     /// Returns whether the configuration as it is written is in force.
     fn take_configuration(&mut self) -> bool {
         self.configure();
@@ -418,6 +464,34 @@ impl World {
     }
 
     // --- requests
+
+    fn importing(&self) -> Option<usize> {
+        self.ledgers.iter().position(|ledger| ledger.role == Role::Importing)
+    }
+
+    fn import(&mut self, key: Brought, may_replace: Replaceable) {
+        let Some(set) = self.importing() else { return };
+        let key = match key {
+            Brought::Again(pick) if !self.key_files.is_empty() => {
+                self.key_files[usize::from(pick) % self.key_files.len()].clone()
+            }
+            Brought::New | Brought::Again(_) => {
+                let facts = self.stored(set).head.facts.clone();
+                let algorithm = facts.map_or(Algorithm::Es256, |facts| facts.algorithm);
+                self.key_files.push(Arc::new(KeyFile::new(algorithm)));
+                self.key_files[self.key_files.len() - 1].clone()
+            }
+        };
+        self.ask(set, &Request::Import { key, may_replace });
+    }
+
+    fn trust(&mut self, span: Duration) {
+        let Some(set) = self.importing() else { return };
+        let facts = self.stored(set).head.facts.clone();
+        let algorithm = facts.map_or(Algorithm::Es256, |facts| facts.algorithm);
+        let (key, until) = (Arc::new(KeyFile::new(algorithm)), self.moment.lifecycle + span);
+        self.ask(set, &Request::Trust { key, until });
+    }
 
     fn pick(&self, set: u8) -> usize {
         usize::from(set) % self.ledgers.len()
@@ -451,7 +525,7 @@ impl World {
         };
         match request {
             Request::Rotate { when: Wanted::Now, .. } => self.ledgers[set].vouchers += 1,
-            Request::Rotate { .. } => {}
+            Request::Rotate { .. } | Request::Import { .. } | Request::Trust { .. } => {}
             Request::Revoke { kid } | Request::Retire { kid } => {
                 self.ledgers[set].vouchers += 1;
                 self.ledgers[set].forsake(kid);
@@ -486,6 +560,17 @@ impl World {
             && record.life.activates != Some(*activates)
         {
             self.breaks("a rotation is as it was told", &format!("{answer:?}: {record:?}"));
+        }
+        if let (Request::Import { key, .. }, Answer::In(kid)) = (request, &answer)
+            && self.ledgers[set].keys.get(&key.kid).is_some_and(|known| known.is_gone)
+        {
+            self.breaks("no key comes back", &kid.to_string());
+        }
+        if let Answer::In(kid) = &answer
+            && is_same
+            && self.stored(set).record_of(kid).is_none()
+        {
+            self.breaks("what was acknowledged is durable", &format!("{request:?}: {kid}"));
         }
         self.judge_gone(set, request, &answer, starts);
     }
@@ -591,7 +676,12 @@ impl World {
         let token = match signed {
             Ok(token) => token,
             Err(error) => {
-                if self.is_well().is_ok() && self.has_begun(set) && !self.ledgers[set].unconfirmed {
+                let is_failing = self.audit.is_full();
+                if !is_failing
+                    && self.is_well().is_ok()
+                    && self.has_begun(set)
+                    && !self.ledgers[set].unconfirmed
+                {
                     self.breaks("a set has a signer", &format!("{name}: {error}"));
                 }
                 return;
@@ -604,6 +694,9 @@ impl World {
             return;
         };
         let (kid, life) = (token.kid, &record.life);
+        if self.audit.is_full() {
+            self.breaks("nothing is signed that is not recorded", &kid.to_string());
+        }
         let ttl = token.expires.since(self.moment.wall);
         if ttl > life.longest_ttl {
             let longest = life.longest_ttl;
@@ -634,6 +727,7 @@ impl World {
         let Some(facts) = facts.filter(|_| !self.ledgers[set].has_begun(kid)) else { return };
         let now = self.moment;
         let waited = self.ledgers[set].served_its_wait(kid, facts, now);
+        let waited = waited.and_then(|()| self.is_in_file(set, kid));
         let manner = if waited.is_ok() { Manner::Waited } else { Manner::AtOnce };
         if let Err(why) = waited {
             let is_asked = !life.planned_by.waits() || self.ledgers[set].unconfirmed;
@@ -643,6 +737,14 @@ impl World {
             self.ledgers[set].vouchers = self.ledgers[set].vouchers.saturating_sub(1);
         }
         self.ledgers[set].begins(kid, manner, facts, now);
+    }
+
+    fn is_in_file(&self, set: usize, kid: &KeyId) -> Result<(), String> {
+        if self.ledgers[set].role != Role::Filed {
+            return Ok(());
+        }
+        let file = std::fs::read_to_string(self.host.folder.join("jwks.json")).unwrap_or_default();
+        if file.contains(kid.as_str()) { Ok(()) } else { Err(format!("{kid} is not in the file")) }
     }
 
     fn show_tokens(&mut self) {
@@ -688,11 +790,21 @@ impl World {
             return;
         }
         for set in 0..self.ledgers.len() {
+            // What a file lacks counts otherwise than it is stored.
+            if self.ledgers[set].role == Role::Filed && self.is_held_back(set) {
+                continue;
+            }
             if let Err(why) = self.all_is_done(set) {
                 let name = self.ledgers[set].name.clone();
                 self.breaks("a settled set", &format!("{name}: {why}"));
             }
         }
+    }
+
+    fn is_held_back(&self, set: usize) -> bool {
+        let standings = self.daemon.as_ref().map(|daemon| &daemon.administration.standings);
+        let standing = standings.and_then(|standings| standings.of(&self.ledgers[set].name));
+        standing.is_some_and(|standing| !standing.is_confirmed() || !standing.held.is_empty())
     }
 
     fn all_is_done(&mut self, set: usize) -> Result<(), String> {
