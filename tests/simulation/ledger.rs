@@ -332,7 +332,9 @@ fn is_covered(verifier: &Verifier, known: &Known, now: Moment) -> bool {
         Manner::Waited => true,
         Manner::AtOnce => {
             let lasting = refuses(cache, facts, verifier.route, begun.published_for);
-            lasting.until(begun.at.real).is_some_and(|until| until + LATE < now.real)
+            let is_over = lasting.until(begun.at.real).is_some_and(|at| at + LATE < now.real);
+            // One key after the other may use up what it may fetch.
+            is_over && !verifier.has_no_fetch_left(now.real)
         }
     };
     is_stated && !verifier.is_exhausted(now.real) && has_waited

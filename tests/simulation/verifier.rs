@@ -154,7 +154,16 @@ impl Verifier {
     /// Whether its limit for fetches may be used up, since tokens of more keys came than it keeps.
     pub(crate) fn is_exhausted(&self, now: Time) -> bool {
         let UnknownKid::FetchesAtMost { per, .. } = self.cache.unknown_kid else { return false };
-        self.overrun.is_some_and(|overrun| now.since(overrun) < per)
+        let is_overrun = self.overrun.is_some_and(|overrun| now.since(overrun) < per);
+        // Keys that change within the time count together.
+        is_overrun || (self.cache.unit == Unit::Kid && self.has_no_fetch_left(now))
+    }
+
+    /// Whether it may not fetch for another kid, since it has for others.
+    pub(crate) fn has_no_fetch_left(&self, now: Time) -> bool {
+        let UnknownKid::FetchesAtMost { times, per } = self.cache.unknown_kid else { return false };
+        let lately = self.fetches.iter().filter(|at| now.since(**at) < per);
+        lately.count() >= times as usize
     }
 
     /// Forgets all, as at a restart.

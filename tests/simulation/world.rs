@@ -24,8 +24,9 @@ use crate::operation::{Brought, Expect, Operation, Rotator, Step, When};
 use crate::request::{Answer, KeyFile, Request, Wanted};
 use crate::store::Faults;
 
-/// When it begins: 2026-11-22T03:00:00Z.
-const START: Time = Time::from_millis(1_795_316_400_000);
+/// When it begins: 1980-11-22T03:00:00Z. The library that reads schedules knows no year after 2100, and a century has to
+/// end five years before, with room for a wall clock that is set ahead.
+const START: Time = Time::from_millis(343_710_000_000);
 
 /// What [`ManualClock`] begins with.
 const BOOTED_FOR: Duration = Duration::from_hours(1);
@@ -668,9 +669,12 @@ impl World {
         let name = self.ledgers[set].name.clone();
         let config = daemon.custody().config();
         let Some(configured) = config.keysets.get(&name) else { return };
-        let signed = match daemon.sign(&name, configured.facts.max_token_ttl.as_secs()) {
-            Err(TokenError::TtlTooLong { longest, .. }) => daemon.sign(&name, longest.as_secs()),
-            signed => signed,
+        let asked = configured.facts.max_token_ttl;
+        let (ttl, signed) = match daemon.sign(&name, asked.as_secs()) {
+            Err(TokenError::TtlTooLong { longest, .. }) => {
+                (longest, daemon.sign(&name, longest.as_secs()))
+            }
+            signed => (asked, signed),
         };
         let stored = self.stored(set);
         let token = match signed {
@@ -697,7 +701,6 @@ impl World {
         if self.audit.is_full() {
             self.breaks("nothing is signed that is not recorded", &kid.to_string());
         }
-        let ttl = token.expires.since(self.moment.wall);
         if ttl > life.longest_ttl {
             let longest = life.longest_ttl;
             self.breaks(
@@ -796,7 +799,8 @@ impl World {
             }
             if let Err(why) = self.all_is_done(set) {
                 let name = self.ledgers[set].name.clone();
-                self.breaks("a settled set", &format!("{name}: {why}"));
+                let (rule, why) = why.split_once(": ").unwrap_or((&why, ""));
+                self.breaks(rule, &format!("{name}: {why}"));
             }
         }
     }
@@ -826,12 +830,13 @@ impl World {
         }
         let served = self.ledgers[set].current().map_or(0, |version| version.keys.len());
         if served != stored.records.len() {
-            return Err(format!("{served} keys are served, {} stored", stored.records.len()));
+            let stored = stored.records.len();
+            return Err(format!("nothing else is served: {served} keys are, {stored} stored"));
         }
         let signs = daemon.signer(&name);
         let stored_signer = signer.and_then(|life| stored.record(life.number)).map(|it| &it.kid);
         if facts.is_some() && signs.as_ref() != stored_signer {
-            return Err(format!("{signs:?} signs, stored is {stored_signer:?}"));
+            return Err(format!("who signs is who is stored to: {signs:?}, {stored_signer:?}"));
         }
         if let Some(facts) = facts.filter(|_| begun) {
             if stored.head.facts.as_ref() != Some(facts) {
@@ -855,7 +860,7 @@ impl World {
         for (kid, known) in ledger.keys.iter_mut().filter(|(_, known)| !known.is_gone) {
             if stored.record_of(kid).is_none() {
                 if self.truth.tombstone(&ledger.name, kid).unwrap().is_none() {
-                    return Err(format!("{kid} left no tombstone"));
+                    return Err(format!("who left has a tombstone: {kid}"));
                 }
                 known.is_gone = true;
             }
