@@ -33,6 +33,8 @@
 //! parameters, which may be torn then, are written again.
 //! Later an empty store is one that lost all it had, and without the file nothing is opened.
 
+mod database;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
@@ -46,6 +48,7 @@ use std::time::Duration;
 
 use sled::transaction::{ConflictableTransactionError, TransactionError};
 
+use self::database::{Database, NotClosed};
 use super::StoreError;
 use super::authenticated::{Authenticated, FORMAT_ROW, Pairs, Row, Rows, Wraps, known_format};
 use super::copied::Moment;
@@ -85,8 +88,14 @@ pub(super) struct SledRows {
 
 enum State {
     Open(Opened),
-    /// Closed for this reason, and not open again yet.
-    Closed(String),
+    /// Not to be used for this reason, and not open again yet; with what has to be closed first.
+    Closed(String, Option<Database>),
+}
+
+/// Why a store is not open, and what of it has to be closed before it can be opened again.
+struct NotOpened {
+    error: StoreError,
+    left: Option<Database>,
 }
 
 /// What is open, until something fails to reach the disk.
@@ -96,7 +105,7 @@ struct Opened {
     master_keys: Arc<MasterKeys>,
     rows: sled::Tree,
     // Dropped after the tree: it holds the lock.
-    _database: sled::Db,
+    database: Database,
     /// The first failure; from then on memory may differ from the disk.
     failure: OnceLock<String>,
 }
@@ -173,7 +182,7 @@ impl SledStore {
 
 impl SledRows {
     fn open(path: &Path, master_keys: Arc<MasterKeys>) -> Result<Self, StoreError> {
-        let opened = Opened::open(path, master_keys.clone())?;
+        let opened = Opened::open(path, master_keys.clone()).map_err(|not| not.error)?;
         Ok(Self { path: path.to_owned(), master_keys, state: RwLock::new(State::Open(opened)) })
     }
 
@@ -185,7 +194,7 @@ impl SledRows {
         loop {
             match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
                 State::Open(opened) if opened.failure.get().is_none() => return operation(opened),
-                State::Open(_) | State::Closed(_) => {}
+                State::Open(_) | State::Closed(..) => {}
             }
             self.open_again()?;
         }
@@ -232,69 +241,83 @@ impl SledRows {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let cause = match &*state {
             State::Open(Opened { failure, .. }) => failure.get().cloned(),
-            State::Closed(cause) => Some(cause.clone()),
+            State::Closed(cause, _) => Some(cause.clone()),
         };
         let Some(cause) = cause else { return Ok(()) };
-        if let State::Open(opened) = mem::replace(&mut *state, State::Closed(cause.clone())) {
-            close_aside(opened).map_err(|error| unavailable(&error))?;
+        let left = match mem::replace(&mut *state, State::Closed(cause.clone(), None)) {
+            State::Open(opened) => Some(opened.into_database()),
+            State::Closed(_, left) => left,
+        };
+        if let Some(NotClosed { database, error }) = left.and_then(|left| close_aside(left).err()) {
+            *state = State::Closed(cause.clone(), Some(database));
+            return Err(not_open_again(unavailable(&error), &cause));
         }
-        let opened = Opened::open(&self.path, self.master_keys.clone());
-        *state = State::Open(opened.map_err(|error| not_open_again(error, &cause))?);
+        match Opened::open(&self.path, self.master_keys.clone()) {
+            Ok(opened) => *state = State::Open(opened),
+            Err(NotOpened { error, left }) => {
+                *state = State::Closed(cause.clone(), left);
+                return Err(not_open_again(error, &cause));
+            }
+        }
         Ok(())
     }
 }
 
 impl Opened {
     /// Opens rows that are not older than what was acknowledged; empty ones only if that is nothing.
-    fn open(path: &Path, master_keys: Arc<MasterKeys>) -> Result<Self, StoreError> {
-        if !has_log(path)? {
-            // Opening would make one.
-            not_older(0, &HighWater::open(path, master_keys.clone())?)?;
-        }
-        prepare(path)?;
-        let begun = HighWater::open(path, master_keys.clone());
-        if begun.is_ok_and(|latest| latest.number() == 0) {
-            remove_parameters(path).map_err(|error| unavailable(&error))?;
-        }
-        let database = sled::Config::new()
+    fn open(path: &Path, master_keys: Arc<MasterKeys>) -> Result<Self, NotOpened> {
+        let nothing_left = |error| NotOpened { error, left: None };
+        make_ready(path, &master_keys).map_err(nothing_left)?;
+        let sled = sled::Config::new()
             .path(path)
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(None)
             .open()
-            .map_err(|error| opening_failed(path, &error))?;
-        let rows = database.open_tree(TREE).map_err(|error| opening_failed(path, &error))?;
+            .map_err(|error| nothing_left(opening_failed(path, &error)))?;
+        let database = Database::new(path, sled.clone());
+        match Self::checked(path, &sled, &master_keys) {
+            Ok((rows, latest, log)) => Ok(Self {
+                log,
+                latest: Mutex::new(latest),
+                master_keys,
+                rows,
+                database,
+                failure: OnceLock::new(),
+            }),
+            Err(error) => {
+                drop(sled);
+                Err(NotOpened { error, left: Some(database) })
+            }
+        }
+    }
+
+    /// The rows of a database, the number beside it and its log, when all of it is what was
+    /// acknowledged, and on the disk.
+    fn checked(
+        path: &Path,
+        sled: &sled::Db,
+        master_keys: &Arc<MasterKeys>,
+    ) -> Result<(sled::Tree, HighWater, File), StoreError> {
+        let rows = sled.open_tree(TREE).map_err(|error| opening_failed(path, &error))?;
         let format = rows.get(FORMAT_ROW).map_err(|error| failed(&error))?;
         // A newer version may count otherwise.
         format.map_or(Ok(()), |format| known_format(&format))?;
         let stored = rows.get(COMMITS_ROW).map_err(|error| failed(&error))?;
-        let commits = commits(stored.as_deref(), &master_keys)?;
+        let commits = commits(stored.as_deref(), master_keys)?;
         let mut latest = HighWater::open(path, master_keys.clone())?;
         not_older(commits, &latest)?;
-        database.flush().map_err(|error| opening_failed(path, &error))?;
+        sled.flush().map_err(|error| opening_failed(path, &error))?;
         sync_tree(path).map_err(|error| unavailable(&error))?;
         latest.raise(commits).map_err(|error| unavailable(&error))?;
         let log = File::open(path.join(LOG_FILE)).map_err(|error| unavailable(&error))?;
-        Ok(Self {
-            log,
-            latest: Mutex::new(latest),
-            master_keys,
-            rows,
-            _database: database,
-            failure: OnceLock::new(),
-        })
+        Ok((rows, latest, log))
     }
 
-    /// Closes what failed.
-    ///
-    /// sled syncs its log when it is dropped and panics if that fails, which it does once for each
-    /// descriptor that has not heard of a failure yet; but it leaves the log alone once it met a
-    /// failure itself. So it is given a write to meet it in: of what is there already.
-    fn close(self) {
-        if let Ok(Some(commits)) = self.rows.get(COMMITS_ROW) {
-            let met = self.rows.insert(COMMITS_ROW, commits).and_then(|_| self.rows.flush());
-            // What became of it is read when the store is opened again.
-            drop(met);
-        }
+    /// What is to be closed.
+    fn into_database(self) -> Database {
+        let Self { rows, database, .. } = self;
+        drop(rows);
+        database
     }
 
     /// Makes durable what was read before this. sled shows a commit to everyone before it is flushed,
@@ -417,16 +440,25 @@ impl Rows for SledRows {
 
 /// Closes what failed in a thread of its own: sled may wait for ever there for a write that it gave
 /// up, and then the lock stays until the process ends. Waits for what is usual.
-fn close_aside(opened: Opened) -> io::Result<()> {
-    let (closing, closed) = mpsc::channel::<()>();
+fn close_aside(database: Database) -> Result<(), NotClosed> {
+    let (closing, closed) = mpsc::channel();
+    // Where there is no thread, nobody has taken it.
+    let database = Arc::new(Mutex::new(Some(database)));
+    let take = |from: &Mutex<Option<Database>>| from.lock().ok()?.take();
+    let for_thread = database.clone();
     let close = move || {
-        opened.close();
-        drop(closing);
+        let outcome = take(&for_thread).map_or(Ok(()), Database::close);
+        // An error means that nobody waits any more.
+        let _ = closing.send(outcome);
     };
-    thread::Builder::new().name("store-closing".into()).spawn(close)?;
-    // Either way the opening tells whether the lock is free.
-    let _ = closed.recv_timeout(CLOSING);
-    Ok(())
+    match thread::Builder::new().name("store-closing".into()).spawn(close) {
+        // In all other cases the opening tells whether the lock is free.
+        Ok(_) => closed.recv_timeout(CLOSING).unwrap_or(Ok(())),
+        Err(error) => match take(&database) {
+            Some(database) => Err(NotClosed { database, error }),
+            None => Ok(()),
+        },
+    }
 }
 
 /// Whether nothing at `path` says that there is or was a store.
@@ -465,6 +497,20 @@ impl Wraps for SledStore {
     fn wrapped(&self) -> &Authenticated<SledRows> {
         &self.0
     }
+}
+
+/// Whatever has to be done or known before sled opens the files.
+fn make_ready(path: &Path, master_keys: &Arc<MasterKeys>) -> Result<(), StoreError> {
+    if !has_log(path)? {
+        // Opening would make one.
+        not_older(0, &HighWater::open(path, master_keys.clone())?)?;
+    }
+    prepare(path)?;
+    let begun = HighWater::open(path, master_keys.clone());
+    if begun.is_ok_and(|latest| latest.number() == 0) {
+        remove_parameters(path).map_err(|error| unavailable(&error))?;
+    }
+    Ok(())
 }
 
 /// Removes what sled would take for damage, and finds what it would take for the end of its log.
@@ -613,7 +659,7 @@ pub(super) mod tests {
         fn opened<T>(&self, tell: impl FnOnce(&Opened) -> T) -> T {
             match &*self.0.rows.state.read().unwrap() {
                 State::Open(opened) => tell(opened),
-                State::Closed(cause) => panic!("closed after {cause}"),
+                State::Closed(cause, _) => panic!("closed after {cause}"),
             }
         }
 
