@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 use super::{COMMITS_ROW, LOG_FILE, TREE};
 
+/// How many syncs in a row tell that the next will not fail, where sled met no failure: some disks fail now
+/// and then.
+const SYNCS: usize = 64;
+
 /// An open database. It holds the lock of its directory until it is closed.
 pub(super) struct Database {
     path: PathBuf,
@@ -34,14 +38,17 @@ impl Database {
     ///
     /// [`NotClosed`], where its log cannot be synced: it is to be tried again.
     pub(super) fn close(mut self) -> Result<(), NotClosed> {
-        self.meet_the_failure();
-        match self.syncs() {
-            Ok(()) => {
-                drop(self.sled.take());
-                Ok(())
+        for _ in 0..SYNCS {
+            self.meet_the_failure();
+            if let Err(error) = self.syncs() {
+                return Err(NotClosed { database: self, error });
             }
-            Err(error) => Err(NotClosed { database: self, error }),
+            if self.has_met_one() {
+                break;
+            }
         }
+        drop(self.sled.take());
+        Ok(())
     }
 
     /// Gives sled a write to meet a failure in, after which it leaves its log alone: of what is there
@@ -59,12 +66,14 @@ impl Database {
 
     /// Whether sled may be dropped: it met a failure, or its log can be synced.
     fn syncs(&self) -> io::Result<()> {
-        match &self.sled {
-            Some(sled) if sled.context.global_error().is_ok() => {
-                File::open(self.path.join(LOG_FILE))?.sync_all()
-            }
-            Some(_) | None => Ok(()),
+        if self.has_met_one() {
+            return Ok(());
         }
+        File::open(self.path.join(LOG_FILE))?.sync_all()
+    }
+
+    fn has_met_one(&self) -> bool {
+        self.sled.as_ref().is_none_or(|sled| sled.context.global_error().is_err())
     }
 }
 
