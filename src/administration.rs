@@ -28,6 +28,7 @@ use crate::audit::Recorded;
 use crate::clock::LifecycleClock;
 use crate::config::{self, Config, ConfigError};
 use crate::custody::{Asker, Custody};
+use crate::errands::Errands;
 use crate::fetchers::Fetchers;
 use crate::gate::{Denied, Permit};
 use crate::health::{Health, Subject};
@@ -90,6 +91,8 @@ pub struct Administration {
     pub planning: Semaphore,
     /// Room for lists that are being made, in key sets.
     pub listing: Semaphore,
+    /// What has acts carried out that may wait.
+    pub errands: Errands,
 }
 
 /// How many key sets are listed at once: an answer about this many takes 70 MB while it is made.
@@ -172,6 +175,26 @@ pub enum AdminError {
 }
 
 impl Administration {
+    /// Does something that may wait, on a thread for that. Nothing where it panicked.
+    pub async fn errand<T: Send + 'static>(
+        self: &Arc<Self>,
+        errand: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Option<T> {
+        let administration = self.clone();
+        let taken = self.errands.take(move || errand(&administration));
+        match &taken.no_thread {
+            None => self.health.clear(&Subject::Threads),
+            Some(error) => {
+                let why =
+                    format!("none can be started ({error}): acts are done one after the other");
+                if self.health.warn(Subject::Threads, &why) {
+                    tracing::error!(%error, "no thread can be started for an act");
+                }
+            }
+        }
+        taken.done.await.ok()
+    }
+
     /// The key sets that the asker may read.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use jwksd_keystore::id::KeysetName;
 
 use crate::audit::{Audit, OnFailure};
 use crate::clock::LifecycleClock;
+use crate::descriptors;
 use crate::outlook::Outlooks;
 use crate::sink::Standings;
 
@@ -43,11 +44,13 @@ pub enum Check {
     TlsFiles,
     /// The CAs of clients are those on the disk.
     ClientCa,
+    /// The system gives the process what it asks for: descriptors and threads.
+    Resources,
 }
 
 impl Check {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Store,
         Self::MasterKey,
         Self::Audit,
@@ -61,6 +64,7 @@ impl Check {
         Self::Certificate,
         Self::TlsFiles,
         Self::ClientCa,
+        Self::Resources,
     ];
 
     /// Its name, for programs.
@@ -80,6 +84,7 @@ impl Check {
             Self::Certificate => "certificate",
             Self::TlsFiles => "tls-files",
             Self::ClientCa => "client-ca",
+            Self::Resources => "resources",
         }
     }
 }
@@ -113,6 +118,10 @@ pub enum Subject {
     TlsFiles(&'static str),
     /// [`Check::ClientCa`] of a listener's table.
     ClientCa(&'static str),
+    /// [`Check::Resources`], file descriptors.
+    Descriptors,
+    /// [`Check::Resources`], threads.
+    Threads,
 }
 
 impl Subject {
@@ -133,6 +142,7 @@ impl Subject {
             Self::Certificate(_) => Check::Certificate,
             Self::TlsFiles(_) => Check::TlsFiles,
             Self::ClientCa(_) => Check::ClientCa,
+            Self::Descriptors | Self::Threads => Check::Resources,
         }
     }
 
@@ -152,7 +162,9 @@ impl Subject {
             | Self::Reload
             | Self::Certificate(_)
             | Self::TlsFiles(_)
-            | Self::ClientCa(_) => None,
+            | Self::ClientCa(_)
+            | Self::Descriptors
+            | Self::Threads => None,
         }
     }
 
@@ -170,7 +182,9 @@ impl Subject {
             | Self::Secrets(_)
             | Self::JwksFile(_)
             | Self::Rotation(_)
-            | Self::Standby(_) => None,
+            | Self::Standby(_)
+            | Self::Descriptors
+            | Self::Threads => None,
         }
     }
 }
@@ -191,6 +205,8 @@ impl fmt::Display for Subject {
             Self::Certificate(table) => write!(f, "{table} certificate"),
             Self::TlsFiles(table) => write!(f, "{table} files"),
             Self::ClientCa(table) => write!(f, "{table} client_ca"),
+            Self::Descriptors => f.write_str("file descriptors"),
+            Self::Threads => f.write_str("threads"),
         }
     }
 }
@@ -308,6 +324,7 @@ impl Health {
         findings.extend(self.outlooks.findings(now));
         findings.extend(self.of_audit());
         findings.extend(self.of_clock());
+        findings.extend(of_descriptors());
         findings.sort_by(|a, b| a.subject.cmp(&b.subject));
         findings
     }
@@ -337,6 +354,14 @@ impl Health {
     fn reported(&self) -> MutexGuard<'_, BTreeMap<Subject, (State, String)>> {
         self.reported.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// They are asked for at this moment: who listens for connections may not be told that there are none.
+fn of_descriptors() -> Option<Finding> {
+    let why =
+        "none is left: nobody new is served before one is closed or more are allowed".to_owned();
+    let none_left = Finding { subject: Subject::Descriptors, state: State::Failing, why };
+    descriptors::are_used_up().then_some(none_left)
 }
 
 /// Some errors, such as those of TOML, draw with lines.

@@ -15,6 +15,7 @@ pub mod config;
 pub mod custody;
 pub mod descriptors;
 pub mod duration;
+pub mod errands;
 pub mod escape;
 pub mod fetchers;
 pub mod folder;

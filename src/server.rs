@@ -20,8 +20,9 @@ use self::listener::{Rules, listen_all};
 use crate::administration::{self, Administration, Backups, Incidents, import, plan};
 use crate::audit::{Audit, AuditError};
 use crate::clock::{Clock, LifecycleClock};
-use crate::config::{Config, Listen};
+use crate::config::{Config, Connections, Listen};
 use crate::custody::Custody;
+use crate::errands::Errands;
 use crate::fetchers::Fetchers;
 use crate::health::Health;
 use crate::http::connection::Timeouts;
@@ -50,6 +51,8 @@ pub struct Sockets {
     internal: Vec<Bound>,
     admin: Vec<Bound>,
     metrics: Vec<Bound>,
+    /// How many connections each listener may have at once.
+    connections: Connections,
 }
 
 /// What a daemon is made of.
@@ -183,10 +186,17 @@ impl Sockets {
             internal: all(&config.internal, internal)?,
             admin: all(&config.admin, admin)?,
             metrics: all(&config.metrics, Access::Group(None))?,
+            connections: config.connections,
         };
         check_loopback(&sockets.internal, config.tls.internal.as_ref())?;
         check_loopback(&sockets.admin, config.tls.admin.as_ref())?;
         Ok(sockets)
+    }
+
+    /// The same with room for fewer connections than the configuration allows.
+    #[must_use]
+    pub fn with_connections(self, connections: Connections) -> Self {
+        Self { connections, ..self }
     }
 
     fn places(&self) -> Places {
@@ -217,7 +227,7 @@ fn check_loopback(sockets: &[Bound], tls: Option<&Files>) -> Result<(), SocketsE
 pub fn start(foundation: Foundation) -> Result<Daemon, StartError> {
     let Foundation { config, config_path, clock, store, master_keys, sockets, timeouts, sink } =
         foundation;
-    let connections = config.connections;
+    let connections = sockets.connections;
     let (administration, rotator, audit) =
         open(config, config_path, clock, store, master_keys, sink)?;
     let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
@@ -326,6 +336,7 @@ pub fn open(
         incidents,
         planning: plan::room(),
         listing: administration::room_for_lists(),
+        errands: Errands::start()?,
     };
     Ok((Arc::new(administration), thread, audit))
 }

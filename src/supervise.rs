@@ -1,5 +1,9 @@
 //! Signals, systemd, and the rule that a task that ends unasked ends the process with an error.
 
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +26,10 @@ pub enum Ended {
     Unasked(&'static str),
     /// A listener failed.
     #[error("a listener failed: {0}")]
-    Listener(std::io::Error),
+    Listener(io::Error),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
-    Signals(std::io::Error),
+    Signals(io::Error),
 }
 
 /// The signals of the process, received from the moment this is made.
@@ -59,6 +63,7 @@ impl Signals {
 ///
 /// [`Ended`] when it ended for any other reason.
 pub async fn run(daemon: Daemon, mut signals: Signals) -> Result<(), Ended> {
+    let manager = Arc::new(ServiceManager::of_environment());
     let administration = daemon.administration.clone();
     let handles = daemon.handles();
     let pool = daemon.pool.clone();
@@ -66,10 +71,10 @@ pub async fn run(daemon: Daemon, mut signals: Signals) -> Result<(), Ended> {
     let mut listener_ended = watch_listeners(servers);
     let mut rotator_ended = watch_thread(rotator);
     let (reloads, mut wanted) = mpsc::channel::<()>(1);
-    let reloader = administration.clone();
+    let (reloader, of_reloads) = (administration.clone(), manager.clone());
     actix_web::rt::spawn(async move {
         while wanted.recv().await.is_some() {
-            reload(&reloader).await;
+            reload(&reloader, &of_reloads).await;
         }
     });
     if administration.tls.are_any() {
@@ -78,7 +83,7 @@ pub async fn run(daemon: Daemon, mut signals: Signals) -> Result<(), Ended> {
     }
     let look = |of: &Administration| of.master_key.look(&of.health);
     actix_web::rt::spawn(watch_files(administration.clone(), master_key::WATCH_EVERY, look));
-    notify(&[NotifyState::Ready]);
+    manager.tell(&[NotifyState::Ready]);
     let mut watchdog = watchdog();
 
     let ended = loop {
@@ -87,7 +92,7 @@ pub async fn run(daemon: Daemon, mut signals: Signals) -> Result<(), Ended> {
             _ = signals.interrupt.recv() => break Ok(()),
             // A full channel means that a reload is about to begin anyway.
             _ = signals.hangup.recv() => drop(reloads.try_send(())),
-            () = watchdog.beat() => notify(&[NotifyState::Watchdog]),
+            () = watchdog.beat() => manager.tell(&[NotifyState::Watchdog]),
             ended = listener_ended.recv() => break Err(match ended {
                 Some(Err(error)) => Ended::Listener(error),
                 Some(Ok(())) | None => Ended::Unasked("listener"),
@@ -97,7 +102,7 @@ pub async fn run(daemon: Daemon, mut signals: Signals) -> Result<(), Ended> {
         }
     };
 
-    notify(&[NotifyState::Stopping]);
+    manager.tell(&[NotifyState::Stopping]);
     tracing::info!("stopping");
     administration.rotator.not_serving();
     // All at once: each drains for as long as its requests need.
@@ -120,19 +125,18 @@ pub async fn run(daemon: Daemon, mut signals: Signals) -> Result<(), Ended> {
     ended
 }
 
-async fn reload(administration: &Arc<Administration>) {
+async fn reload(administration: &Arc<Administration>, manager: &ServiceManager) {
     // systemd wants both in one message.
     match NotifyState::monotonic_usec_now() {
-        Ok(monotonic) => notify(&[NotifyState::Reloading, monotonic]),
-        Err(_) => notify(&[NotifyState::Reloading]),
+        Ok(monotonic) => manager.tell(&[NotifyState::Reloading, monotonic]),
+        Err(_) => manager.tell(&[NotifyState::Reloading]),
     }
-    let administration = administration.clone();
-    match tokio::task::spawn_blocking(move || administration.reload_unasked()).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::error!("not reloaded, the old configuration stays: {error}"),
-        Err(error) => tracing::error!(%error, "the reload did not end"),
+    match administration.errand(Administration::reload_unasked).await {
+        Some(Ok(_)) => {}
+        Some(Err(error)) => tracing::error!("not reloaded, the old configuration stays: {error}"),
+        None => tracing::error!("the reload did not end"),
     }
-    notify(&[NotifyState::Ready]);
+    manager.tell(&[NotifyState::Ready]);
 }
 
 /// Looks at files now and then, for as long as the process lives.
@@ -145,17 +149,14 @@ async fn watch_files(
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        let administration = administration.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || look(&administration)).await {
-            tracing::error!(%error, "a look at files did not end");
+        if administration.errand(look).await.is_none() {
+            tracing::error!("a look at files did not end");
         }
     }
 }
 
 /// Drives the listeners; what is received is how the first of them ended.
-fn watch_listeners(
-    servers: Vec<actix_web::dev::Server>,
-) -> mpsc::Receiver<Result<(), std::io::Error>> {
+fn watch_listeners(servers: Vec<actix_web::dev::Server>) -> mpsc::Receiver<Result<(), io::Error>> {
     let (ended, watch) = mpsc::channel(servers.len().max(1));
     for server in servers {
         let ended = ended.clone();
@@ -199,9 +200,32 @@ impl Watchdog {
     }
 }
 
-/// Tells systemd, where there is one.
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "cannot notify the service manager");
+/// The way to the service manager, where there is one. It is there from the start: when no file descriptor
+/// is left, the watchdog has to be fed all the same.
+struct ServiceManager(Option<(UnixDatagram, SocketAddr)>);
+
+impl ServiceManager {
+    /// As `sd_notify(3)` has it: a path, or an abstract name behind `@`.
+    #[expect(clippy::disallowed_methods, reason = "the service manager says so in the environment")]
+    fn of_environment() -> Self {
+        let Some(place) = std::env::var_os("NOTIFY_SOCKET") else { return Self(None) };
+        let address = match place.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+            _ => SocketAddr::from_pathname(&place),
+        };
+        let way = address.and_then(|address| Ok((UnixDatagram::unbound()?, address)));
+        Self(way.inspect_err(warn_unheard).ok())
     }
+
+    fn tell(&self, state: &[NotifyState<'_>]) {
+        let Some((socket, address)) = &self.0 else { return };
+        let lines: Vec<String> = state.iter().map(ToString::to_string).collect();
+        if let Err(error) = socket.send_to_addr(lines.join("\n").as_bytes(), address) {
+            warn_unheard(&error);
+        }
+    }
+}
+
+fn warn_unheard(error: &io::Error) {
+    tracing::warn!(%error, "cannot notify the service manager");
 }

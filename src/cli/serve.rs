@@ -13,6 +13,7 @@ use jwksd::api::{EventKind, Keyset};
 use jwksd::clock::{Clock, SystemClock};
 use jwksd::config::{self, Config, Listen};
 use jwksd::descriptors::{self, Descriptors};
+use jwksd::health::{Health, Subject};
 use jwksd::http::connection::Timeouts;
 use jwksd::listeners::Passed;
 use jwksd::log::{self, Format, Reader};
@@ -62,7 +63,8 @@ fn serve(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     tell_warnings(&config);
     // Before anything is made or opened, as with sockets below. Warnings come with the start.
     config.tls.read()?;
-    take_descriptors(&config);
+    let descriptors = descriptors::take_all(&config);
+    let connections = descriptors::share(&config, descriptors);
     let presence = init::presence(&config)?;
     if presence == Presence::Neither && !args.init {
         bail!(
@@ -74,7 +76,7 @@ fn serve(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     }
     init::check_formats(&config)?;
     // Before anything is made or opened: a place that is taken must change nothing.
-    let sockets = Sockets::bind(&config, passed)?;
+    let sockets = Sockets::bind(&config, passed)?.with_connections(connections);
     let (store, master_keys) = match presence {
         Presence::Both => init::open(&config)?,
         Presence::Neither => {
@@ -96,6 +98,7 @@ fn serve(config_path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     actix_web::rt::System::new().block_on(async {
         let signals = Signals::receive()?;
         let daemon = server::start(foundation)?;
+        tell_descriptors(descriptors, &daemon.health);
         say_ready(&daemon)?;
         supervise::run(daemon, signals).await?;
         Ok(ExitCode::SUCCESS)
@@ -126,13 +129,16 @@ fn gather_entropy() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn take_descriptors(config: &Config) {
-    if let Descriptors::TooFew { allowed, wanted } = descriptors::take_all(config) {
-        tracing::warn!(
-            "only {allowed} file descriptors are allowed, and all connections take {wanted}: without \
-             one nobody new is served; LimitNOFILE in the systemd unit or `ulimit -n` allows more, \
-             limits.connections takes fewer"
+/// Says where there are too few: then listeners take fewer connections.
+fn tell_descriptors(descriptors: Descriptors, health: &Health) {
+    if let Descriptors::TooFew { allowed, wanted } = descriptors {
+        let why = format!(
+            "only {allowed} file descriptors are allowed, and all connections take {wanted}: each \
+             listener takes fewer; LimitNOFILE in the systemd unit or `ulimit -n` allows more, \
+             limits.connections wants fewer"
         );
+        tracing::warn!("{why}");
+        health.warn(Subject::Descriptors, &why);
     }
 }
 

@@ -1,12 +1,12 @@
 //! The admin listener: see, rotate, revoke, retire, import, export, reload, back up.
 //!
-//! Every act waits for the disk, so it runs on the blocking pool.
+//! Every act waits for the disk, so it is an errand.
 
 use std::sync::Arc;
 
 use actix_web::http::Method;
 use actix_web::http::header::CACHE_CONTROL;
-use actix_web::web::{self, Data, Path, ServiceConfig};
+use actix_web::web::{Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use jwksd_keystore::id::{KeyId, KeysetName};
 use serde::Serialize;
@@ -273,10 +273,10 @@ pub(super) async fn acted<W: Send + 'static, T: Send + 'static>(
     let request_id = Some(asker.request_id.clone());
     let problem = match wanted {
         Err(problem) => problem,
-        Ok(wanted) => match web::block(move || carried_out(&admin, asker, wanted, act)).await {
-            Ok(Ok(answer)) => return respond(answer),
-            Ok(Err(problem)) => problem,
-            Err(_) => Problem::new(Code::Stopping, "the daemon is stopping"),
+        Ok(wanted) => match admin.errand(move |of| carried_out(of, asker, wanted, act)).await {
+            Some(Ok(answer)) => return respond(answer),
+            Some(Err(problem)) => problem,
+            None => Problem::new(Code::Stopping, "the daemon is stopping"),
         },
     };
     problem::respond(&Problem { request_id, ..problem })

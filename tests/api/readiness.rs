@@ -70,7 +70,8 @@ async fn every_check_is_listed_also_where_all_is_well() {
             "standby",
             "certificate",
             "tls-files",
-            "client-ca"
+            "client-ca",
+            "resources"
         ]
     );
     assert!(status.checks.iter().all(|check| check.state == CheckState::Ok), "{status:?}");
