@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jwksd_keystore::lifecycle::Now;
+use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::time::Time;
 
 /// After how long an unchanged jump of the wall clock is believed.
@@ -167,11 +168,18 @@ impl State {
         let (ahead, behind) = (wall.since(expected), expected.since(wall));
         if behind > self.tolerated {
             // Lifecycle time cannot go back; it runs on until the wall clock has caught up.
-            return Self { jump: None, ..ran_on };
+            let lifecycle = if planted::is_planted(Fault::ResurrectOnBackJump) {
+                wall
+            } else {
+                ran_on.lifecycle
+            };
+            return Self { lifecycle, jump: None, ..ran_on };
         }
         if ahead > self.tolerated {
             let jump = self.jump_of(ahead, since_boot);
-            if since_boot.saturating_sub(jump.noticed) < JUMP_BELIEVED_AFTER {
+            let is_believed = since_boot.saturating_sub(jump.noticed) >= JUMP_BELIEVED_AFTER
+                || planted::is_planted(Fault::JumpBelieved);
+            if !is_believed {
                 return Self { jump: Some(jump), ..ran_on };
             }
         }

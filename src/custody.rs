@@ -14,6 +14,7 @@ use jwksd_keystore::algorithm::Algorithm;
 use jwksd_keystore::crypto::{self, CryptoError};
 use jwksd_keystore::facts::Span;
 use jwksd_keystore::id::{KeyId, KeysetName};
+use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::ring::{Ring, SignError};
 use jwksd_keystore::time::Time;
 
@@ -377,7 +378,11 @@ impl Custody {
         let ring = ring.ok_or(SignError::NoSigner)?;
         let (now, id) = (self.clock.now(), crypto::random::<16>()?);
         let signer = ring.signer_at(now.lifecycle)?;
-        let draft = Draft::of(request, settings, ring.longest_ttl_of(signer), now.wall, &id)?;
+        let mut longest = ring.longest_ttl_of(signer);
+        if planted::is_planted(Fault::LifetimeRaisedUncommitted) {
+            longest = config.keysets[keyset].facts.max_token_ttl;
+        }
+        let draft = Draft::of(request, settings, longest, now.wall, &id)?;
         let record = draft.record(signer.kid(), &asker.request_id, asker.recorder);
         let permitted =
             draft.decided(|token| self.gate.token(&asker.caller, keyset, token, record));

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use jwksd_keystore::id::{KeyId, KeysetName};
+use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::time::Time;
 
 use crate::audit::{Audit, AuditError, Decision, Line, Lines, Recorded, Recorder};
@@ -91,7 +92,10 @@ impl Gate {
         token: FinalToken<'_>,
         record: TokenRecord<'_>,
     ) -> Result<(Permit, &'c Grant), Denied> {
-        let note = |line: &Line<'_>| self.audit.record(line, record.recorder);
+        let note = |line: &Line<'_>| match self.audit.record(line, record.recorder) {
+            Err(_) if planted::is_planted(Fault::SignedUnrecorded) => Ok(Recorded::No),
+            recorded => recorded,
+        };
         let (recorded, grant) = decided(caller, keyset, token, record, note)?;
         Ok((Permit { recorded }, grant))
     }

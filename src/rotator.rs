@@ -28,6 +28,7 @@ use jwksd_keystore::facts::Facts;
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::key::KeyPair;
 use jwksd_keystore::lifecycle::{Intent, Now, Number, Refusal};
+use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{Loaded, Store, StoreError};
 use jwksd_keystore::time::Time;
@@ -344,7 +345,11 @@ impl Rotator {
         self.files.assign(&files_of(&self.parts.custody.config()));
         let now = self.now();
         self.down_since = Some(down_since);
-        let intent = Intent::Unserved { from: down_since, to: now };
+        let mut from = down_since;
+        if planted::is_planted(Fault::WaitCountedWhileDown) {
+            from = now;
+        }
+        let intent = Intent::Unserved { from, to: now };
         self.first_steps(sets, &intent)
             .map_err(|(keyset, error)| StartError::Keyset { keyset, error })?;
         for keyset in &names {

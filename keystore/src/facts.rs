@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::algorithm::Algorithm;
+use crate::planted::{self, Fault};
 use crate::schedule::{Rotation, Schedule};
 use crate::time::{Time, millis};
 
@@ -231,6 +232,9 @@ impl Waits {
     /// out a copy that is already A old, and the verifier may keep that copy for max(A, V).
     #[must_use]
     pub fn publish_ahead(&self) -> Duration {
+        if planted::is_planted(Fault::SharedCacheForgotten) {
+            return self.max_age.max(self.verifier_cache) + self.clock_skew;
+        }
         self.max_age + self.max_age.max(self.verifier_cache) + self.clock_skew
     }
 

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::algorithm::Algorithm;
 use crate::facts::Facts;
+use crate::planted::{self, Fault};
 use crate::time::{Time, millis};
 
 pub use forecast::{End, Forecast, Foreseen, Reach, forecast};
@@ -191,6 +192,9 @@ impl Life {
     /// The earliest activation by which every verifier has seen the key, under `facts`.
     #[must_use]
     pub fn waited_at(&self, facts: &Facts) -> Time {
+        if planted::is_planted(Fault::SignBeforeServed) {
+            return self.served_from;
+        }
         let waits = facts.waits().with_max_age_of_at_least(self.stale_max_age);
         self.served_from + waits.publish_ahead()
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use jwksd_keystore::lifecycle::{self, Departure, Keyset, Number, Origin, Step};
+use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::store::{Change, Head, Loaded, Record};
 use jwksd_keystore::time::Time;
 
@@ -22,7 +23,7 @@ pub(super) fn after(loaded: &Loaded, steps: &[Step], mut made: HashMap<Number, R
     let records = living
         .filter_map(|mut record| {
             record.life = set.life(record.life.number)?.clone();
-            if record.life.ended.is_some() {
+            if record.life.ended.is_some() && !planted::is_planted(Fault::EndedUnerased) {
                 record.secret = None;
             }
             Some(record)

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::lifecycle::{Intent, Keyset, Number, State};
+use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::store::{Loaded, Record};
 use jwksd_keystore::time::Time;
 
@@ -155,6 +156,9 @@ impl Files {
         for record in &loaded.records {
             let (life, kid) = (&record.life, &record.kid);
             let is_pending = waits(life.number) && life.state_at(from) == State::Pending;
+            if planted::is_planted(Fault::HeldKeySigns) {
+                continue;
+            }
             if is_pending && signs_meanwhile && !file.holds.contains(kid) {
                 let (kid, served_from) = (kid.clone(), life.served_from);
                 let held = Held { kid, since: now, served_from, confirmed: None };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::jwk::JWK_SET_LIMIT;
 use jwksd_keystore::lifecycle::{Intent, Number, PlannedBy};
+use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::ring::{Ring, Signing};
 use jwksd_keystore::store::Loaded;
 use jwksd_keystore::time::Time;
@@ -174,7 +175,7 @@ impl Rotator {
     /// longer: what counts is time in which it was served.
     pub(super) fn count_late_publication(&mut self, keyset: &KeysetName, recorded: Time) {
         let served = self.now();
-        if served.since(recorded) > LATE {
+        if served.since(recorded) > LATE && !planted::is_planted(Fault::SlowCommitCounted) {
             self.discount_later(keyset, recorded, served);
         }
     }
@@ -182,6 +183,9 @@ impl Rotator {
     /// `loaded` as it is with the revocations that are in effect but not durable yet. Keys that they
     /// would create are left out: those need a commit first.
     fn with_pending_revocations(&self, keyset: &KeysetName, loaded: Loaded) -> Loaded {
+        if planted::is_planted(Fault::RevocationWaits) {
+            return loaded;
+        }
         let pending = self.revoking.get(keyset).into_iter().flatten();
         pending.fold(loaded, |loaded, request| self.with_revocation(request, loaded))
     }
@@ -213,6 +217,9 @@ impl Rotator {
     /// At which moment the ring of a set stands still that is in doubt, or of which it is not stored
     /// yet that it was not served for a while; not before what a revocation promoted.
     fn frozen(&self, keyset: &KeysetName, loaded: &Loaded) -> Option<Time> {
+        if planted::is_planted(Fault::DoubtUnfrozen) {
+            return None;
+        }
         let unserved = match self.intents.get(keyset) {
             Some(Intent::Unserved { from, .. }) => Some(*from),
             _ => None,

@@ -9,6 +9,7 @@ use jwksd_keystore::jwk::{JWK_SET_LIMIT, JwkSet};
 use jwksd_keystore::lifecycle::{
     self, Answer, Intent, Keyset, Life, Now, Number, Origin, Plan, Refusal, Replaceable, Step,
 };
+use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::store::{Change, Commit, Loaded, Record, StoreError, Tombstone};
 use jwksd_keystore::time::Time;
 use serde::Serialize;
@@ -256,7 +257,9 @@ impl Rotator {
             loaded
         };
         self.in_doubt.remove(keyset);
-        self.publish(keyset, loaded.clone());
+        if !planted::is_planted(Fault::StaleRing) {
+            self.publish(keyset, loaded.clone());
+        }
         Ok(loaded)
     }
 
@@ -422,6 +425,9 @@ impl Rotator {
         ready: Ready,
         asked: &Asked<'_>,
     ) -> Result<Loaded, StepError> {
+        if planted::is_planted(Fault::PublishBeforeDurable) {
+            self.publish(keyset, ready.after.clone());
+        }
         self.commit(&[Part::of(keyset, &ready)], asked)?;
         let after = ready.after.clone();
         self.take_effect(keyset, ready, asked);
@@ -459,7 +465,12 @@ impl Rotator {
         }
         let now = parts.iter().map(|part| part.now.lifecycle).max().unwrap_or_default();
         let commits: Vec<_> = parts.iter().map(Part::commit).collect();
-        let committed = self.parts.store.commit_all(&commits, self.served_until(now));
+        let mut committed = self.parts.store.commit_all(&commits, self.served_until(now));
+        if planted::is_planted(Fault::AnsweredBeforeDurable)
+            && let Err(StoreError::Unavailable(_)) = committed
+        {
+            committed = Ok(());
+        }
         self.record_outcomes(parts, asked, &committed, keys);
         match committed {
             Ok(()) => {

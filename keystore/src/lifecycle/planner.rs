@@ -9,6 +9,7 @@ use super::{
     Refusal, RotateAt, State, Step,
 };
 use crate::facts::{Facts, FirstKey};
+use crate::planted::{self, Fault};
 use crate::schedule::Rotation;
 use crate::time::Time;
 
@@ -211,6 +212,7 @@ impl Planner {
         let mut former_max_age = self.set.former_max_age;
         if let Some(old) = &self.set.facts
             && old.jwks_max_age > facts.jwks_max_age
+            && !planted::is_planted(Fault::FormerMaxAgeForgotten)
         {
             let until = now + old.jwks_max_age + old.jwks_max_age.max(old.verifier_cache);
             let still =
@@ -260,6 +262,12 @@ impl Planner {
         let Some(signer) = self.set.signer_at(self.now.lifecycle).map(|life| life.number) else {
             return;
         };
+        if planted::is_planted(Fault::EraseLate)
+            && let an_hour_ago = self.now.lifecycle.before(Duration::from_hours(1))
+            && self.set.signer_at(an_hour_ago).is_none_or(|life| life.number != signer)
+        {
+            return;
+        }
         for life in self.unended().into_iter().filter(|life| life.number < signer) {
             self.end_or_bury(&life, facts.clock_skew);
         }
@@ -269,6 +277,12 @@ impl Planner {
     fn ensure_standby(&mut self, facts: &Facts) {
         let now = self.now.lifecycle;
         let has_standby = self.set.pending_at(now).any(|life| life.algorithm == facts.algorithm);
+        if planted::is_planted(Fault::LostStandby)
+            && let Some(signer) = self.set.signer_at(now)
+            && signer.planned_by == PlannedBy::Revocation
+        {
+            return;
+        }
         if !has_standby && self.set.signer_at(now).is_some() {
             self.create(facts, Origin::Generated, None, PlannedBy::Nobody);
         }
@@ -330,7 +344,7 @@ impl Planner {
     fn rotate(&mut self, facts: &Facts, expect: Number, when: RotateAt) -> Result<Answer, Refusal> {
         let now = self.now.lifecycle;
         let signer = self.set.signer_at(now).ok_or(Refusal::NoSigner)?;
-        if signer.number != expect {
+        if signer.number != expect && !planted::is_planted(Fault::DoubleRotation) {
             return self.already_rotated(signer, expect);
         }
         let standby = self.set.standby_at(facts, now).cloned().ok_or(Refusal::NoSigner)?;
@@ -491,10 +505,17 @@ impl Planner {
     }
 
     fn end(&mut self, life: &Life, clock_skew: Duration) {
+        let mut longest_ttl = life.longest_ttl;
+        if planted::is_planted(Fault::RetireEarly) {
+            longest_ttl /= 2;
+        }
+        if planted::is_planted(Fault::LongestLifetimeForgotten) {
+            longest_ttl = self.set.facts.as_ref().map_or(longest_ttl, |facts| facts.max_token_ttl);
+        }
         self.take(Step::End {
             number: life.number,
             ended: self.now.lifecycle,
-            retires: self.now.latest() + life.longest_ttl + clock_skew,
+            retires: self.now.latest() + longest_ttl + clock_skew,
         });
     }
 

@@ -26,6 +26,7 @@ use crate::facts::Facts;
 use crate::id::{KeyId, KeysetName, Revision};
 use crate::jwk::{Thumbprint, base64url};
 use crate::lifecycle::{FormerMaxAge, Number};
+use crate::planted::{self, Fault};
 use crate::seal::MasterKeys;
 use crate::time::Time;
 
@@ -360,6 +361,11 @@ impl<R: Rows> Authenticated<R> {
                 let number = tombstone.life.number;
                 head.records.remove(&number).ok_or(StoreError::Conflict)?;
                 rows.push((record_key(keyset, number), None));
+                if planted::is_planted(Fault::TombstoneForgotten) {
+                    let names = names_of(keyset, &tombstone.kid, &tombstone.thumbprint);
+                    rows.extend(names.into_iter().map(|name| (name, None)));
+                    return Ok(());
+                }
                 rows.push(self.tombstone_row(keyset, tombstone)?);
             }
             Change::Mark(tombstone) => {
