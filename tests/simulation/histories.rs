@@ -11,6 +11,7 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::budget::Budget;
 use crate::configuration::{Choice, First, Role, choices};
 use crate::operation::{Operation, operations};
+use crate::swarm::histories;
 use crate::world::World;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -35,7 +36,7 @@ fn no_history_breaks_a_rule() {
     let (budget, began) = (Budget::of_environment(CASES), SystemClock.since_boot());
     let (count, simulated) = (Cell::new(0), Cell::new(Duration::ZERO));
     let first = prop_oneof![4 => Just(First::Generated), 1 => Just(First::Imported)];
-    let histories = (choices(), choices(), first, prop::collection::vec(operations(), 1..60));
+    let histories = (choices(), choices(), first, histories(60));
     let outcome = budget.runner().run(&histories, |(one, other, first, operations)| {
         let sets = [(Role::Plain, one), (Role::Importing, other), (Role::Filed, one)];
         let mut world = World::new(&sets, first);

@@ -68,6 +68,8 @@ pub(crate) struct Known {
     pub(crate) token: Option<Token>,
     /// Whether it was gone for good.
     pub(crate) is_gone: bool,
+    /// Whether a revocation that was never durable had taken it out, and got lost.
+    is_back: bool,
 }
 
 /// How a key began to sign.
@@ -141,6 +143,7 @@ impl Ledger {
                 begun: None,
                 token: None,
                 is_gone: false,
+                is_back: false,
             };
             self.keys.entry(kid.clone()).or_insert_with(fresh);
         }
@@ -198,6 +201,9 @@ impl Ledger {
         let Some(known) = self.keys.get(kid) else {
             return Err(format!("{kid} signs and was never served"));
         };
+        if known.is_back {
+            return Ok(());
+        }
         let waits = facts.waits().with_max_age_of_at_least(self.stale(kid, facts, now));
         let needed = waits.publish_ahead();
         if known.span + LATE < needed {
@@ -244,6 +250,11 @@ impl Ledger {
         pending: impl Iterator<Item = &'a KeyId>,
         lifecycle: Time,
     ) {
+        let last = self.handed.back().filter(|_| self.unconfirmed);
+        if let Some(version) = last.map(|last| last.version.clone()) {
+            let out = self.keys.iter_mut().filter(|(kid, _)| !version.keys.contains_key(*kid));
+            out.for_each(|(_, known)| known.is_back = true);
+        }
         (self.signer, self.unconfirmed) = (None, false);
         for known in self.keys.values_mut() {
             known.token.take_if(|token| token.signed > lifecycle);
@@ -323,7 +334,7 @@ fn is_covered(verifier: &Verifier, known: &Known, now: Moment) -> bool {
     let Some(begun) = &known.begun else { return false };
     let (cache, facts) = (&verifier.cache, &begun.facts);
     // Beyond what clocks may differ, nothing is promised to caches.
-    if now.gained > known.first.gained + facts.clock_skew {
+    if now.gained > known.first.gained + facts.clock_skew || known.is_back {
         return false;
     }
     let is_stated = cache.keeps == Keeps::MaxAge

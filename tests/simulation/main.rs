@@ -19,7 +19,8 @@
 //! - Where lifecycle time gained more than `clock_skew` on true time, nothing is promised to caches of before. Tokens
 //!   that were signed while wall clock and lifecycle time were further apart than that are not judged, nor those
 //!   signed later than the lifecycle time at which the next process begins, nor those of a key that a
-//!   revocation promoted in memory alone.
+//!   revocation promoted in memory alone. Of a key that such a revocation took out, and that came back with the next
+//!   process, verifiers need not know.
 //!
 //! `JWKSD_SIMULATION_SEED` and `JWKSD_SIMULATION_CASES` repeat and lengthen; `tests/simulation/run` does both.
 #![allow(
@@ -34,11 +35,13 @@ mod budget;
 mod configuration;
 mod daemon;
 mod disk;
+mod edges;
 mod histories;
 mod ledger;
 mod operation;
 mod reproductions;
 mod request;
 mod store;
+mod swarm;
 mod verifier;
 mod world;

@@ -260,7 +260,12 @@ impl World {
             Step::Ahead(span) => wall + span,
             Step::Back(span) => wall.before(span),
         };
+        let (before, tolerated) = (self.moment.lifecycle, self.tolerated());
         self.host.clock.set_wall(wall);
+        let after = self.daemon.as_ref().map_or(before, |daemon| daemon.now().lifecycle);
+        if after.since(before) > tolerated {
+            self.breaks("a jump is believed when it has lasted", &format!("{before}, {after}"));
+        }
     }
 
     /// The store answers again. What waits for it is tried again within a minute.
@@ -692,7 +697,9 @@ impl World {
             }
         };
         let Some(record) = stored.record_of(&token.kid) else {
-            if self.is_well().is_ok() {
+            // What a store that says nothing may have taken out, does not begin to sign.
+            let has_left = self.truth.tombstone(&name, &token.kid).unwrap().is_some();
+            if has_left || self.is_well().is_ok() {
                 self.breaks("who signs is durable", &token.kid.to_string());
             }
             return;
