@@ -62,7 +62,7 @@ impl Host {
         let (keys, sink) = (self.master_keys.clone(), self.sink.clone());
         let opened = server::open(config, self.config_path(), clock, store, keys, sink);
         let (administration, rotator, audit) = opened.map_err(|error| text(&error))?;
-        administration.rotator.serving();
+        administration.rotator.serving(administration.clock.now().lifecycle);
         Ok(Daemon { administration, rotator: Some(rotator), audit })
     }
 }
