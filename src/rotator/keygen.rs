@@ -93,13 +93,18 @@ impl Keygen {
 
     /// Orders one pair.
     pub(super) fn order(&self, keyset: &KeysetName, algorithm: Algorithm, need: Need) {
-        let orders = match (need, algorithm.family()) {
-            (Need::Ahead, Family::Rsa(..)) => &self.ahead,
-            (Need::Ahead | Need::Now, _) => &self.now,
+        let orders = match need {
+            Need::Ahead if takes_long(algorithm) => &self.ahead,
+            Need::Ahead | Need::Now => &self.now,
         };
         // The thread lives as long as this sender does.
         let _ = orders.send((keyset.clone(), algorithm));
     }
+}
+
+/// Whether a pair takes seconds of a core: primes have to be found.
+pub(super) fn takes_long(algorithm: Algorithm) -> bool {
+    matches!(algorithm.family(), Family::Rsa(..))
 }
 
 fn make(orders: Receiver<Order>, deliver: impl Fn(Made)) {

@@ -7,7 +7,8 @@ use jwksd_keystore::algorithm::Algorithm;
 use jwksd_keystore::id::{KeyId, KeysetName, Revision};
 use jwksd_keystore::jwk::{JWK_SET_LIMIT, JwkSet};
 use jwksd_keystore::lifecycle::{
-    self, Answer, Intent, Keyset, Life, Now, Number, Origin, Plan, Refusal, Replaceable, Step,
+    self, Answer, Departure, Intent, Keyset, Life, Now, Number, Origin, Plan, Refusal, Replaceable,
+    Step,
 };
 use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::store::{Change, Commit, Loaded, Record, StoreError, Tombstone};
@@ -17,7 +18,7 @@ use serde::Serialize;
 use super::changes::{after, changes, describe, gone, next_due};
 use super::command::kids_of;
 use super::incoming::Named;
-use super::keygen::Need;
+use super::keygen::{self, Need};
 use super::news::{self, By, KeyState, News, Why};
 use super::publication::LATE;
 use super::{Actor, Command, Gone, Ordered, Outcome, Rotator, SEEN_EVERY, StepError};
@@ -149,6 +150,7 @@ impl Rotator {
         let now = self.parts.clock.now();
         let plan = self.plan(keyset, &loaded, intent, now)?;
         if !plan.steps.is_empty() {
+            let plan = self.without_long_waits(keyset, plan);
             let ready = self.made_ready(keyset, loaded, plan, &Asked::BY_TIME, now)?;
             return Ok(Wanted::Changes(Box::new(ready)));
         }
@@ -603,14 +605,9 @@ impl Rotator {
         incoming: Option<Named<'_>>,
     ) -> Result<HashMap<Number, Record>, StepError> {
         let revision = loaded.revision.next();
-        let lives = steps.iter().filter_map(|step| match step {
-            Step::Create(life) => Some(life),
-            _ => None,
-        });
-        let (created, brought): (Vec<_>, Vec<_>) =
-            lives.partition(|life| life.origin == Origin::Generated);
-        let mut made = self.records_from_stock(keyset, &created, revision)?;
-        for (life, named) in brought.into_iter().zip(incoming) {
+        let brought = created(steps).filter(|life| life.origin != Origin::Generated);
+        let mut made = self.records_from_stock(keyset, &generated(steps), revision)?;
+        for (life, named) in brought.zip(incoming) {
             made.insert(life.number, self.brought_record(keyset, life, named, revision)?);
         }
         Ok(made)
@@ -623,17 +620,12 @@ impl Rotator {
         created: &[&Life],
         revision: Revision,
     ) -> Result<HashMap<Number, Record>, StepError> {
-        let stock = self.stock.entry(keyset.clone()).or_default();
-        let mut missing: Vec<_> = created.iter().map(|life| life.algorithm).collect();
-        for (algorithm, _) in stock.iter() {
-            if let Some(index) = missing.iter().position(|wanted| wanted == algorithm) {
-                missing.swap_remove(index);
-            }
-        }
+        let missing = self.missing_pairs(keyset, created);
         if !missing.is_empty() {
             self.order(keyset, &missing);
             return Err(StepError::NeedsKey);
         }
+        let stock = self.stock.entry(keyset.clone()).or_default();
         let mut made = HashMap::new();
         for &life in created {
             let index = stock.iter().position(|(algorithm, _)| *algorithm == life.algorithm);
@@ -646,6 +638,30 @@ impl Rotator {
             self.stock.remove(keyset);
         }
         Ok(made)
+    }
+
+    /// The algorithms of the keys for which no pair is in stock.
+    fn missing_pairs(&self, keyset: &KeysetName, created: &[&Life]) -> Vec<Algorithm> {
+        let mut missing: Vec<_> = created.iter().map(|life| life.algorithm).collect();
+        for (algorithm, _) in self.stock.get(keyset).into_iter().flatten() {
+            if let Some(index) = missing.iter().position(|wanted| wanted == algorithm) {
+                missing.swap_remove(index);
+            }
+        }
+        missing
+    }
+
+    /// What of a plan is done before a key pair is there that takes its time: the secret of a key that
+    /// ended is not kept for as long as the cores are busy.
+    fn without_long_waits(&mut self, keyset: &KeysetName, mut plan: Plan) -> Plan {
+        let missing = self.missing_pairs(keyset, &generated(&plan.steps));
+        if missing.iter().any(|algorithm| keygen::takes_long(*algorithm))
+            && plan.steps.iter().any(is_departure)
+        {
+            self.order(keyset, &missing);
+            plan.steps.retain(is_departure);
+        }
+        plan
     }
 
     /// Orders key pairs that are not being made; those that are, once more where somebody waits for
@@ -679,6 +695,24 @@ impl Rotator {
         let keys = &self.parts.master_keys;
         Ok(Record::of_imported_key(keyset, life, kid, revision, key.pair()?, keys)?)
     }
+}
+
+/// The keys that a plan creates.
+fn created(steps: &[Step]) -> impl Iterator<Item = &Life> {
+    steps.iter().filter_map(|step| match step {
+        Step::Create(life) => Some(life),
+        _ => None,
+    })
+}
+
+/// Those of them that are made here.
+fn generated(steps: &[Step]) -> Vec<&Life> {
+    created(steps).filter(|life| life.origin == Origin::Generated).collect()
+}
+
+/// Whether a key ends, or leaves, because its time has come: whatever else is planned, this holds.
+fn is_departure(step: &Step) -> bool {
+    matches!(step, Step::End { .. } | Step::Bury { departure: Departure::Retired, .. })
 }
 
 impl Command {

@@ -110,3 +110,18 @@ async fn an_algorithm_of_another_key_type_is_refused() {
     }
     assert_eq!(parts(&app.sign("default").await.token).header["alg"], "ES256");
 }
+
+#[actix_web::test]
+async fn the_secret_of_a_key_that_ended_does_not_wait_for_the_next_standby_of_rsa() {
+    let app = TestApp::with(&KEYSETS.replace("ES256", "RS256"), CALLERS).await;
+    app.settle().await;
+    let active = app.kid(KeyState::Active).await;
+    app.rotate(json!({"expect_active": active, "now": true})).await.unwrap();
+    app.settle().await;
+    let lines = app.audit();
+    let rotated = lines.iter().position(|line| line["action"] == "rotate").unwrap();
+    let done = |line: &&Value| line["action"] == "schedule" && line["decision"] == "done";
+    let mut commits = lines[rotated..].iter().filter(done).map(|line| &line["keys"]);
+    assert_eq!(commits.next().unwrap(), &json!([{"kid": active, "event": "ended"}]));
+    assert_eq!(commits.next().unwrap()[0]["event"], "created");
+}
