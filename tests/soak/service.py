@@ -143,7 +143,10 @@ class Service:
                 audience=AUDIENCE,
                 **ports,
             )
-        (self.folder / "config.toml").write_text(text)
+        # At once: a command that reads it meanwhile must not find half of it.
+        written = self.folder / "config.toml.new"
+        written.write_text(text)
+        written.replace(self.folder / "config.toml")
 
     # Its process.
 
