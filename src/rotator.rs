@@ -171,6 +171,8 @@ struct Request {
     reply: Sender<Result<Outcome, StepError>>,
     /// Of a revocation in effect: all keys below this number were there when it took effect.
     covers: Option<Number>,
+    /// Of a revocation in effect: since when.
+    in_effect: Option<Time>,
     /// Of a revocation in effect: the keys that it took out, until the audit has a line of them.
     gone: Vec<KeyEvent>,
 }
@@ -189,8 +191,8 @@ impl Handle {
         actor: Actor,
     ) -> Result<Outcome, StepError> {
         let (reply, answer) = mpsc::channel();
-        let (covers, gone) = (None, Vec::new());
-        let request = Request { keyset: keyset.clone(), command, actor, reply, covers, gone };
+        let (keyset, covers, in_effect, gone) = (keyset.clone(), None, None, Vec::new());
+        let request = Request { keyset, command, actor, reply, covers, in_effect, gone };
         self.messages.send(Message::Command(request)).map_err(|_| StepError::Stopping)?;
         answer.recv().map_err(|_| StepError::Stopping)?
     }
@@ -501,8 +503,8 @@ impl Rotator {
     }
 
     /// Until when all that is stored was served for certain: not while a start makes up for the time
-    /// before it, not while it is not known what is stored of a set, and not while a file lacks a
-    /// key.
+    /// before it, not while it is not known what is stored of a set or a revocation is not durable, and
+    /// not while a file lacks a key.
     fn served_until(&self, now: Time) -> Time {
         let unserved = self.intents.values().filter_map(|intent| match intent {
             Intent::Unserved { from, .. } => Some(*from),
@@ -510,8 +512,16 @@ impl Rotator {
         });
         let doubtful = self.in_doubt.values().copied();
         let silent = self.down_since.into_iter().chain(self.silent_since);
+        let revoked = self.revoking.values().flatten().filter_map(|request| request.in_effect);
         let lacking = self.files.unserved_since();
-        unserved.chain(doubtful).chain(silent).chain(lacking).chain([now]).min().unwrap_or(now)
+        unserved
+            .chain(doubtful)
+            .chain(revoked)
+            .chain(silent)
+            .chain(lacking)
+            .chain([now])
+            .min()
+            .unwrap_or(now)
     }
 
     /// What time or the configuration asks of one key set.
@@ -628,8 +638,9 @@ impl Rotator {
     }
 
     /// A revocation is in effect before anything else is tried, and is tried until it is durable.
-    fn revoke(&mut self, request: Request) {
+    fn revoke(&mut self, mut request: Request) {
         let keyset = request.keyset.clone();
+        request.in_effect = Some(self.now());
         let before = self.published.get(&keyset).cloned();
         let actor = request.actor.clone();
         let (caller, request_id) = (Some(actor.name.as_str()), actor.request_id.as_deref());

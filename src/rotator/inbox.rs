@@ -61,6 +61,7 @@ mod tests {
             actor: Actor { name: "admin".into(), request_id: None },
             reply: channel().0,
             covers: None,
+            in_effect: None,
             gone: Vec::new(),
         })
     }

@@ -201,14 +201,14 @@ impl Ledger {
         let Some(known) = self.keys.get(kid) else {
             return Err(format!("{kid} signs and was never served"));
         };
-        if known.is_back {
-            return Ok(());
-        }
         let waits = facts.waits().with_max_age_of_at_least(self.stale(kid, facts, now));
         let needed = waits.publish_ahead();
         if known.span + LATE < needed {
             let span = known.span;
             return Err(format!("{kid} signs, and was served for {span:?} of {needed:?}"));
+        }
+        if known.is_back {
+            return Ok(());
         }
         for handed in self.handed.iter().filter(|handed| !handed.version.keys.contains_key(kid)) {
             let max_age = handed.version.max_age;
@@ -243,18 +243,24 @@ impl Ledger {
         self.keys.values_mut().for_each(|known| known.token = None);
     }
 
+    /// The process ends. A key that a revocation took out in memory alone may be back with the next.
+    pub(crate) fn ended(&mut self) {
+        let last = self.current().cloned();
+        let is_out = |kid: &KeyId| last.as_ref().is_none_or(|last| !last.keys.contains_key(kid));
+        if self.unconfirmed {
+            let out = self.keys.iter_mut().filter(|(kid, _)| is_out(kid));
+            out.for_each(|(_, known)| known.is_back = true);
+        }
+        self.is_served = false;
+    }
+
     /// Another process begins at `lifecycle`, and these keys are pending. Nothing is promised of tokens
-    /// that were signed later than that, and what a revocation in memory did is undone.
+    /// that were signed later than that.
     pub(crate) fn restarted<'a>(
         &mut self,
         pending: impl Iterator<Item = &'a KeyId>,
         lifecycle: Time,
     ) {
-        let last = self.handed.back().filter(|_| self.unconfirmed);
-        if let Some(version) = last.map(|last| last.version.clone()) {
-            let out = self.keys.iter_mut().filter(|(kid, _)| !version.keys.contains_key(*kid));
-            out.for_each(|(_, known)| known.is_back = true);
-        }
         (self.signer, self.unconfirmed) = (None, false);
         for known in self.keys.values_mut() {
             known.token.take_if(|token| token.signed > lifecycle);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::configuration::{Choice, First, Role};
-use crate::operation::{Operation, Rotator};
+use crate::operation::{Expect, Operation, Rotator, When};
 use crate::store::Fault;
 use crate::world::World;
 
@@ -37,4 +37,35 @@ fn a_start_that_takes_longer_than_the_rest_of_a_wait_lets_no_key_sign_unserved()
     let weekly =
         Choice::USUAL.with_named("rotate", "0 3 * * MON").with_named("verifier_cache", "10m");
     holds(weekly, &[Operation::Fault(Fault::Slow(960)), Operation::Restart(DAY)]);
+}
+
+#[test]
+fn a_key_that_was_revoked_in_memory_alone_counts_no_time_as_served_until_it_is_back() {
+    // The standby is to sign after 16 minutes. The revocation fails for longer than that, while all else
+    // works, and is lost with the process.
+    let rotate = Operation::Rotate { set: 0, when: When::Waited, expect: Expect::Active };
+    let revoke = Operation::RevokeAll { set: 0, expect: Expect::Active };
+    let fails = [Operation::Fault(Fault::Fails); 28];
+    let ends = [
+        Operation::Advance { span: Duration::from_mins(20), rotator: Rotator::Wakes },
+        Operation::Kill(Duration::from_secs(1)),
+    ];
+    let short_wait = Choice::USUAL.with_named("verifier_cache", "10m");
+    holds(short_wait, &[&[rotate], fails.as_slice(), &[revoke], &ends].concat());
+}
+
+#[test]
+fn a_revocation_of_all_that_waits_for_a_key_when_the_process_ends_lets_no_other_sign_unserved() {
+    // The store is well again for a moment only.
+    let wakes = |span| Operation::Advance { span, rotator: Rotator::Wakes };
+    holds(
+        Choice::USUAL,
+        &[
+            Operation::SilenceStore,
+            Operation::RevokeAll { set: 0, expect: Expect::Active },
+            Operation::FillAudit,
+            wakes(9 * DAY),
+            Operation::MendStore,
+        ],
+    );
 }

@@ -361,9 +361,7 @@ impl World {
 
     fn stay_down(&mut self, span: Duration) {
         self.last_is_served();
-        for ledger in &mut self.ledgers {
-            ledger.see(None, None, self.moment);
-        }
+        self.ledgers.iter_mut().for_each(Ledger::ended);
         self.host.clock.advance(span);
         self.pass();
         self.show_tokens();
