@@ -64,6 +64,9 @@ const WARM_AHEAD: Duration = Duration::from_mins(1);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_mins(1);
 
+/// For how long a stop waits for a key pair without which a revocation cannot become durable.
+const FINISH: Duration = Duration::from_secs(10);
+
 /// Of how many key sets what time asks for is done at once: who asks for something meanwhile waits
 /// for no more than that.
 const ROUND: usize = 64;
@@ -733,7 +736,7 @@ impl Rotator {
     fn finish_all_revocations(&mut self) {
         let keysets: Vec<KeysetName> = self.revoking.keys().cloned().collect();
         for keyset in keysets {
-            if self.finish_revocations(&keyset) {
+            if self.finish_with_key_pairs(&keyset) {
                 continue;
             }
             for lost in self.revoking.get(&keyset).into_iter().flatten() {
@@ -742,6 +745,32 @@ impl Rotator {
                     command = ?lost.command,
                     "a revocation never became durable: do it again after the next start"
                 );
+            }
+        }
+    }
+
+    /// A revocation of all keys needs a new one: at the end, that is waited for.
+    fn finish_with_key_pairs(&mut self, keyset: &KeysetName) -> bool {
+        while !self.finish_revocations(keyset) {
+            if !self.ordered.contains_key(keyset) || !self.hear_of_key_pair() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits for a key pair, of any set; whoever asks for something meanwhile is not heard any more.
+    fn hear_of_key_pair(&mut self) -> bool {
+        loop {
+            let message = self.messages.next().map_or_else(|| self.messages.wait(FINISH), Ok);
+            match message {
+                Ok(Message::Made(made)) => {
+                    let is_there = made.pair.is_ok();
+                    self.take_delivery(made);
+                    return is_there;
+                }
+                Ok(_) => {}
+                Err(_) => return false,
             }
         }
     }

@@ -271,3 +271,19 @@ async fn a_revocation_of_all_that_waits_also_means_a_key_that_activates_meanwhil
     assert!(!kids.contains(&active) && !kids.contains(&standby));
     assert!(kids.contains(&app.sign("default").await.kid.to_string()));
 }
+
+#[actix_web::test]
+async fn a_stop_waits_for_the_key_without_which_a_revocation_of_all_cannot_be_durable() {
+    let mut app = TestApp::start().await;
+    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    app.rows.set_failing(true);
+    let ask = json!({"reason": "host", "expect_active": active});
+    let path = "/v1/keysets/default/revoke-all";
+    let problem = app.admin_post::<Value>(path, ask).await.unwrap_err();
+    assert_eq!(problem.code, Code::NotDurable);
+    // The store is well again, and nothing was tried since.
+    app.rows.set_failing(false);
+    app.restart_after(HOUR).await;
+    let kids = app.served_kids().await;
+    assert!(!kids.contains(&active) && !kids.contains(&standby));
+}
