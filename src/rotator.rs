@@ -622,6 +622,10 @@ impl Rotator {
             answer(&request, Err(StepError::RevocationPending));
             return;
         }
+        if self.intents.contains_key(&keyset) {
+            // What it puts off, the answer shall tell.
+            self.tick(&keyset);
+        }
         if self.ordered.contains_key(&keyset) {
             // What time asks for comes first, and waits for a key.
             self.park(request);

@@ -287,3 +287,20 @@ async fn a_stop_waits_for_the_key_without_which_a_revocation_of_all_cannot_be_du
     let kids = app.served_kids().await;
     assert!(!kids.contains(&active) && !kids.contains(&standby));
 }
+
+#[actix_web::test]
+async fn a_rotation_tells_of_time_that_was_not_served_and_is_not_stored_yet() {
+    let app = TestApp::start().await;
+    let active = app.kid(KeyState::Active).await;
+    let administration = &app.daemon.administration;
+    administration.rotator.not_serving();
+    app.settle().await;
+    app.rows.set_failing(true);
+    app.clock.advance(HOUR);
+    administration.rotator.serving(administration.clock.now().lifecycle);
+    app.settle().await;
+    app.rows.set_failing(false);
+    let answer = app.rotate(json!({"expect_active": active})).await.unwrap();
+    app.advance(HOUR).await;
+    assert_eq!(app.key(KeyState::Pending).await.activates, answer.activates);
+}

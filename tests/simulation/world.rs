@@ -520,6 +520,8 @@ impl World {
         let (name, before) = (self.ledgers[set].name.clone(), self.stored(set));
         let (starts, lifecycle) = (self.starts, self.moment.lifecycle);
         let was_confirmed = !self.ledgers[set].unconfirmed;
+        // What could not be stored yet puts off what is planned.
+        let was_well = self.is_well().is_ok();
         let Some(daemon) = &self.daemon else { return };
         let signer = daemon.signer(&name);
         let standby = {
@@ -560,6 +562,7 @@ impl World {
         }
         if let Answer::Rotated { to, activates: Some(activates) } = &answer
             && is_same
+            && was_well
             && let Some(record) = self.stored(set).record_of(to)
             && record.life.activates != Some(*activates)
         {
