@@ -19,8 +19,10 @@
 //! - Where lifecycle time gained more than `clock_skew` on true time, nothing is promised to caches of before. Tokens
 //!   that were signed while wall clock and lifecycle time were further apart than that are not judged, nor those
 //!   signed later than the lifecycle time at which the next process begins, nor those of a key that a
-//!   revocation promoted in memory alone. Of a key that such a revocation took out, and that came back with the next
-//!   process, verifiers need not know.
+//!   revocation promoted in memory alone: where it is not known what the store holds, that may be one which the store
+//!   has taken out. Of a key that such a revocation took out, and that came back with the next process, verifiers need
+//!   not know; but it was served for its wait again.
+//! - A rotation is as it was told, unless readiness said that something was not stored yet.
 //!
 //! `JWKSD_SIMULATION_SEED` and `JWKSD_SIMULATION_CASES` repeat and lengthen; `tests/simulation/run` does both.
 #![allow(

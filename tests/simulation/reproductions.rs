@@ -2,15 +2,21 @@
 
 use std::time::Duration;
 
+use jwksd_keystore::lifecycle::Replaceable;
+
 use crate::configuration::{Choice, First, Role};
-use crate::operation::{Expect, Operation, Rotator, When};
+use crate::operation::{Brought, Expect, Operation, Rotator, When};
 use crate::store::Fault;
 use crate::world::World;
 
 const DAY: Duration = Duration::from_hours(24);
 
 fn holds(choice: Choice, operations: &[Operation]) {
-    let mut world = World::new(&[(Role::Plain, choice)], First::Generated);
+    holds_of(Role::Plain, choice, operations);
+}
+
+fn holds_of(role: Role, choice: Choice, operations: &[Operation]) {
+    let mut world = World::new(&[(role, choice)], First::Generated);
     for operation in operations {
         world.run(operation);
         assert!(!world.is_broken(), "{:#?}", world.broken);
@@ -65,6 +71,21 @@ fn a_revocation_of_all_that_waits_for_a_key_when_the_process_ends_lets_no_other_
             Operation::RevokeAll { set: 0, expect: Expect::Active },
             Operation::FillAudit,
             wakes(9 * DAY),
+            Operation::MendStore,
+        ],
+    );
+}
+
+#[test]
+fn a_revocation_promotes_a_standby_that_the_store_may_have_taken_out() {
+    // It was replaced, as the store says when it says something again.
+    holds_of(
+        Role::Importing,
+        Choice::USUAL,
+        &[
+            Operation::Fault(Fault::SilentAfter),
+            Operation::Import { key: Brought::New, may_replace: Replaceable::NotExported },
+            Operation::Revoke { set: 0, key: 0 },
             Operation::MendStore,
         ],
     );

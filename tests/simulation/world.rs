@@ -698,9 +698,11 @@ impl World {
             }
         };
         let Some(record) = stored.record_of(&token.kid) else {
-            // What a store that says nothing may have taken out, does not begin to sign.
+            // What a store that says nothing may have taken out, does not begin to sign; but a revocation
+            // promotes what it can.
             let has_left = self.truth.tombstone(&name, &token.kid).unwrap().is_some();
-            if has_left || self.is_well().is_ok() {
+            let may_be_promoted = self.ledgers[set].unconfirmed;
+            if (has_left && !may_be_promoted) || self.is_well().is_ok() {
                 self.breaks("who signs is durable", &token.kid.to_string());
             }
             return;
