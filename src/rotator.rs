@@ -389,6 +389,12 @@ impl Rotator {
 
     /// The next step of a key set does not count this time, nor what is left to discount from before.
     fn discount_later(&mut self, keyset: &KeysetName, from: Time, to: Time) {
+        self.note_unserved(keyset, from, to);
+        // An activation may come before it is stored that it is put off.
+        self.republish(keyset);
+    }
+
+    fn note_unserved(&mut self, keyset: &KeysetName, from: Time, to: Time) {
         let (from, to) = match self.intents.get(keyset) {
             Some(Intent::Unserved { from: earlier, to: later }) => {
                 (from.min(*earlier), to.max(*later))
@@ -396,8 +402,6 @@ impl Rotator {
             _ => (from, to),
         };
         self.intents.insert(keyset.clone(), Intent::Unserved { from, to });
-        // An activation may come before it is stored that it is put off.
-        self.republish(keyset);
     }
 
     /// A key set as it is stored; its keys must allow the configured facts.

@@ -172,11 +172,12 @@ impl Rotator {
     }
 
     /// A key that was published long after the moment its record says has to wait that much
-    /// longer: what counts is time in which it was served.
+    /// longer: what counts is time in which it was served. Noted before it is published, since its
+    /// activation may have passed meanwhile.
     pub(super) fn count_late_publication(&mut self, keyset: &KeysetName, recorded: Time) {
         let served = self.now();
         if served.since(recorded) > LATE && !planted::is_planted(Fault::SlowCommitCounted) {
-            self.discount_later(keyset, recorded, served);
+            self.note_unserved(keyset, recorded, served);
         }
     }
 

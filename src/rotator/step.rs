@@ -440,12 +440,12 @@ impl Rotator {
     pub(super) fn take_effect(&mut self, keyset: &KeysetName, ready: Ready, asked: &Asked<'_>) {
         let Ready { before, steps, after, created, now, .. } = ready;
         let news = news::of_steps(&before, &after, &steps, asked.by(), now.lifecycle);
-        self.publish(keyset, after.clone());
-        self.tell(keyset, &news, asked, &after, now);
-        self.tell_signer(keyset, asked.by());
         if created {
             self.count_late_publication(keyset, now.lifecycle);
         }
+        self.publish(keyset, after.clone());
+        self.tell(keyset, &news, asked, &after, now);
+        self.tell_signer(keyset, asked.by());
     }
 
     /// Intents to the audit, changes to the store, outcomes to the audit: of one key set or of
