@@ -6,6 +6,9 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+/// The file that a JWK Set is written to.
+pub(crate) const FILE: &str = "jwks.json";
+
 /// What can be chosen, by key of the configuration.
 const CHOICES: [(&str, &[&str]); 6] = [
     ("rotate", &["0 3 1 * *", "0 3 * * MON", "30 2 1,15 * *", "0 0 1 */3 *", "manual"]),
@@ -123,7 +126,7 @@ grants = [{{ keyset = "*", actions = ["sign-token", "read", "rotate", "revoke", 
                 text.push_str("first_key = \"import\"\n");
             }
             Role::Filed => {
-                let _ = writeln!(text, "jwks_file = \"{folder_text}/jwks.json\"");
+                let _ = writeln!(text, "jwks_file = \"{folder_text}/{FILE}\"");
             }
             Role::Plain | Role::Importing => {}
         }

@@ -1,25 +1,19 @@
-//! What the outside world knows of one key set: what was served when, which tokens were handed out,
+//! What the outside world knows of one key set: where it was served, which tokens were handed out,
 //! and who verifies them. It is kept without a look into the daemon.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jwksd::verifiers::{Keeps, least_verifier_cache, refuses};
+use jwksd::verifiers::{Keeps, Route, least_verifier_cache, refuses};
 use jwksd_keystore::facts::Facts;
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::time::Time;
-use serde_json::Value;
 
 use crate::configuration::Role;
 use crate::daemon::Served;
-use crate::verifier::{Network, SharedCache, Verdict, Verifier, Version, population};
-
-/// After which time nobody has a copy of the set any more.
-const FORGOTTEN: Duration = Duration::from_hours(24 * 60);
-
-/// What a moment may be off, since a publication that is late by no more counts as in time.
-const LATE: Duration = Duration::from_secs(1);
+use crate::place::{Attack, LATE, Place, Published, Whom};
+use crate::verifier::{Verifier, Version};
 
 /// One moment on all clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,27 +37,16 @@ pub(crate) struct Ledger {
     pub(crate) vouchers: u32,
     /// Whether a revocation is in effect that may not be durable.
     pub(crate) unconfirmed: bool,
-    handed: VecDeque<Handed>,
-    is_served: bool,
-    shared: SharedCache,
-    verifiers: Vec<Verifier>,
-}
-
-/// A version of the set, and when it was handed out last.
-struct Handed {
-    served: Served,
-    version: Arc<Version>,
-    verifier_cache: Duration,
-    until: Moment,
+    /// The daemon itself.
+    daemon: Place,
+    /// Whoever serves the file, also while the daemon is down.
+    file: Option<Place>,
 }
 
 /// What is known of a key.
 #[derive(Debug)]
 pub(crate) struct Known {
     text: String,
-    first: Moment,
-    /// For how much lifecycle time it was served.
-    span: Duration,
     begun: Option<Begun>,
     pub(crate) token: Option<Token>,
     /// Whether it was gone for good.
@@ -78,7 +61,6 @@ struct Begun {
     at: Moment,
     facts: Facts,
     manner: Manner,
-    published_for: Duration,
 }
 
 /// Whether a key waited before it signed.
@@ -106,40 +88,31 @@ impl Ledger {
             signer: None,
             vouchers: 1,
             unconfirmed: false,
-            handed: VecDeque::new(),
-            is_served: false,
-            shared: SharedCache::default(),
-            verifiers: population(),
+            daemon: Place::new("the daemon"),
+            file: (role == Role::Filed).then(|| Place::new("the file")),
         }
+    }
+
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        [&self.daemon].into_iter().chain(&self.file)
+    }
+
+    fn places_mut(&mut self) -> impl Iterator<Item = &mut Place> {
+        [&mut self.daemon].into_iter().chain(&mut self.file)
     }
 
     /// Until `now`, what was served is what was seen last.
     pub(crate) fn pass(&mut self, before: Moment, now: Moment) {
-        let Some(handed) = self.handed.back_mut().filter(|_| self.is_served) else { return };
-        handed.until = now;
-        let gained = now.lifecycle.since(before.lifecycle);
-        for kid in handed.version.keys.keys() {
-            if let Some(known) = self.keys.get_mut(kid) {
-                known.span += gained;
-            }
-        }
-        let origin = handed.version.clone();
-        self.renew(Some(&origin), now);
+        self.places_mut().for_each(|place| place.pass(before, now));
     }
 
-    /// What is served from `now` on.
-    pub(crate) fn see(&mut self, served: Option<&Served>, facts: Option<&Facts>, now: Moment) {
-        self.is_served = served.is_some();
-        let Some(served) = served else { return };
-        if self.handed.back().is_some_and(|handed| handed.served == *served) {
-            return;
-        }
-        let version = Arc::new(version_of(served));
-        for (kid, text) in &version.keys {
+    /// What is served from `now` on, by the daemon and by whoever serves the file.
+    pub(crate) fn see(&mut self, served: &Seen, facts: Option<&Facts>, now: Moment) {
+        self.daemon.see(served.daemon.as_ref(), facts, now);
+        let version = self.daemon.current().cloned();
+        for (kid, text) in version.iter().flat_map(|version| &version.keys) {
             let fresh = || Known {
                 text: text.clone(),
-                first: now,
-                span: Duration::ZERO,
                 begun: None,
                 token: None,
                 is_gone: false,
@@ -147,24 +120,17 @@ impl Ledger {
             };
             self.keys.entry(kid.clone()).or_insert_with(fresh);
         }
-        let verifier_cache = facts.map_or(Duration::ZERO, |facts| facts.verifier_cache);
-        let served = served.clone();
-        self.handed.push_back(Handed { served, version, verifier_cache, until: now });
-        while self.handed.front().is_some_and(|old| now.real.since(old.until.real) > FORGOTTEN) {
-            self.handed.pop_front();
-        }
+        let Some(file) = &mut self.file else { return };
+        // Whoever serves it is told the same `max-age`, as docs/jwks-file.md says.
+        let content = served.file.clone().zip(self.daemon.cache_control());
+        let content = content
+            .map(|(body, cache_control)| Served { body, cache_control: cache_control.to_vec() });
+        file.see(content.as_ref(), facts, now);
     }
 
-    fn renew(&mut self, origin: Option<&Arc<Version>>, now: Moment) {
-        self.shared.renew(origin, now.real);
-        for verifier in &mut self.verifiers {
-            verifier.renew(origin, &self.shared, now.real);
-        }
-    }
-
-    /// What is served now.
+    /// What the daemon serves now.
     pub(crate) fn current(&self) -> Option<&Arc<Version>> {
-        self.handed.back().filter(|_| self.is_served).map(|handed| &handed.version)
+        self.daemon.current()
     }
 
     pub(crate) fn serves(&self, kid: &KeyId) -> bool {
@@ -176,22 +142,15 @@ impl Ledger {
         let stale = self.stale(kid, facts, now);
         let Some(known) = self.keys.get_mut(kid) else { return };
         let facts = Facts { jwks_max_age: facts.jwks_max_age.max(stale), ..facts.clone() };
-        known.begun = Some(Begun { at: now, facts, manner, published_for: known.span });
+        known.begun = Some(Begun { at: now, facts, manner });
+        self.places_mut().for_each(|place| place.begins(kid));
     }
 
-    /// The longest max-age of copies without the key that were about when it was published.
     fn stale(&self, kid: &KeyId, facts: &Facts, now: Moment) -> Duration {
-        let since = self.keys.get(kid).map_or(now.lifecycle, |known| known.first.lifecycle);
-        let lacking = self.handed.iter().filter(|handed| !handed.version.keys.contains_key(kid));
-        let about = lacking.filter(|handed| {
-            let max_age = handed.version.max_age;
-            let keeps = handed.verifier_cache.max(facts.verifier_cache).max(max_age);
-            handed.until.lifecycle + max_age + keeps > since
-        });
-        about.map(|handed| handed.version.max_age).max().unwrap_or_default()
+        self.places().map(|place| place.stale(kid, facts, now)).max().unwrap_or_default()
     }
 
-    /// Whether a key that begins to sign was served for as long as is promised.
+    /// Whether a key that begins to sign was served for as long as is promised, wherever it is served.
     pub(crate) fn served_its_wait(
         &self,
         kid: &KeyId,
@@ -203,21 +162,18 @@ impl Ledger {
         };
         let waits = facts.waits().with_max_age_of_at_least(self.stale(kid, facts, now));
         let needed = waits.publish_ahead();
-        if known.span + LATE < needed {
-            let span = known.span;
-            return Err(format!("{kid} signs, and was served for {span:?} of {needed:?}"));
-        }
-        if known.is_back {
-            return Ok(());
-        }
-        for handed in self.handed.iter().filter(|handed| !handed.version.keys.contains_key(kid)) {
-            let max_age = handed.version.max_age;
-            let kept = handed.until.real + max_age + max_age.max(facts.verifier_cache);
-            let is_promised = now.gained <= handed.until.gained + facts.clock_skew;
-            if is_promised && now.real + LATE < kept {
+        for place in self.places() {
+            let span = place.published(kid).map_or(Duration::ZERO, |published| published.span);
+            let name = place.name;
+            if span + LATE < needed {
+                return Err(format!("{kid} signs, and {name} had it for {span:?} of {needed:?}"));
+            }
+            if let Some(kept) = place.kept_without(kid, facts, now)
+                && !known.is_back
+            {
                 let now = now.real;
                 return Err(format!(
-                    "{kid} signs at {now}; a copy without it is kept until {kept}"
+                    "{kid} signs at {now}; a copy of {name} without it is kept until {kept}"
                 ));
             }
         }
@@ -251,7 +207,7 @@ impl Ledger {
             let out = self.keys.iter_mut().filter(|(kid, _)| is_out(kid));
             out.for_each(|(_, known)| known.is_back = true);
         }
-        self.is_served = false;
+        self.daemon.ended();
     }
 
     /// Another process begins at `lifecycle`, and these keys are pending. Nothing is promised of tokens
@@ -307,40 +263,69 @@ impl Ledger {
     /// Shows a token of each key that has a live one to each verifier; tells who refused one that it
     /// had to accept.
     pub(crate) fn show_tokens(&mut self, is_reachable: bool, now: Moment) -> Result<(), String> {
-        let origin = self.current().cloned().filter(|_| is_reachable);
-        self.renew(origin.as_ref(), now);
+        let Self { keys, daemon, file, .. } = self;
         let is_live = |known: &Known| {
             known.begun.is_some() && known.token.is_some_and(|token| now.lifecycle < token.expires)
         };
-        let live: Vec<(&KeyId, &Known)> =
-            self.keys.iter().filter(|(_, known)| is_live(known)).collect();
-        let mut network =
-            Network { origin: origin.as_ref(), shared: &mut self.shared, now: now.real };
-        for verifier in &mut self.verifiers {
-            verifier.expect_keys(live.len(), now.real);
-            for (kid, known) in &live {
-                let verdict = verifier.judge(kid, &known.text, &mut network);
-                if verdict == Verdict::Refused && is_covered(verifier, known, now) {
-                    return Err(format!("a token of {kid} is refused: {verifier:#?} {known:#?}"));
-                }
-            }
+        let live: Vec<(&KeyId, &str)> = keys
+            .iter()
+            .filter(|(_, known)| is_live(known))
+            .map(|(kid, known)| (kid, &known.text[..]))
+            .collect();
+        // Who serves the file is there while the daemon is not.
+        let places =
+            [(daemon, is_reachable)].into_iter().chain(file.iter_mut().map(|it| (it, true)));
+        for (place, is_reachable) in places {
+            let published: BTreeMap<&KeyId, Option<Published>> =
+                live.iter().map(|(kid, _)| (*kid, place.published(kid))).collect();
+            let must = |verifier: &Verifier, kid: &KeyId| {
+                published[kid].is_some_and(|since| is_covered(verifier, &keys[kid], since, now))
+            };
+            let name = place.name;
+            place.show_tokens(&live, is_reachable, now, must).map_err(|(kid, verifier)| {
+                let (known, since) = (&keys[&kid], published[&kid]);
+                format!("a token of {kid} is refused at {name}: {verifier:#?} {known:#?} {since:?}")
+            })?;
         }
         Ok(())
     }
 
     /// One of the verifiers is restarted.
-    pub(crate) fn restart_verifier(&mut self, pick: usize) {
-        let count = self.verifiers.len();
-        self.verifiers[pick % count].restart();
+    pub(crate) fn restart_verifier(&mut self, pick: u8) {
+        self.places_mut().for_each(|place| place.restart_verifier(pick));
+    }
+
+    /// From now on fetches of these fail.
+    pub(crate) fn cut_off(&mut self, whom: Whom) {
+        self.places_mut().for_each(|place| place.cut_off(whom));
+    }
+
+    /// Everybody gets through again.
+    pub(crate) fn connect(&mut self) {
+        self.places_mut().for_each(Place::connect);
+    }
+
+    pub(crate) fn attack(&mut self, attack: Attack) {
+        self.places_mut().for_each(|place| place.attack(attack));
     }
 }
 
-/// Whether it was promised that this verifier takes tokens of this key.
-fn is_covered(verifier: &Verifier, known: &Known, now: Moment) -> bool {
+/// What is served of a key set.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// What the daemon answers with.
+    pub(crate) daemon: Option<Served>,
+    /// What the file holds.
+    pub(crate) file: Option<Vec<u8>>,
+}
+
+/// Whether it was promised that this verifier takes tokens of this key, which it could fetch since
+/// `published`.
+fn is_covered(verifier: &Verifier, known: &Known, published: Published, now: Moment) -> bool {
     let Some(begun) = &known.begun else { return false };
     let (cache, facts) = (&verifier.cache, &begun.facts);
     // Beyond what clocks may differ, nothing is promised to caches.
-    if now.gained > known.first.gained + facts.clock_skew || known.is_back {
+    if now.gained > published.first.gained + facts.clock_skew || known.is_back {
         return false;
     }
     let is_stated = cache.keeps == Keeps::MaxAge
@@ -348,20 +333,15 @@ fn is_covered(verifier: &Verifier, known: &Known, now: Moment) -> bool {
     let has_waited = match begun.manner {
         Manner::Waited => true,
         Manner::AtOnce => {
-            let lasting = refuses(cache, facts, verifier.route, begun.published_for);
-            let is_over = lasting.until(begun.at.real).is_some_and(|at| at + LATE < now.real);
+            // Where a file has it later, tokens came before, and it is missed as behind a cache.
+            let is_late = published.first.real > begun.at.real;
+            let route = if is_late { Route::SharedCache } else { verifier.route };
+            let lasting = refuses(cache, facts, route, published.ahead);
+            let from = begun.at.real.max(published.first.real);
+            let is_over = lasting.until(from).is_some_and(|at| at + LATE < now.real);
             // One key after the other may use up what it may fetch.
             is_over && !verifier.has_no_fetch_left(now.real)
         }
     };
     is_stated && !verifier.is_exhausted(now.real) && has_waited
-}
-
-fn version_of(served: &Served) -> Version {
-    let set: Value = serde_json::from_slice(&served.body).unwrap();
-    let keys = set["keys"].as_array().unwrap().iter();
-    let key = |key: &Value| (key["kid"].as_str().unwrap().parse().unwrap(), key.to_string());
-    let cache_control = std::str::from_utf8(&served.cache_control).unwrap();
-    let max_age = cache_control.strip_prefix("public, max-age=").unwrap().parse().unwrap();
-    Version { keys: keys.map(key).collect(), max_age: Duration::from_secs(max_age) }
 }

@@ -6,6 +6,7 @@ use jwksd_keystore::lifecycle::Replaceable;
 use proptest::prelude::*;
 
 use crate::configuration::changes;
+use crate::place::{Attack, Whom};
 use crate::store::Fault;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -68,6 +69,8 @@ pub(crate) enum Operation {
     Fault(Fault),
     /// The next load fails.
     FailLoad,
+    /// The process is killed at the next load: before a step, or between two.
+    CrashAtLoad,
     /// The next load sees half of a commit.
     TearLoad,
     /// The store answers nothing.
@@ -78,6 +81,12 @@ pub(crate) enum Operation {
     SetClock(Step),
     /// One verifier of each key set forgets what it has.
     RestartVerifiers(u8),
+    /// Fetches fail: of one verifier of each key set, of all, or of the caches before them.
+    CutOff(Whom),
+    /// Everybody gets through again.
+    Connect,
+    /// Somebody begins, or ends, to send made-up kids to all verifiers, before each good token.
+    Attack(Attack),
 }
 
 /// Which key is brought.
@@ -151,6 +160,14 @@ fn faults() -> impl Strategy<Value = Fault> {
     ]
 }
 
+fn cuts() -> impl Strategy<Value = Whom> {
+    prop_oneof![
+        1 => Just(Whom::Everyone),
+        1 => Just(Whom::SharedCache),
+        2 => any::<u8>().prop_map(Whom::One),
+    ]
+}
+
 fn imports() -> impl Strategy<Value = Operation> {
     let keys = prop_oneof![Just(Brought::New), any::<u8>().prop_map(Brought::Again)];
     let may_replace = prop_oneof![3 => Just(Replaceable::NotExported), 1 => Just(Replaceable::Any)];
@@ -180,6 +197,7 @@ pub(crate) fn operations() -> impl Strategy<Value = Operation> {
         6 => faults().prop_map(Operation::Fault),
         1 => Just(Operation::FailLoad),
         1 => Just(Operation::TearLoad),
+        1 => Just(Operation::CrashAtLoad),
         1 => Just(Operation::SilenceStore),
         2 => Just(Operation::MendStore),
         2 => steps().prop_map(Operation::SetClock),
@@ -191,5 +209,9 @@ pub(crate) fn operations() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::FillDisk),
         2 => Just(Operation::EmptyDisk),
         2 => any::<u8>().prop_map(Operation::RestartVerifiers),
+        2 => cuts().prop_map(Operation::CutOff),
+        2 => Just(Operation::Connect),
+        1 => Just(Operation::Attack(Attack::GoesOn)),
+        1 => Just(Operation::Attack(Attack::IsOver)),
     ]
 }

@@ -2,7 +2,7 @@
 //! dies with its process, before or after what was asked of it is durable.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jwksd::clock::ManualClock;
@@ -42,10 +42,12 @@ pub(crate) enum Fault {
 pub(crate) struct Faults {
     clock: Arc<ManualClock>,
     state: Mutex<State>,
+    awake: Condvar,
 }
 
 #[derive(Default)]
 struct State {
+    is_asleep: bool,
     next: VecDeque<Fault>,
     next_load: Load,
     is_silent: bool,
@@ -62,6 +64,7 @@ enum Load {
     IsWhole,
     IsTorn,
     Fails,
+    Crashes,
 }
 
 /// Told before time passes within a commit.
@@ -75,7 +78,7 @@ pub(crate) struct FaultyStore {
 
 impl Faults {
     pub(crate) fn new(clock: Arc<ManualClock>) -> Self {
-        Self { clock, state: Mutex::default() }
+        Self { clock, state: Mutex::default(), awake: Condvar::new() }
     }
 
     /// Makes a commit go wrong: the next, or the one after those that are meant already.
@@ -91,6 +94,11 @@ impl Faults {
     /// Makes the next load fail.
     pub(crate) fn fail_next_load(&self) {
         self.state().next_load = Load::Fails;
+    }
+
+    /// The process is killed at the next load.
+    pub(crate) fn crash_at_next_load(&self) {
+        self.state().next_load = Load::Crashes;
     }
 
     /// The store answers nothing from now on.
@@ -152,12 +160,22 @@ impl Faults {
     fn take_load(&self) -> Load {
         let mut state = self.state();
         let load = std::mem::take(&mut state.next_load);
-        state.hits += u64::from(load == Load::Fails);
+        state.hits += u64::from(matches!(load, Load::Fails | Load::Crashes));
         load
     }
 
+    /// Whoever asks the store for something gets no processor until [`Self::wake`].
+    pub(crate) fn sleep(&self) {
+        self.state().is_asleep = true;
+    }
+
+    pub(crate) fn wake(&self) {
+        self.state().is_asleep = false;
+        self.awake.notify_all();
+    }
+
     fn available(&self) -> Result<(), StoreError> {
-        let mut state = self.state();
+        let mut state = self.awake.wait_while(self.state(), |state| state.is_asleep).unwrap();
         if !state.is_silent && !state.is_dead {
             return Ok(());
         }
@@ -208,6 +226,10 @@ impl Store for FaultyStore {
             Load::IsWhole => {}
             Load::IsTorn => self.inner.rows().tear_next_load(),
             Load::Fails => return Err(unavailable()),
+            Load::Crashes => {
+                self.faults.kill();
+                return Err(unavailable());
+            }
         }
         self.inner.load(keyset)
     }

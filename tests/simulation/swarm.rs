@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::operation::{Operation, When, operations};
+use crate::place::Attack;
 
 /// How fast time passes.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +34,9 @@ const fn kind(operation: &Operation) -> Option<u32> {
         Operation::Advance { .. }
         | Operation::Rotate { .. }
         | Operation::MendStore
-        | Operation::EmptyDisk => None,
+        | Operation::EmptyDisk
+        | Operation::Connect
+        | Operation::Attack(Attack::IsOver) => None,
         Operation::Revoke { .. } | Operation::RevokeAll { .. } => Some(0),
         Operation::Retire { .. } => Some(1),
         Operation::Import { .. } | Operation::Trust(_) => Some(2),
@@ -44,10 +47,12 @@ const fn kind(operation: &Operation) -> Option<u32> {
         Operation::Reload { .. } => Some(7),
         Operation::Restart(_) | Operation::Kill(_) => Some(8),
         Operation::Fault(_) => Some(9),
-        Operation::FailLoad | Operation::TearLoad => Some(10),
+        Operation::FailLoad | Operation::TearLoad | Operation::CrashAtLoad => Some(10),
         Operation::SilenceStore => Some(11),
         Operation::SetClock(_) => Some(12),
         Operation::RestartVerifiers(_) => Some(13),
+        Operation::CutOff(_) => Some(14),
+        Operation::Attack(Attack::GoesOn) => Some(15),
     }
 }
 

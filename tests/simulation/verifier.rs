@@ -32,6 +32,8 @@ struct Copy {
 #[derive(Debug, Default)]
 pub(crate) struct SharedCache {
     copy: Option<Copy>,
+    /// Whether its fetches fail.
+    pub(crate) is_disconnected: bool,
 }
 
 /// Where verifiers fetch at one moment: `origin` is what jwksd serves, `None` while nobody gets through.
@@ -42,7 +44,7 @@ pub(crate) struct Network<'a> {
 }
 
 /// A verifier of one key set.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Verifier {
     pub(crate) id: String,
     pub(crate) cache: Cache,
@@ -50,7 +52,7 @@ pub(crate) struct Verifier {
     copy: Option<Copy>,
     /// By kid, of one that keeps each key by itself.
     keys: BTreeMap<KeyId, Held>,
-    missed: BTreeMap<KeyId, Time>,
+    missed: BTreeMap<KeyId, Miss>,
     /// When it fetched because of kids that it had not got.
     fetches: Vec<Time>,
     tried: Option<Time>,
@@ -58,6 +60,18 @@ pub(crate) struct Verifier {
     is_cut_off: bool,
     /// When more was asked of it than it can keep.
     overrun: Option<Time>,
+    /// Whether its fetches fail.
+    pub(crate) is_disconnected: bool,
+    /// How many kids attackers made up.
+    made_up: u64,
+}
+
+/// A fetch that did not bring a kid.
+#[derive(Clone, Copy, Debug)]
+struct Miss {
+    at: Time,
+    /// Whether it brought nothing at all.
+    has_failed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -97,6 +111,7 @@ impl SharedCache {
     pub(crate) fn renew(&mut self, origin: Option<&Arc<Version>>, now: Time) {
         if let (Some(copy), Some(origin)) = (&mut self.copy, origin)
             && Arc::ptr_eq(&copy.version, origin)
+            && !self.is_disconnected
         {
             copy.fetched = now;
         }
@@ -114,6 +129,7 @@ impl SharedCache {
         if let Some(copy) = self.copy.as_ref().filter(is_fresh) {
             return Some(copy.version.clone());
         }
+        let origin = origin.filter(|_| !self.is_disconnected);
         self.copy = origin.map(|version| Copy { version: version.clone(), fetched: now });
         origin.cloned()
     }
@@ -141,6 +157,8 @@ impl Verifier {
             tried: None,
             is_cut_off: false,
             overrun: None,
+            is_disconnected: false,
+            made_up: 0,
         }
     }
 
@@ -168,12 +186,14 @@ impl Verifier {
 
     /// Forgets all, as at a restart.
     pub(crate) fn restart(&mut self) {
+        let is_disconnected = self.is_disconnected;
         *self = Self::new(self.id.clone(), self.cache.clone(), self.route);
+        self.is_disconnected = is_disconnected;
     }
 
     /// The copy that it has, it has fetched at the last moment at which there was such a copy.
     pub(crate) fn renew(&mut self, origin: Option<&Arc<Version>>, shared: &SharedCache, now: Time) {
-        let Some(copy) = &mut self.copy else { return };
+        let Some(copy) = self.copy.as_mut().filter(|_| !self.is_disconnected) else { return };
         let last = match self.route {
             Route::Direct => {
                 origin.filter(|origin| Arc::ptr_eq(origin, &copy.version)).map(|_| now)
@@ -182,7 +202,7 @@ impl Verifier {
         };
         if let Some(last) = last.filter(|last| *last > copy.fetched) {
             copy.fetched = last;
-            self.is_cut_off = false;
+            self.is_cut_off &= self.tried.is_some_and(|tried| tried >= last);
         }
     }
 
@@ -195,7 +215,23 @@ impl Verifier {
         match knows {
             Some(has) if has == text => Verdict::Accepted,
             Some(_) | None if self.is_cut_off => Verdict::CutOff,
+            None if self.missed.get(kid).is_some_and(|miss| miss.has_failed) => Verdict::CutOff,
             Some(_) | None => Verdict::Refused,
+        }
+    }
+
+    /// Somebody sends it tokens with kids that were never anywhere, as many as make it fetch.
+    pub(crate) fn is_attacked(&mut self, network: &mut Network<'_>) {
+        let tokens = match self.cache.unknown_kid {
+            UnknownKid::FetchesAtMost { times, .. } => times,
+            _ => 1,
+        };
+        for _ in 0..tokens {
+            let kid = format!("made-up-{}", self.made_up).parse().unwrap();
+            self.made_up += 1;
+            let verdict = self.judge(&kid, "made up", network);
+            assert_ne!(verdict, Verdict::Accepted);
+            self.missed.remove(&kid);
         }
     }
 
@@ -239,11 +275,11 @@ impl Verifier {
         if !self.fetches_for(kid, network.now) {
             return None;
         }
-        self.fetches.push(now);
+        self.count_fetch(now);
         self.fetch(network);
         let found = self.in_copy(kid);
         if found.is_none() {
-            self.missed.insert(kid.clone(), now);
+            self.missed.insert(kid.clone(), Miss { at: now, has_failed: self.is_cut_off });
         }
         found
     }
@@ -273,7 +309,7 @@ impl Verifier {
         } else if !self.fetches_for(kid, now) {
             return None;
         } else {
-            self.fetches.push(now);
+            self.count_fetch(now);
         }
         if !self.fetch(network) {
             let keeps = self.cache.on_failure == OnFailure::Keeps;
@@ -283,7 +319,7 @@ impl Verifier {
             return self.hold(kid, text, now);
         }
         self.keys.remove(kid);
-        self.missed.insert(kid.clone(), now);
+        self.missed.insert(kid.clone(), Miss { at: now, has_failed: false });
         None
     }
 
@@ -324,7 +360,7 @@ impl Verifier {
             UnknownKid::Refuses | UnknownKid::NotKnown => self.cache.unit == Unit::Kid,
             UnknownKid::Fetches => true,
             UnknownKid::FetchesUnlessMissed(pause) => {
-                since(self.missed.get(kid)).is_none_or(|since| since >= pause)
+                since(self.missed.get(kid).map(|miss| &miss.at)).is_none_or(|since| since >= pause)
             }
             UnknownKid::FetchesAtMost { times, per } => {
                 self.fetches.retain(|at| now.since(*at) < per);
@@ -340,9 +376,15 @@ impl Verifier {
         }
     }
 
+    fn count_fetch(&mut self, now: Time) {
+        if matches!(self.cache.unknown_kid, UnknownKid::FetchesAtMost { .. }) {
+            self.fetches.push(now);
+        }
+    }
+
     /// Fetches the set. Returns whether it got it.
     fn fetch(&mut self, network: &mut Network<'_>) -> bool {
-        let fetched = network.fetch(self.route);
+        let fetched = if self.is_disconnected { None } else { network.fetch(self.route) };
         self.tried = Some(network.now);
         self.is_cut_off = fetched.is_none();
         if let Some(version) = fetched {

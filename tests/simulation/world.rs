@@ -1,6 +1,7 @@
 //! The world: a host with the real daemon, admins, callers, verifiers, and what goes wrong.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,10 +17,10 @@ use jwksd_keystore::store::{Loaded, MemoryRows, MemoryStore, Store};
 use jwksd_keystore::time::Time;
 
 use crate::audit_device::AuditDevice;
-use crate::configuration::{self, Choice, First, Role};
-use crate::daemon::{Daemon, Host, Served, folder, served};
+use crate::configuration::{self, Choice, FILE, First, Role};
+use crate::daemon::{Daemon, Host, folder, served};
 use crate::disk::FullDisk;
-use crate::ledger::{Ledger, Manner, Moment, Token};
+use crate::ledger::{Ledger, Manner, Moment, Seen, Token};
 use crate::operation::{Brought, Expect, Operation, Rotator, Step, When};
 use crate::request::{Answer, KeyFile, Request, Wanted};
 use crate::store::Faults;
@@ -72,7 +73,7 @@ struct Glimpse {
     wall: Time,
     since_boot: Duration,
     lifecycle: Time,
-    served: Vec<Option<Served>>,
+    seen: Vec<Seen>,
 }
 
 impl World {
@@ -176,12 +177,16 @@ impl World {
             Operation::EmptyDisk => self.disk.set_full(false),
             Operation::Fault(fault) => self.host.faults.add(fault),
             Operation::FailLoad => self.host.faults.fail_next_load(),
+            Operation::CrashAtLoad => self.host.faults.crash_at_next_load(),
             Operation::TearLoad => self.host.faults.tear_next_load(),
             Operation::SilenceStore => self.host.faults.fall_silent(),
             Operation::MendStore => self.mend(),
             Operation::SetClock(step) => self.set_clock(step),
+            Operation::CutOff(whom) => self.ledgers.iter_mut().for_each(|it| it.cut_off(whom)),
+            Operation::Connect => self.ledgers.iter_mut().for_each(Ledger::connect),
+            Operation::Attack(attack) => self.ledgers.iter_mut().for_each(|it| it.attack(attack)),
             Operation::RestartVerifiers(pick) => {
-                self.ledgers.iter_mut().for_each(|ledger| ledger.restart_verifier(pick.into()));
+                self.ledgers.iter_mut().for_each(|ledger| ledger.restart_verifier(pick));
             }
         }
         self.settle();
@@ -216,6 +221,17 @@ impl World {
     }
 
     fn advance(&mut self, span: Duration, rotator: Rotator) {
+        match rotator {
+            Rotator::Wakes => self.advance_by(span, Rotator::Wakes),
+            Rotator::Sleeps => {
+                self.host.faults.sleep();
+                self.advance_by(span, Rotator::Sleeps);
+                self.host.faults.wake();
+            }
+        }
+    }
+
+    fn advance_by(&mut self, span: Duration, rotator: Rotator) {
         let end = self.real() + span;
         while self.real() < end {
             let rest = end.since(self.real());
@@ -327,14 +343,18 @@ impl World {
         let (administration, clock) =
             (Arc::downgrade(&daemon.administration), self.host.clock.clone());
         let (glimpses, names) = (self.glimpses.clone(), self.names());
+        let folder = self.host.folder.clone();
         self.host.faults.watch(Arc::new(move || {
             let Some(administration) = administration.upgrade() else { return };
-            let served = names.iter().map(|name| served(&administration.custody, name)).collect();
+            let seen = |name| Seen {
+                daemon: served(&administration.custody, name),
+                file: file_of(&folder),
+            };
             glimpses.lock().unwrap().push(Glimpse {
                 wall: clock.wall(),
                 since_boot: clock.since_boot(),
                 lifecycle: administration.clock.now().lifecycle,
-                served,
+                seen: names.iter().map(seen).collect(),
             });
         }));
         self.daemon = Some(daemon);
@@ -618,14 +638,14 @@ impl World {
 
     fn take_glimpses(&mut self) {
         let glimpses = std::mem::take(&mut *self.glimpses.lock().unwrap());
-        for Glimpse { wall, since_boot, lifecycle, served } in glimpses {
+        for Glimpse { wall, since_boot, lifecycle, seen } in glimpses {
             let real = START + since_boot.saturating_sub(BOOTED_FOR);
             if real < self.moment.real {
                 continue;
             }
             self.pass_to(real, wall, Some(lifecycle));
-            for (set, served) in served.into_iter().enumerate() {
-                self.see(set, served.as_ref());
+            for (set, seen) in seen.into_iter().enumerate() {
+                self.see(set, &seen);
             }
         }
     }
@@ -637,7 +657,8 @@ impl World {
         for set in 0..self.ledgers.len() {
             let name = self.ledgers[set].name.clone();
             let served = self.daemon.as_ref().and_then(|daemon| daemon.served(&name));
-            self.see(set, served.as_ref());
+            let seen = Seen { daemon: served, file: file_of(&self.host.folder) };
+            self.see(set, &seen);
             self.sign(set);
             if self.daemon.is_some()
                 && !self.ledgers[set].unconfirmed
@@ -649,10 +670,10 @@ impl World {
         self.show_tokens();
     }
 
-    fn see(&mut self, set: usize, served: Option<&Served>) {
+    fn see(&mut self, set: usize, seen: &Seen) {
         let stored = self.stored(set);
         let moment = self.moment;
-        self.ledgers[set].see(served, stored.head.facts.as_ref(), moment);
+        self.ledgers[set].see(seen, stored.head.facts.as_ref(), moment);
         let name = self.ledgers[set].name.clone();
         let kids: Vec<KeyId> = self.ledgers[set]
             .current()
@@ -740,7 +761,6 @@ impl World {
         let Some(facts) = facts.filter(|_| !self.ledgers[set].has_begun(kid)) else { return };
         let now = self.moment;
         let waited = self.ledgers[set].served_its_wait(kid, facts, now);
-        let waited = waited.and_then(|()| self.is_in_file(set, kid));
         let manner = if waited.is_ok() { Manner::Waited } else { Manner::AtOnce };
         if let Err(why) = waited {
             let is_asked = !life.planned_by.waits() || self.ledgers[set].unconfirmed;
@@ -750,14 +770,6 @@ impl World {
             self.ledgers[set].vouchers = self.ledgers[set].vouchers.saturating_sub(1);
         }
         self.ledgers[set].begins(kid, manner, facts, now);
-    }
-
-    fn is_in_file(&self, set: usize, kid: &KeyId) -> Result<(), String> {
-        if self.ledgers[set].role != Role::Filed {
-            return Ok(());
-        }
-        let file = std::fs::read_to_string(self.host.folder.join("jwks.json")).unwrap_or_default();
-        if file.contains(kid.as_str()) { Ok(()) } else { Err(format!("{kid} is not in the file")) }
     }
 
     fn show_tokens(&mut self) {
@@ -877,4 +889,9 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// What whoever serves the file has.
+fn file_of(folder: &Path) -> Option<Vec<u8>> {
+    std::fs::read(folder.join(FILE)).ok()
 }
