@@ -16,7 +16,10 @@ fn holds(choice: Choice, operations: &[Operation]) {
 }
 
 fn holds_of(role: Role, choice: Choice, operations: &[Operation]) {
-    let mut world = World::new(&[(role, choice)], First::Generated);
+    holds_in(World::new(&[(role, choice)], First::Generated), operations);
+}
+
+fn holds_in(mut world: World, operations: &[Operation]) {
     for operation in operations {
         world.run(operation);
         assert!(!world.is_broken(), "{:#?}", world.broken);
@@ -89,4 +92,20 @@ fn a_revocation_promotes_a_standby_that_the_store_may_have_taken_out() {
             Operation::MendStore,
         ],
     );
+}
+
+#[test]
+fn what_is_made_up_for_does_not_put_off_a_key_that_signs_and_let_the_next_sign_unserved() {
+    // The file lacks a key, so nothing counts as served. Meanwhile the other set rotates, and then the
+    // daemon is down past its next rotation.
+    let advance = |days, rotator| Operation::Advance { span: days * DAY, rotator };
+    let operations = [
+        Operation::FillDisk,
+        advance(20, Rotator::Wakes),
+        advance(29, Rotator::Sleeps),
+        advance(25, Rotator::Sleeps),
+        Operation::Kill(36 * DAY),
+    ];
+    let sets = [Role::Plain, Role::Filed].map(|role| (role, Choice::USUAL));
+    holds_in(World::new(&sets, First::Generated), &operations);
 }

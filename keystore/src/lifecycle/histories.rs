@@ -1540,6 +1540,23 @@ fn time_that_was_not_served_takes_no_signer_away_whose_predecessor_has_ended() {
     assert_eq!(signer.served_from, world.key(1).served_from + second * 2);
 }
 
+/// What was last recorded as served is older than the rotation, and the next one came while it was down.
+#[test]
+fn of_two_keys_whose_activations_were_not_served_the_first_signs_whose_predecessor_has_ended() {
+    let world = world(PLAIN).after([rotate(When::Waited), pass(HOUR * 2)]);
+    let mut set = world.durable.clone();
+    let activated = world.key(1).activates.unwrap();
+    let next = set.lives.iter_mut().find(|life| life.number == Number(2)).unwrap();
+    (next.activates, next.planned_by) = (Some(activated + DAY * 30), PlannedBy::Admin);
+    let late = activated + DAY * 40;
+    let now = Now { lifecycle: late, wall: late };
+    let unserved = Intent::Unserved { from: activated.before(Duration::from_secs(1)), to: late };
+    let plan = plan(&set, world.config.as_ref(), &unserved, now).unwrap();
+    plan.steps.iter().for_each(|step| set.apply(step));
+    assert_eq!(set.signer_at(late).map(|life| life.number), Some(Number(1)));
+    assert!(set.life(Number(2)).unwrap().activates > Some(late));
+}
+
 #[test]
 fn a_wait_that_grows_later_does_not_count_downtime() {
     // The wait of key 1 was over before the daemon was down, then V grows to four days.

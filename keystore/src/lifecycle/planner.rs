@@ -133,7 +133,7 @@ impl Planner {
             });
             let earliest = waited + missing;
             if waits_on && life.activates.is_some_and(|activates| activates < earliest) {
-                if self.signs_alone(life.number) {
+                if self.signs_first(life.number) {
                     // The one before has ended meanwhile, and has no secret any more.
                     self.set_activation(life.number, life.activates, PlannedBy::Recovery);
                 } else {
@@ -144,11 +144,11 @@ impl Planner {
         Answer::Done
     }
 
-    /// Whether no other key could sign now.
-    fn signs_alone(&self, number: Number) -> bool {
+    /// Whether the keys before this one have ended, so that none of them could sign now.
+    fn signs_first(&self, number: Number) -> bool {
         let active = |life: &&Life| life.state_at(self.now.lifecycle) == State::Active;
-        let mut active = self.set.lives.iter().filter(active).map(|life| life.number);
-        active.next() == Some(number) && active.next().is_none()
+        let active = self.set.lives.iter().filter(active).map(|life| life.number);
+        active.min() == Some(number)
     }
 
     /// A key waits as if it had been published at `from`. That its activation has passed does not
