@@ -334,9 +334,10 @@ fn is_covered(verifier: &Verifier, known: &Known, published: Published, now: Mom
         Manner::Waited => true,
         Manner::AtOnce => {
             // Where a file has it later, tokens came before, and it is missed as behind a cache.
-            let is_late = published.first.real > begun.at.real;
-            let route = if is_late { Route::SharedCache } else { verifier.route };
-            let lasting = refuses(cache, facts, route, published.ahead);
+            let lasting = match published.ahead {
+                Some(ahead) => refuses(cache, facts, verifier.route, ahead),
+                None => refuses(cache, facts, Route::SharedCache, Duration::ZERO),
+            };
             let from = begun.at.real.max(published.first.real);
             let is_over = lasting.until(from).is_some_and(|at| at + LATE < now.real);
             // One key after the other may use up what it may fetch.

@@ -60,8 +60,8 @@ pub(crate) struct Published {
     pub(crate) first: Moment,
     /// For how much lifecycle time it was.
     pub(crate) span: Duration,
-    /// For how much it was when it began to sign.
-    pub(crate) ahead: Duration,
+    /// For how much it was when it began to sign; `None` where that was before.
+    pub(crate) ahead: Option<Duration>,
 }
 
 impl Place {
@@ -100,7 +100,7 @@ impl Place {
         }
         let version = Arc::new(version_of(served));
         for kid in version.keys.keys() {
-            let fresh = || Published { first: now, span: Duration::ZERO, ahead: Duration::ZERO };
+            let fresh = || Published { first: now, span: Duration::ZERO, ahead: None };
             self.published.entry(kid.clone()).or_insert_with(fresh);
         }
         let verifier_cache = facts.map_or(Duration::ZERO, |facts| facts.verifier_cache);
@@ -140,7 +140,7 @@ impl Place {
     /// A key begins to sign.
     pub(crate) fn begins(&mut self, kid: &KeyId) {
         if let Some(published) = self.published.get_mut(kid) {
-            published.ahead = published.span;
+            published.ahead = Some(published.span);
         }
     }
 

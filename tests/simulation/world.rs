@@ -891,6 +891,17 @@ impl World {
     }
 }
 
+impl Drop for World {
+    /// Its threads end, and leave the processor to the next.
+    fn drop(&mut self) {
+        self.host.faults.wake();
+        self.disk.set_full(false);
+        if let Some(daemon) = self.daemon.take().filter(|_| !std::thread::panicking()) {
+            daemon.kill(&self.host.faults);
+        }
+    }
+}
+
 /// What whoever serves the file has.
 fn file_of(folder: &Path) -> Option<Vec<u8>> {
     std::fs::read(folder.join(FILE)).ok()
