@@ -68,3 +68,11 @@ fn while_it_is_not_known_whether_the_standby_was_replaced_it_does_not_begin_to_s
         ],
     );
 }
+
+#[test]
+fn no_token_has_a_longer_lifetime_before_that_is_durable() {
+    let longer = Choice::USUAL.with_named("max_token_ttl", "24h");
+    assert_eq!(longer, Choice::USUAL.with(3, 2));
+    let raise = Operation::Reload { set: 0, field: 3, value: 2 };
+    holds(Role::Plain, Choice::USUAL, &[Operation::Fault(Fault::Fails), raise, advance(HOUR)]);
+}
