@@ -199,6 +199,13 @@ impl Ledger {
         self.keys.values_mut().for_each(|known| known.token = None);
     }
 
+    /// The process was killed within the revocation of this key, or of all: they may be back with the
+    /// next, and the file may not have them.
+    pub(crate) fn may_be_lost(&mut self, revoked: Option<&KeyId>) {
+        let out = self.keys.iter_mut().filter(|(kid, _)| revoked.is_none_or(|it| it == *kid));
+        out.for_each(|(_, known)| known.is_back = true);
+    }
+
     /// The process ends. A key that a revocation took out in memory alone may be back with the next.
     pub(crate) fn ended(&mut self) {
         let last = self.current().cloned();

@@ -109,3 +109,24 @@ fn what_is_made_up_for_does_not_put_off_a_key_that_signs_and_let_the_next_sign_u
     let sets = [Role::Plain, Role::Filed].map(|role| (role, Choice::USUAL));
     holds_in(World::new(&sets, First::Generated), &operations);
 }
+
+#[test]
+fn a_revocation_that_is_lost_with_its_process_has_taken_the_key_out_of_the_file() {
+    let advance = |seconds| Operation::Advance {
+        span: Duration::from_secs(seconds),
+        rotator: Rotator::Wakes,
+    };
+    holds_of(
+        Role::Filed,
+        Choice::USUAL.with_named("verifier_cache", "10m"),
+        &[
+            advance(1050),
+            Operation::Rotate { set: 0, when: When::Waited, expect: Expect::Active },
+            Operation::Fault(Fault::SilentBefore),
+            Operation::CrashAtLoad,
+            Operation::Revoke { set: 0, key: 55 },
+            advance(300),
+            Operation::MendStore,
+        ],
+    );
+}

@@ -373,6 +373,8 @@ impl World {
     }
 
     fn kill(&mut self, span: Duration) {
+        // Its clock may have believed a jump within its last commit.
+        self.last_is_served();
         if let Some(daemon) = self.daemon.take() {
             daemon.kill(&self.host.faults);
         }
@@ -563,6 +565,13 @@ impl World {
         }
         let answer = request.send(daemon, &name);
         self.ledgers[set].unconfirmed |= answer == Answer::InEffect;
+        if self.host.faults.is_killed() {
+            match request {
+                Request::Revoke { kid } => self.ledgers[set].may_be_lost(Some(kid)),
+                Request::RevokeAll { .. } => self.ledgers[set].may_be_lost(None),
+                _ => {}
+            }
+        }
         self.settle();
         let is_same = was_confirmed && self.starts == starts && self.moment.lifecycle == lifecycle;
         if let Request::Rotate { expect, when } = request
