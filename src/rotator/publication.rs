@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::jwk::JWK_SET_LIMIT;
-use jwksd_keystore::lifecycle::{Intent, Number, PlannedBy};
+use jwksd_keystore::lifecycle::{Intent, Number};
 use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::ring::{Ring, Signing};
 use jwksd_keystore::store::Loaded;
@@ -216,7 +216,7 @@ impl Rotator {
     }
 
     /// At which moment the ring of a set stands still that is in doubt, or of which it is not stored
-    /// yet that it was not served for a while; not before what a revocation promoted.
+    /// yet that it was not served for a while; not before what signs without a wait began to.
     fn frozen(&self, keyset: &KeysetName, loaded: &Loaded) -> Option<Time> {
         if planted::is_planted(Fault::DoubtUnfrozen) {
             return None;
@@ -227,7 +227,7 @@ impl Rotator {
         };
         let since = self.in_doubt.get(keyset).copied().into_iter().chain(unserved).min()?;
         let lives = loaded.records.iter().map(|record| &record.life);
-        let promoted = lives.filter(|life| life.planned_by == PlannedBy::Revocation);
-        promoted.filter_map(|life| life.activates).chain([since]).max()
+        let at_once = lives.filter(|life| !life.planned_by.waits());
+        at_once.filter_map(|life| life.activates).chain([since]).max()
     }
 }

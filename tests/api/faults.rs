@@ -154,6 +154,24 @@ async fn no_time_that_was_not_served_is_forgotten_when_more_of_it_follows() {
 }
 
 #[actix_web::test]
+async fn a_first_key_signs_before_it_is_stored_that_it_was_made_in_unserved_time() {
+    let app = TestApp::start().await;
+    let administration = &app.daemon.administration;
+    administration.rotator.not_serving();
+    app.settle().await;
+    app.clock.advance(HOUR);
+    let other = KEYSETS.replace("keysets.default", "keysets.other").replace(":8080", ":8080/other");
+    app.configure(&format!("{KEYSETS}{other}"), CALLERS);
+    let _: Value = app.admin_post("/v1/reload", json!({})).await.unwrap();
+    app.settle().await;
+    app.clock.advance(HOUR);
+    app.rows.set_failing(true);
+    administration.rotator.serving(administration.clock.now().lifecycle);
+    app.settle().await;
+    app.sign("other").await;
+}
+
+#[actix_web::test]
 async fn a_store_that_was_changed_is_not_opened() {
     let mut app = TestApp::start().await;
     let old = app.rows.snapshot();
