@@ -6,6 +6,7 @@ any operator or caller has: the command line, the Unix socket for signing and th
 
 import http.client
 import json
+import random
 import socket
 import ssl
 import subprocess
@@ -332,9 +333,14 @@ def serving(daemon: Daemon) -> Iterator[Daemon]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port below those that outgoing connections get: no test beside this one takes it meanwhile by connecting."""
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", random.randrange(15_000, 32_000)))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
 
 
 def _config(rotate: str, algorithms: Iterable[str], tls: tuple[Path, str] | None) -> str:
