@@ -293,3 +293,6 @@ impl Permit {
         self.recorded
     }
 }
+
+#[cfg(test)]
+mod tests;
