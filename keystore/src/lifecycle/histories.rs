@@ -1275,6 +1275,9 @@ impl World {
 /// `PROPTEST_CASES=50000` makes all of them run more.
 const CASES: u32 = 2000;
 
+/// How long the shortest history that breaks a rule is looked for; less by `PROPTEST_MAX_SHRINK_ITERS`.
+const SHRINKS: u32 = 20_000;
+
 /// Whether the rotator finds the key of an earlier try by itself, and does not ask the rules.
 fn is_found_again(intent: &Intent) -> bool {
     matches!(intent, Intent::Import { .. } | Intent::Trust { .. })
@@ -1282,9 +1285,10 @@ fn is_found_again(intent: &Intent) -> bool {
 
 /// Runs random histories and asks that none breaks a rule in `judged`.
 fn in_every_history(cases: u32, judged: impl Fn(Rule) -> bool) {
-    let cases = cases.max(Config::default().cases);
-    let config =
-        Config { cases, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
+    let default = Config::default();
+    let cases = cases.max(default.cases);
+    let max_shrink_iters = default.max_shrink_iters.min(SHRINKS);
+    let config = Config { cases, max_shrink_iters, failure_persistence: None, ..default };
     let histories = (first_choice(), first_key(), prop::collection::vec(ops(), 1..60));
     let outcome = TestRunner::new(config).run(&histories, |(choice, first_key, ops)| {
         let mut world = World::new(choice, first_key);
