@@ -279,7 +279,7 @@ impl Planner {
         let has_standby = self.set.pending_at(now).any(|life| life.algorithm == facts.algorithm);
         if planted::is_planted(Fault::LostStandby)
             && let Some(signer) = self.set.signer_at(now)
-            && signer.planned_by == PlannedBy::Revocation
+            && matches!(signer.planned_by, PlannedBy::Revocation)
         {
             return;
         }
@@ -382,10 +382,10 @@ impl Planner {
         let was_signer = self.set.signer_at(now).is_some_and(|life| life.number == number);
         self.bury(number, Departure::Revoked);
         if let Some(facts) = facts.filter(|_| was_signer) {
-            // Keys below the revoked one had stopped to sign; ending them later would let the
+            // Those below the revoked key had stopped to sign; ending them later would let the
             // newest of them sign again now.
             for life in self.unended() {
-                if life.number < number && life.state_at(now) == State::Active {
+                if life.state_at(now) == State::Active {
                     self.end(&life, facts.clock_skew);
                 }
             }
