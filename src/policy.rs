@@ -307,6 +307,22 @@ mod tests {
     }
 
     #[test]
+    fn an_action_is_called_as_the_configuration_calls_it() {
+        let actions = [
+            (Action::SignToken, "sign-token"),
+            (Action::Read, "read"),
+            (Action::Rotate, "rotate"),
+            (Action::Revoke, "revoke"),
+            (Action::Import, "import"),
+            (Action::ImportTrust, "import-trust"),
+            (Action::Operate, "operate"),
+        ];
+        for (action, name) in actions {
+            assert_eq!((action.name(), serde_json::to_value(action).unwrap()), (name, name.into()));
+        }
+    }
+
+    #[test]
     fn a_prefix_covers_the_names_that_begin_with_it() {
         let tenants = KeysetPattern::Prefix("tenant-".into());
         assert!(tenants.matches(&"tenant-1".parse().unwrap()));

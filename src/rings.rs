@@ -39,3 +39,35 @@ impl Rings {
         rings.insert(keyset.clone(), Arc::new(ArcSwap::new(ring)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jwksd_keystore::ring::Signing;
+    use jwksd_keystore::seal::MasterKeys;
+
+    use super::*;
+
+    fn ring(keyset: &KeysetName) -> Arc<Ring> {
+        let master_keys = MasterKeys::parse(&MasterKeys::generate_file().unwrap()).unwrap();
+        Arc::new(Ring::new(keyset, &[], None, Signing::Off, &Arc::new(master_keys), None))
+    }
+
+    #[test]
+    fn a_ring_takes_the_place_of_the_one_before_and_of_no_other() {
+        let [shop, bank] = ["shop", "bank"].map(|name| name.parse::<KeysetName>().unwrap());
+        let [first, second, other] = [&shop, &shop, &bank].map(ring);
+        let rings = Rings::default();
+        assert!(rings.ring(&shop).is_none() && rings.place(&shop).is_none());
+
+        rings.publish(&shop, first.clone());
+        rings.publish(&bank, other.clone());
+        let place = rings.place(&shop).unwrap();
+        assert!(Arc::ptr_eq(&rings.ring(&shop).unwrap(), &first));
+
+        rings.publish(&shop, second.clone());
+        assert!(Arc::ptr_eq(&place.load_full(), &second));
+        assert!(Arc::ptr_eq(&rings.place(&shop).unwrap(), &place));
+        assert!(Arc::ptr_eq(&rings.ring(&shop).unwrap(), &second));
+        assert!(Arc::ptr_eq(&rings.ring(&bank).unwrap(), &other));
+    }
+}

@@ -20,6 +20,8 @@ mod forecast;
 mod histories;
 mod plan;
 mod planner;
+#[cfg(test)]
+mod rules;
 
 use std::fmt;
 use std::time::Duration;

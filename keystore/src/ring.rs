@@ -488,6 +488,20 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_the_standby_until_the_moment_at_which_it_signs() {
+        let fixture = Fixture::new([life(1, Some(10))]);
+        let ring = fixture.ring(Signing::On, None);
+        assert_eq!(ring.standby_at(at(9)), Some(&fixture.kids()[0]));
+        assert_eq!(ring.standby_at(at(10)), None);
+    }
+
+    #[test]
+    fn a_ring_says_how_long_its_keys_wait() {
+        let ring = Fixture::new([]).ring(Signing::On, None);
+        assert_eq!(ring.publish_ahead(), facts("0 3 1 * *").waits().publish_ahead());
+    }
+
+    #[test]
     fn an_ended_key_is_served_and_never_signs() {
         let mut ended = life(1, Some(10));
         ended.ended = Some(at(15));
@@ -540,6 +554,24 @@ mod tests {
             let header: serde_json::Value = serde_json::from_slice(&header).unwrap();
             assert_eq!(header, serde_json::json!({"alg": "ES256", "typ": typ, "kid": kid}));
         }
+    }
+
+    #[test]
+    fn the_header_with_the_first_typ_is_kept() {
+        let fixture = Fixture::new([life(1, Some(10))]);
+        let ring = fixture.ring(Signing::On, None);
+        let key = &ring.signers[0].key;
+        assert!(matches!(key.header("JWT"), Cow::Borrowed(_)));
+        assert!(matches!(key.header("at+jwt"), Cow::Owned(_)));
+        assert!(matches!(key.header("JWT"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn each_algorithm_is_named_once() {
+        let other = Life { algorithm: Algorithm::Es384, ..life(3, None) };
+        let fixture = Fixture::new([life(1, Some(10)), life(2, None), other]);
+        let ring = fixture.ring(Signing::On, None);
+        assert_eq!(ring.served().unwrap().algorithms, ["ES256", "ES384"]);
     }
 
     #[test]
@@ -597,6 +629,17 @@ mod tests {
         }
         let gone = fixture.records.pop().unwrap();
         assert!(fixture.ring(Signing::On, Some(&ring)).published(&gone.kid).is_none());
+    }
+
+    #[test]
+    fn the_keys_that_sign_now_or_soon_are_opened() {
+        let activations = [10, 10, 20, 21];
+        let lives = (1..).zip(activations).map(|(number, at)| life(number, Some(at)));
+        let ring = Fixture::new(lives).ring(Signing::On, None);
+        ring.warm(at(10), at(20)).unwrap();
+        let opened: Vec<bool> =
+            ring.signers.iter().map(|signer| signer.key.opened.get().is_some()).collect();
+        assert_eq!(opened, [false, true, true, false]);
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl Schedule {
         &self.0.zone_name
     }
 
-    /// The first fire strictly after `after`; `None` when there is none before the year 2100.
+    /// The first fire strictly after `after`; `None` when there is none up to the year 2100.
     #[must_use]
     pub fn next_after(&self, after: Time) -> Option<Time> {
         self.fires_after(after).next()
@@ -326,6 +326,44 @@ mod tests {
             Schedule::parse("0 3 1 * *", "Mars/Olympus").unwrap_err(),
             ScheduleError::Zone("Mars/Olympus".into())
         );
+    }
+
+    #[test]
+    fn a_zone_is_checked_by_itself_too() {
+        assert_eq!(check_zone("Asia/Tokyo"), Ok(()));
+        assert_eq!(check_zone("Mars/Olympus"), Err(ScheduleError::Zone("Mars/Olympus".into())));
+    }
+
+    #[test]
+    fn the_next_rotation_is_the_next_fire_and_a_manual_one_has_none() {
+        let schedule = Schedule::parse("0 3 1 * *", "UTC").unwrap();
+        let now = at("2026-11-01T03:00:00Z");
+        let next = Some(at("2026-12-01T03:00:00Z"));
+        assert_eq!(schedule.next_after(now), next);
+        assert_eq!(Rotation::Scheduled(schedule.clone()).next_after(now), next);
+        assert_eq!(Rotation::Manual.next_after(now), None);
+        assert_eq!(schedule.next_after(at("2100-12-01T03:00:00Z")), None);
+        assert_eq!(schedule.next_after(Time::from_millis(u64::MAX)), None);
+    }
+
+    #[test]
+    fn the_past_is_not_gone_through_for_the_next_fire() {
+        // By the second since 1970, that would take minutes.
+        assert_eq!(
+            fires("* * * * * *", "Europe/Berlin", "2026-11-22T00:00:00.5Z", 2),
+            ["2026-11-22T00:00:01Z", "2026-11-22T00:00:02Z"]
+        );
+    }
+
+    #[test]
+    fn a_schedule_is_its_expression_and_its_zone() {
+        let parse = |text, zone| Schedule::parse(text, zone).unwrap();
+        let schedule = parse("0  3 1 * *", "Asia/Tokyo");
+        assert_eq!(schedule, parse("0 3 1 * *", "Asia/Tokyo"));
+        assert_ne!(schedule, parse("0 3 1 * *", "UTC"));
+        assert_ne!(schedule, parse("0 3 2 * *", "Asia/Tokyo"));
+        assert_eq!(schedule.to_string(), "\"0 3 1 * *\" in Asia/Tokyo");
+        assert_eq!(format!("{schedule:?}"), "Schedule(\"0 3 1 * *\" in Asia/Tokyo)");
     }
 
     #[test]
