@@ -321,6 +321,11 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_key_stays_for_the_longest_token_and_the_skew() {
+        assert_eq!(facts("0 3 1 * *").waits().verify_only(), Duration::from_mins(61));
+    }
+
+    #[test]
     fn a_schedule_denser_than_the_wait_is_refused_with_the_arithmetic() {
         let error = facts("0 3 * * *").check(NOW).unwrap_err();
         assert!(matches!(error, FactsError::TooDense { .. }));

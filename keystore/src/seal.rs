@@ -323,6 +323,21 @@ pub(crate) mod tests {
         crypto::generate(Algorithm::Es256).unwrap().secret
     }
 
+    #[test]
+    fn a_tag_of_the_audit_holds_for_its_text_and_its_master_key_alone() {
+        let (keys, others) = (master_keys(), master_keys());
+        let tag = keys.tag_audit(b"line");
+        assert_eq!(keys.check_audit(b"line", &tag), Ok(()));
+        assert_eq!(keys.check_audit(b"lime", &tag), Err(SealError::Damaged));
+        assert!(matches!(others.check_audit(b"line", &tag), Err(SealError::OtherMasterKey { .. })));
+        assert_eq!(MasterKeys::id_of_audit_tag(&tag), Some(keys.sealing_id()));
+        for damaged in ["", "AAAA", "not base64url!", &tag[..tag.len() - 4]] {
+            assert_eq!(keys.check_audit(b"line", damaged), Err(SealError::Damaged), "{damaged}");
+        }
+        assert_eq!(MasterKeys::id_of_audit_tag("AAAA"), None);
+        assert_eq!(MasterKeys::id_of_audit_tag("not base64url!"), None);
+    }
+
     /// A place, each of whose fields a test can change.
     struct Owned(KeysetName, u64, KeyId, Algorithm, u64);
 

@@ -481,6 +481,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_key_leaves_a_tombstone_whose_reason_is_that_of_a_revocation() {
+        let algorithm = Algorithm::Es256;
+        let pair = samples::pair(algorithm);
+        let kid: KeyId = "theirs".parse().unwrap();
+        let record = Record::of_trusted_key(life(algorithm), kid.clone(), pair.public);
+        assert_eq!((&record.thumbprint, &record.secret), (&pair.thumbprint, &None));
+        let left = Time::from_millis(1_795_316_400_001);
+        let tombstone = |departure| record.tombstone(departure, left, Some("stolen"));
+        let revoked = tombstone(Departure::Revoked);
+        assert_eq!((&revoked.kid, &revoked.thumbprint), (&kid, &record.thumbprint));
+        assert_eq!((revoked.left, revoked.revoked), (left, Some(left)));
+        assert_eq!(revoked.reason.as_deref(), Some("stolen"));
+        for departure in [Departure::Retired, Departure::RetiredEarly, Departure::Replaced] {
+            let gone = tombstone(departure);
+            assert_eq!((gone.departure, gone.left), (departure, left));
+            assert_eq!((gone.revoked, gone.reason), (None, None));
+        }
+    }
+
     /// sled does badly with large values.
     #[test]
     fn the_row_of_a_key_of_any_algorithm_is_small() {

@@ -121,6 +121,19 @@ mod tests {
     }
 
     #[test]
+    fn seconds_are_whole_ones_that_have_passed() {
+        assert_eq!(Time::from_millis(1_999).as_secs(), 1);
+        assert_eq!(Time::from_millis(2_000).as_secs(), 2);
+    }
+
+    #[test]
+    fn an_instant_without_a_date_says_so() {
+        let end = Time::from_millis(u64::MAX);
+        assert_eq!(end + Duration::from_secs(1), end);
+        assert_eq!(format!("{end} {:?}", Time::EPOCH), "after the year 9999 1970-01-01T00:00:00Z");
+    }
+
+    #[test]
     fn an_instant_may_have_any_offset_and_what_is_before_1970_is_the_epoch() {
         let at = |text: &str| text.parse::<Time>();
         assert_eq!(at("1970-01-01T01:00:00.5+01:00"), Ok(Time::from_millis(500)));

@@ -159,3 +159,41 @@ fn what_is_no_key_for_signing_is_refused_with_the_reason() {
         assert_eq!(refused(name), reason, "{name}");
     }
 }
+
+#[test]
+fn a_set_can_have_the_keys_of_its_algorithm_and_trust_rsa_keys_of_any_size() {
+    let taken = |name: &str| read(&taken(name), None).unwrap();
+    let (rsa, p256) = (taken("rsa.pkcs8.pem"), taken("p256.pkcs8.pem"));
+    let wanted = Algorithm::Ps384(RsaBits::B3072);
+    let misfit = rsa.fits(wanted).unwrap_err();
+    assert_eq!(misfit, ImportError::Misfit { kind: Kind::Rsa(RsaBits::B2048), wanted });
+    let text = misfit.to_string();
+    assert!(text.starts_with("the key is RSA of 2048 bits, and PS384"), "{text}");
+    assert!(text.ends_with(": set rsa_bits = 2048 in the key set"), "{text}");
+    assert_eq!(rsa.verifies(wanted), Ok(Algorithm::Ps384(RsaBits::B2048)));
+    assert_eq!(
+        rsa.verifies(Algorithm::Es256).unwrap_err(),
+        rsa.fits(Algorithm::Es256).unwrap_err()
+    );
+    assert_eq!(p256.verifies(Algorithm::Es256), Ok(Algorithm::Es256));
+    let text = p256.verifies(Algorithm::EdDsa).unwrap_err().to_string();
+    assert_eq!(text, "the key is on P-256, and EdDSA takes another");
+    let text = taken("ed25519.pkcs8.pem").fits(Algorithm::Es256).unwrap_err().to_string();
+    assert_eq!(text, "the key is Ed25519, and ES256 takes another");
+}
+
+#[test]
+fn a_key_without_its_private_half_is_the_same_key_and_never_a_pair() {
+    let imported = read(&taken("p256.pkcs8.pem"), None).unwrap();
+    let (thumbprint, public) = (imported.thumbprint(), imported.public().clone());
+    assert_eq!(imported.pair().unwrap().thumbprint, thumbprint);
+    let bare = imported.without_secret();
+    assert_eq!(
+        (bare.thumbprint(), bare.public(), bare.kind()),
+        (thumbprint, &public, Kind::Ec(Curve::P256))
+    );
+    assert_eq!(bare.pair().err(), Some(ImportError::PublicOnly));
+    assert_eq!(bare.into_pair().err(), Some(ImportError::PublicOnly));
+    let pair = read(&taken("p256.pkcs8.pem"), None).unwrap().into_pair().unwrap();
+    assert_eq!(pair.public, public);
+}

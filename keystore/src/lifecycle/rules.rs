@@ -130,7 +130,7 @@ fn a_key_whose_predecessor_ended_signs_on_after_time_that_was_not_served() {
     let planned = START + WAIT;
     let alone = set([ended, life(2, Some(planned), PlannedBy::Admin)]);
     let (from, to) = (START + HOUR, planned + HOUR);
-    let waits = waits_from(START + (WAIT), true);
+    let waits = waits_from(planned, true);
     assert_eq!(unserved(&alone, from, to), [waits, activates(2, planned, PlannedBy::Recovery)]);
 }
 
@@ -143,11 +143,11 @@ fn a_key_waits_from_the_moment_at_which_every_place_serves_it_and_no_longer() {
     };
     let (later, waited) = (START + HOUR, START + WAIT);
     assert_eq!(served(waited, PlannedBy::Admin, START), []);
-    let waits = waits_from(later, false);
+    let unmoved = [waits_from(later, false)];
     let moved = activates(2, waited + HOUR, PlannedBy::Admin);
-    assert_eq!(served(waited, PlannedBy::Admin, later), [waits.clone(), moved]);
-    assert_eq!(served(waited + HOUR, PlannedBy::Admin, later), [waits.clone()]);
-    assert_eq!(served(waited, PlannedBy::AdminNow, later), [waits]);
+    assert_eq!(served(waited, PlannedBy::Admin, later), [unmoved[0].clone(), moved]);
+    assert_eq!(served(waited + HOUR, PlannedBy::Admin, later), unmoved);
+    assert_eq!(served(waited, PlannedBy::AdminNow, later), unmoved);
 }
 
 #[test]
@@ -324,6 +324,22 @@ fn a_trusted_key_has_the_algorithm_that_was_said_and_no_tokens_of_ours() {
 }
 
 #[test]
+fn only_a_key_that_has_ended_is_retired_early() {
+    let ended = Life { ended: Some(START), ..life(1, Some(START), PlannedBy::FirstKey) };
+    let active = life(2, Some(START), PlannedBy::Admin);
+    let before = set([ended, active, life(3, None, PlannedBy::Nobody)]);
+    let retire = |number| {
+        let plan = decide(&before, &facts(), &Intent::Retire(Number(number)), START)?;
+        Ok(plan.steps)
+    };
+    let buried = Step::Bury { number: Number(1), departure: Departure::RetiredEarly };
+    assert_eq!(retire(1), Ok(vec![buried]));
+    assert_eq!(retire(2), Err(Refusal::RetireActive));
+    assert_eq!(retire(3), Err(Refusal::RetirePending));
+    assert_eq!(retire(4), Err(Refusal::NoSuchKey));
+}
+
+#[test]
 fn a_key_is_trusted_for_400_days_at_most() {
-    assert_eq!(LONGEST_TRUST, Duration::from_secs(400 * 24 * 60 * 60));
+    assert_eq!(LONGEST_TRUST, HOUR * 9600);
 }

@@ -743,6 +743,7 @@ pub(super) mod tests {
         let path = dir.path().join("store");
         let opened = open_when_free(&path, Arc::new(master_keys()));
         assert_eq!(opened.err(), Some(StoreError::Missing(path.clone())));
+        assert!(!SledStore::is_in_use(&path).unwrap());
         assert!(!path.exists());
     }
 
@@ -753,6 +754,7 @@ pub(super) mod tests {
         let _first = SledStore::create(dir.path(), keys.clone()).unwrap();
         let second = SledStore::open(dir.path(), keys);
         assert_eq!(second.err(), Some(StoreError::Locked(dir.path().to_owned())));
+        assert!(SledStore::is_in_use(dir.path()).unwrap());
     }
 
     #[test]

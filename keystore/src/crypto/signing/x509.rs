@@ -72,8 +72,8 @@ mod tests {
     use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
     use super::*;
-    use crate::algorithm::Algorithm;
-    use crate::crypto::samples;
+    use crate::algorithm::{Algorithm, RsaBits};
+    use crate::crypto::{self, samples};
 
     #[test]
     fn only_what_can_be_no_token_is_signed() {
@@ -85,5 +85,37 @@ mod tests {
             assert_eq!(key.certify(input.as_bytes()), Err(CryptoError::Sign), "{token}");
         }
         assert_eq!(key.certify(b""), Err(CryptoError::Sign));
+    }
+
+    /// The signature as the algorithm has it in tokens.
+    fn as_in_tokens(algorithm: Algorithm, signature: Vec<u8>) -> Vec<u8> {
+        match algorithm {
+            Algorithm::Es256 => p256::ecdsa::Signature::from_der(&signature).unwrap().to_vec(),
+            Algorithm::Es384 => p384::ecdsa::Signature::from_der(&signature).unwrap().to_vec(),
+            Algorithm::Es512 => p521::ecdsa::Signature::from_der(&signature).unwrap().to_vec(),
+            _ => signature,
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_signed_with_the_hash_of_the_algorithm_and_rsa_always_by_pkcs1() {
+        let bits = RsaBits::B2048;
+        for (algorithm, signed_as) in [
+            (Algorithm::Rs256(bits), Algorithm::Rs256(bits)),
+            (Algorithm::Ps256(bits), Algorithm::Rs256(bits)),
+            (Algorithm::Ps384(bits), Algorithm::Rs384(bits)),
+            (Algorithm::Rs512(bits), Algorithm::Rs512(bits)),
+            (Algorithm::Es256, Algorithm::Es256),
+            (Algorithm::Es384, Algorithm::Es384),
+            (Algorithm::Es512, Algorithm::Es512),
+            (Algorithm::EdDsa, Algorithm::EdDsa),
+        ] {
+            let pair = samples::pair(algorithm);
+            let key = SigningKey::new(algorithm, &pair.secret).unwrap();
+            let to_be_signed = [SEQUENCE, 1, 2, 3];
+            let signature = as_in_tokens(algorithm, key.certify(&to_be_signed).unwrap());
+            let verified = crypto::verify(signed_as, &pair.public, &to_be_signed, &signature);
+            assert_eq!(verified, Ok(()), "{algorithm}");
+        }
     }
 }
