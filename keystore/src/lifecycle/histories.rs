@@ -1308,43 +1308,47 @@ fn in_every_history(cases: u32, judged: impl Fn(Rule) -> bool) {
     }
 }
 
-#[test]
-fn no_history_breaks_a_rule() {
-    in_every_history(CASES, |_| true);
-}
+mod properties {
+    use super::{CASES, Rule, in_every_history};
 
-macro_rules! rules {
-    ($($name:ident: $rule:ident,)*) => {
-        $(
-            #[test]
-            fn $name() {
-                in_every_history(0, |rule| rule == Rule::$rule);
-            }
-        )*
-    };
-}
+    #[test]
+    fn no_history_breaks_a_rule() {
+        in_every_history(CASES, |_| true);
+    }
 
-rules! {
-    a_configured_set_always_has_a_signer: OneSigner,
-    a_key_is_served_for_its_wait_before_it_signs: ServedBeforeItSigns,
-    no_cache_lacks_the_key_that_signs: CachesKnowTheSigner,
-    a_key_is_served_as_long_as_its_tokens_live: TokensOutliveNoKey,
-    an_ended_key_never_signs_again: EndedForGood,
-    numbers_only_grow: NumbersGrow,
-    secrets_of_superseded_keys_are_erased: SecretsGo,
-    nothing_in_the_ring_is_not_durable: Durable,
-    a_settled_plan_is_a_fixpoint: Fixpoint,
-    nothing_is_due_before_next_change: NextChange,
-    a_retry_does_nothing_twice: Retries,
-    revoke_all_that_was_already_done_left_no_key: AlreadyMeansDone,
-    a_settled_set_has_a_standby: Standby,
-    few_keys_are_pending: FewPending,
-    the_schedule_is_kept: ScheduleIsKept,
-    longest_ttl_covers_every_token: LongestTtl,
-    an_imported_key_is_the_next_to_sign: ImportedIsNext,
-    a_trusted_key_never_signs: TrustedNeverSigns,
-    a_trusted_key_is_served_until_its_end: TrustedUntil,
-    an_exported_standby_is_replaced_only_by_force: ExportedStays,
+    macro_rules! rules {
+        ($($name:ident: $rule:ident,)*) => {
+            $(
+                #[test]
+                fn $name() {
+                    in_every_history(0, |rule| rule == Rule::$rule);
+                }
+            )*
+        };
+    }
+
+    rules! {
+        a_configured_set_always_has_a_signer: OneSigner,
+        a_key_is_served_for_its_wait_before_it_signs: ServedBeforeItSigns,
+        no_cache_lacks_the_key_that_signs: CachesKnowTheSigner,
+        a_key_is_served_as_long_as_its_tokens_live: TokensOutliveNoKey,
+        an_ended_key_never_signs_again: EndedForGood,
+        numbers_only_grow: NumbersGrow,
+        secrets_of_superseded_keys_are_erased: SecretsGo,
+        nothing_in_the_ring_is_not_durable: Durable,
+        a_settled_plan_is_a_fixpoint: Fixpoint,
+        nothing_is_due_before_next_change: NextChange,
+        a_retry_does_nothing_twice: Retries,
+        revoke_all_that_was_already_done_left_no_key: AlreadyMeansDone,
+        a_settled_set_has_a_standby: Standby,
+        few_keys_are_pending: FewPending,
+        the_schedule_is_kept: ScheduleIsKept,
+        longest_ttl_covers_every_token: LongestTtl,
+        an_imported_key_is_the_next_to_sign: ImportedIsNext,
+        a_trusted_key_never_signs: TrustedNeverSigns,
+        a_trusted_key_is_served_until_its_end: TrustedUntil,
+        an_exported_standby_is_replaced_only_by_force: ExportedStays,
+    }
 }
 
 // ---------------------------------------------------------------------------------------------
