@@ -5,7 +5,7 @@ use std::time::Duration;
 use jwksd_keystore::lifecycle::Replaceable;
 
 use crate::configuration::{Choice, First, Role};
-use crate::operation::{Brought, Expect, Operation, Rotator, When};
+use crate::operation::{Brought, Expect, Operation, Rotator, Step, When};
 use crate::store::Fault;
 use crate::world::World;
 
@@ -126,6 +126,20 @@ fn a_revocation_that_is_lost_with_its_process_has_taken_the_key_out_of_the_file(
             Operation::CrashAtLoad,
             Operation::Revoke { set: 0, key: 55 },
             advance(300),
+            Operation::MendStore,
+        ],
+    );
+}
+
+#[test]
+fn what_waits_for_the_store_is_tried_again_once_a_clock_that_was_set_back_has_caught_up() {
+    holds(
+        Choice::USUAL.with_named("clock_skew", "10m"),
+        &[
+            Operation::SilenceStore,
+            Operation::Rotate { set: 0, when: When::Waited, expect: Expect::Active },
+            Operation::Advance { span: Duration::from_secs(1), rotator: Rotator::Wakes },
+            Operation::SetClock(Step::Back(Duration::from_secs(61))),
             Operation::MendStore,
         ],
     );

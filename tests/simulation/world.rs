@@ -284,7 +284,8 @@ impl World {
         }
     }
 
-    /// The store answers again. What waits for it is tried again within a minute.
+    /// The store answers again. What waits for it is tried again within a minute of lifecycle time, which stands
+    /// still until a wall clock that was set back by what is tolerated has caught up.
     fn mend(&mut self) {
         self.host.faults.mend();
         if self.audit.is_full() {
@@ -293,7 +294,7 @@ impl World {
             self.start();
         }
         self.settle();
-        self.advance(2 * MINUTE, Rotator::Wakes);
+        self.advance(2 * MINUTE + self.tolerated(), Rotator::Wakes);
         if !self.is_broken()
             && let Err(why) = self.is_well()
         {
