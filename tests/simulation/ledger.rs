@@ -342,7 +342,11 @@ fn is_covered(verifier: &Verifier, known: &Known, published: Published, now: Mom
         Manner::AtOnce => {
             // Where a file has it later, tokens came before, and it is missed as behind a cache.
             let lasting = match published.ahead {
-                Some(ahead) => refuses(cache, facts, verifier.route, ahead),
+                // Verifiers go by true time, which lifecycle time may have gained on meanwhile.
+                Some(ahead) => {
+                    let gained = begun.at.gained.saturating_sub(published.first.gained);
+                    refuses(cache, facts, verifier.route, ahead.saturating_sub(gained))
+                }
                 None => refuses(cache, facts, Route::SharedCache, Duration::ZERO),
             };
             let from = begun.at.real.max(published.first.real);

@@ -144,3 +144,16 @@ fn what_waits_for_the_store_is_tried_again_once_a_clock_that_was_set_back_has_ca
         ],
     );
 }
+
+#[test]
+fn a_key_that_signs_at_once_was_fetched_by_true_time_whatever_the_clock_gained() {
+    holds(
+        Choice::USUAL.with_named("verifier_cache", "10m").with_named("max_token_ttl", "15m"),
+        &[
+            Operation::Advance { span: 40 * DAY, rotator: Rotator::Wakes },
+            Operation::SetClock(Step::Ahead(Duration::from_secs(25))),
+            Operation::Rotate { set: 0, when: When::Now, expect: Expect::Active },
+            Operation::Advance { span: Duration::from_secs(547), rotator: Rotator::Wakes },
+        ],
+    );
+}
