@@ -5,13 +5,14 @@ Each key set has one admin, one caller and one watcher. All that is answered goe
 
 import http.client
 import random
-import subprocess
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
 from history import History
 from place import KEYSETS, Place, call
+
+from openssl import private_key
 
 # What a healthy daemon may answer to what is asked here, besides 200: a key is being made, or has
 # left since it was looked up, others import keys, or the daemon was asked to end.
@@ -28,13 +29,6 @@ REFUSALS = {
 
 # The longest, in seconds, between two requests of a caller or watcher, so that admins get on.
 PAUSE = 0.01
-
-# How openssl makes a key for an algorithm.
-GENPKEY = {
-    "EdDSA": ["-algorithm", "ED25519"],
-    "ES256": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-    "RS256": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
-}
 
 # How many tokens a batch asks for, and which share of a caller's requests are batches.
 IN_BATCH = 5
@@ -171,5 +165,4 @@ def act(ask, shown: dict, history: History, rng: random.Random) -> None:
 
 def key_file(keyset: str) -> str:
     """A fresh key of another program, for a key set."""
-    command = ["openssl", "genpkey", *GENPKEY[KEYSETS[keyset][0]]]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return private_key(KEYSETS[keyset][0])

@@ -1,19 +1,17 @@
 """What every hard place is asked: before, while and after it."""
 
 import random
-import sys
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
+# First: it says where the others are.
 from daemon import KEYSETS, Daemon, Said
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "crash"))
-
-from history import History  # noqa: E402
-from judge import Broken, judge  # noqa: E402
-from load import act, problems, token_request  # noqa: E402
-from waiting import wait_until  # noqa: E402
+from history import History
+from judge import Broken, judge
+from load import REFUSALS as OF_A_HEALTHY_DAEMON
+from load import act, problems, token_request
+from waiting import wait_until
 
 # Generous: what failed is tried again within a second at first, and after seconds of trouble within as many.
 PATIENCE = 60
@@ -29,15 +27,8 @@ NOT_DONE = "the audit has no line that says done"
 # Where a thread that gets no memory for its stack of signals ends.
 STACK = "stack_overflow.rs"
 
-# What may be answered while something is in the way, besides what a healthy daemon may say.
-REFUSALS = {
-    "no_active_key",
-    "active_changed",
-    "too_early",
-    "unknown_key",
-    "wrong_state",
-    "revocation_pending",
-    "busy",
+# What may be answered while something is in the way, besides what a healthy daemon may say. It is not asked to end.
+REFUSALS = (OF_A_HEALTHY_DAEMON - {"stopping"}) | {
     "store_unavailable",
     "audit_unavailable",
     "not_durable",

@@ -3,7 +3,6 @@
 import http.client
 import random
 import signal
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -13,12 +12,7 @@ from datetime import datetime
 from ledger import Ledger
 from service import KEPT, KEYSETS, QUICK, Broken, Service, ask
 
-# How openssl makes a key for an algorithm.
-GENPKEY = {
-    "EdDSA": ["-algorithm", "ED25519"],
-    "ES256": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-    "RS256": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
-}
+from openssl import private_key
 
 # What the turns of a quick key set are, over and over.
 TURNS = ["rotate", "revoke-active", "rotate", "import", "rotate", "revoke-former", "rotate"]
@@ -141,9 +135,7 @@ class Acts:
     def _import(self, keyset: str) -> None:
         if not self._with_standby(keyset):
             return
-        command = ["openssl", "genpkey", *GENPKEY[KEYSETS[keyset][0]]]
-        key = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        if self._ask(keyset, "import", {"key": key}):
+        if self._ask(keyset, "import", {"key": private_key(KEYSETS[keyset][0])}):
             self.done["imports"] += 1
 
     def _with_standby(self, keyset: str) -> dict | None:
