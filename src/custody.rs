@@ -5,6 +5,7 @@
 
 mod batch;
 mod draft;
+mod ids;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use jwksd_keystore::time::Time;
 
 pub use self::batch::{InBatch, signatures_in_a_turn};
 use self::draft::Draft;
+use self::ids::Ids;
 use crate::api::TokenRequest;
 use crate::audit::{Audit, Recorder};
 use crate::claims::ClaimsError;
@@ -44,6 +46,7 @@ pub struct Custody {
     gate: Gate,
     limits: Limits,
     metrics: Arc<Metrics>,
+    ids: Ids,
 }
 
 /// What a connection tells about who is at its other end.
@@ -149,7 +152,8 @@ impl Custody {
         metrics: Arc<Metrics>,
     ) -> Self {
         let gate = Gate::new(audit.clone());
-        Self { config: ArcSwap::from_pointee(config), rings, clock, audit, gate, limits, metrics }
+        let (config, ids) = (ArcSwap::from_pointee(config), Ids::default());
+        Self { config, rings, clock, audit, gate, limits, metrics, ids }
     }
 
     /// The configuration in force.
@@ -376,7 +380,7 @@ impl Custody {
         let config = self.config.load();
         let (settings, ring) = self.admit(&config, asker, keyset)?;
         let ring = ring.ok_or(SignError::NoSigner)?;
-        let (now, id) = (self.clock.now(), crypto::random::<16>()?);
+        let (now, id) = (self.clock.now(), self.ids.next()?);
         let signer = ring.signer_at(now.lifecycle)?;
         let mut longest = ring.longest_ttl_of(signer);
         if planted::is_planted(Fault::LifetimeRaisedUncommitted) {

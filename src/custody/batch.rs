@@ -19,6 +19,7 @@ use jwksd_keystore::lifecycle::Now;
 use jwksd_keystore::ring::{Ring, Signer};
 
 use super::draft::Draft;
+use super::ids::Id;
 use super::{Asker, Custody, SignedToken, TokenError};
 use crate::api::TokenRequest;
 use crate::audit::Recorder;
@@ -206,7 +207,7 @@ impl<'t> Turn<'t> {
         't: 's,
     {
         let requests = self.requests;
-        let mut ids = vec![[0; 16]; requests.len()];
+        let mut ids = vec![Id::default(); requests.len()];
         crypto::fill_with_random(ids.as_flattened_mut())?;
         let (mut decided, mut request_id) = (Decisions::default(), String::new());
         for (place, (wanted, id)) in requests.iter().zip(&ids).enumerate() {

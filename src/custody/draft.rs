@@ -9,6 +9,7 @@ use jwksd_keystore::id::KeyId;
 use jwksd_keystore::ring::{SignError, Signer};
 use jwksd_keystore::time::Time;
 
+use super::ids::Id;
 use super::{SignedToken, TokenError};
 use crate::api::{TokenRequest, Ttl};
 use crate::audit::Recorder;
@@ -45,7 +46,7 @@ impl<'a> Draft<'a> {
         settings: &'a TokenSettings,
         longest: Duration,
         now: Time,
-        id: &[u8; 16],
+        id: &Id,
     ) -> Result<Self, TokenError> {
         let claims = CallerClaims::parse(request.claims)?;
         let typ = requested_type(request, settings)?;
