@@ -5,19 +5,30 @@ import shutil
 import subprocess
 
 
+# What has each of them. Debian's Rust is too old.
+FROM = {
+    "cargo": "Rust, with rustup",
+    "rustc": "Rust, with rustup",
+    "nginx": "the Debian package nginx",
+    "wrk": "the Debian package wrk",
+    "node": "the Debian package nodejs",
+    "npm": "the Debian package npm",
+}
+
+
 class Missing(Exception):
-    """A program is not installed; the text says which package has it."""
+    """A program is not installed; the text says what has it."""
 
 
 class Failed(Exception):
     """What was measured did not do what it was asked: its figures would mean nothing."""
 
 
-def need(program: str, package: str) -> str:
+def need(program: str) -> str:
     """Where the program is, also where an unprivileged user does not look."""
     found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
     if not found:
-        raise Missing(f"not found: {program}; install the Debian package {package}")
+        raise Missing(f"not found: {program}; install {FROM[program]}")
     return found
 
 

@@ -19,6 +19,7 @@ from harness import (
 )
 
 SECTION = "jwks"
+NEEDS = ("nginx", "wrk")
 CONNECTIONS = 32
 
 # Goals.
@@ -91,7 +92,7 @@ Case = Callable[[], float]
 
 
 def run(bench: Bench) -> list[Row]:
-    wrk = need("wrk", "wrk")
+    wrk = need("wrk")
     # Twice as many rounds of half the time: what is compared is close.
     rounds, seconds = 2 * bench.rounds, max(1, round(bench.seconds / 2))
     with ExitStack() as stack:
@@ -135,7 +136,7 @@ def run(bench: Bench) -> list[Row]:
 
 
 def rows(found: dict[str, list[float]], size: int) -> list[Row]:
-    version = subprocess.run([need("nginx", "nginx"), "-v"], capture_output=True, text=True).stderr
+    version = subprocess.run([need("nginx"), "-v"], capture_output=True, text=True).stderr
     nginx = version.strip().rpartition(" ")[2].replace("/", " ")
 
     def figure(case: str) -> str:
@@ -176,7 +177,7 @@ class Nginx:
         text = NGINX.format(folder=folder, port=port, headers=headers, type=TYPE, etag=etag, body=body.decode())
         (folder / "nginx.conf").write_text(text)
         errors = folder / "error.log"
-        command = [need("nginx", "nginx"), "-c", folder / "nginx.conf", "-e", errors]
+        command = [need("nginx"), "-c", folder / "nginx.conf", "-e", errors]
         with pinned(bench.server_core):
             process = subprocess.Popen([str(part) for part in command])
         try:

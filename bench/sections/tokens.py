@@ -18,6 +18,7 @@ from pathlib import Path
 from harness import Bench, Daemon, Failed, KeySet, Row, cpu_seconds, median, need, output, pinned, ratio, stop
 
 SECTION = "tokens"
+NEEDS = ("node", "npm")
 
 # Of raw, for each algorithm: what the issue of this bench asked for.
 OF_RAW = {"RS256": 0.93, "ES256": 0.55, "EdDSA": 0.40}
@@ -153,7 +154,7 @@ class Issuer:
 @contextmanager
 def oidc_provider(bench: Bench, algorithm: str) -> Iterator[Issuer]:
     """One that signs with this algorithm; its token was verified."""
-    command = [need("node", "nodejs"), "server.mjs", algorithm]
+    command = [need("node"), "server.mjs", algorithm]
     environment = {**os.environ, "NODE_ENV": "production"}
     with pinned(bench.server_core):
         process = subprocess.Popen(command, cwd=bench.root / OIDC_PROVIDER, env=environment,
@@ -182,12 +183,12 @@ def one_of_jwksd(bench: Bench, daemon: Daemon, path: str) -> str:
 def verify(bench: Bench, algorithm: str, jwks: str, token: str) -> None:
     """That the token is one, and signed as it should be: what is compared must do the same."""
     script = bench.root / OIDC_PROVIDER / "verify.mjs"
-    output([need("node", "nodejs"), script, algorithm, jwks, token], timeout=30)
+    output([need("node"), script, algorithm, jwks, token], timeout=30)
 
 
 def install(folder: Path) -> None:
     """What package-lock.json pins."""
-    output([need("npm", "npm"), "ci", "--ignore-scripts", "--loglevel=error"], cwd=folder, timeout=300)
+    output([need("npm"), "ci", "--ignore-scripts", "--loglevel=error"], cwd=folder, timeout=300)
 
 
 def version(root: Path) -> str:
@@ -195,4 +196,4 @@ def version(root: Path) -> str:
 
 
 def node_version() -> str:
-    return output([need("node", "nodejs"), "--version"]).strip().removeprefix("v")
+    return output([need("node"), "--version"]).strip().removeprefix("v")
