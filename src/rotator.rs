@@ -365,10 +365,10 @@ impl Rotator {
         self.down_since = None;
         let later = self.now();
         if later.since(now) > LATE {
-            // Nothing was served meanwhile either. What is due before the listeners begin heeds that, and
-            // the rest is made up for while they serve.
+            // Nothing was served meanwhile either, and nothing that ended the key before may come first.
             for keyset in &names {
                 self.discount_later(keyset, now, later);
+                self.due.set(keyset, Some(later));
             }
         }
         self.silent_since = Some(later);
@@ -377,15 +377,13 @@ impl Rotator {
 
     /// The listeners have begun by `now`: what was made before was not served until then.
     fn begin_to_serve(&mut self, now: Time) {
-        let silent = self.silent_since.take();
-        if let Some(since) = silent.filter(|since| now.since(*since) > LATE) {
-            let keysets: Vec<KeysetName> = self.published.keys().cloned().collect();
-            for keyset in keysets {
-                self.discount_later(&keyset, since, now);
-            }
-        }
-        for keyset in self.intents.keys() {
-            self.due.set(keyset, Some(now));
+        let Some(since) = self.silent_since.take().filter(|since| now.since(*since) > LATE) else {
+            return;
+        };
+        let keysets: Vec<KeysetName> = self.published.keys().cloned().collect();
+        for keyset in keysets {
+            self.discount_later(&keyset, since, now);
+            self.due.set(&keyset, Some(now));
         }
     }
 
@@ -564,7 +562,7 @@ impl Rotator {
                         self.files.release(keyset, keys);
                         self.republish(keyset);
                     }
-                    Intent::Unserved { .. } => self.let_go_on(keyset),
+                    Intent::Unserved { .. } => self.republish(keyset),
                     _ => {}
                 }
                 self.failures.remove(keyset);

@@ -147,12 +147,6 @@ impl Ring {
         Self { frozen: moment, ..self }
     }
 
-    /// Whether it stands still.
-    #[must_use]
-    pub fn is_frozen(&self) -> bool {
-        self.frozen.is_some()
-    }
-
     /// What is served; `None` while there is no key, since verifiers choke on an empty set.
     #[must_use]
     pub fn served(&self) -> Option<&ServedSet> {
@@ -463,10 +457,7 @@ mod tests {
     #[test]
     fn a_frozen_ring_goes_on_with_the_signer_it_had() {
         let fixture = Fixture::new([life(1, Some(10)), life(2, Some(20))]);
-        let ring = fixture.ring(Signing::On, None);
-        assert!(!ring.is_frozen());
-        let ring = ring.frozen_at(Some(at(19)));
-        assert!(ring.is_frozen());
+        let ring = fixture.ring(Signing::On, None).frozen_at(Some(at(19)));
         let number = |now| ring.signer_at(at(now)).map(|signer| signer.number.0);
         assert_eq!(number(9), Err(SignError::NoSigner));
         assert_eq!(number(u64::MAX), Ok(1));

@@ -82,14 +82,6 @@ impl Rotator {
         }
     }
 
-    /// Publishes a ring again that stood still, where nothing has been published since.
-    pub(super) fn let_go_on(&mut self, keyset: &KeysetName) {
-        let ring = self.parts.rings.ring(keyset);
-        if ring.is_some_and(|ring| ring.is_frozen()) {
-            self.republish(keyset);
-        }
-    }
-
     /// Tells the log that another key signs than the one of which it was told last. A start tells
     /// nothing of keys that signed before.
     pub(super) fn tell_signer(&mut self, keyset: &KeysetName, by: By<'_>) {

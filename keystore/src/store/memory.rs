@@ -22,7 +22,6 @@ struct Content {
     faults_after: Option<(usize, CommitFault)>,
     tear_next_scan: bool,
     before_last_write: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
-    before_next_write: Option<Box<dyn FnOnce() + Send>>,
     writes: u64,
     fails: bool,
 }
@@ -66,11 +65,6 @@ impl Rows {
     /// Makes the write after `good` good ones go wrong.
     pub fn fail_after(&self, good: usize, fault: CommitFault) {
         self.content().faults_after = Some((good, fault));
-    }
-
-    /// Has `pass` run when the next write begins, which lets time pass if that shall take long.
-    pub fn before_next_write(&self, pass: impl FnOnce() + Send + 'static) {
-        self.content().before_next_write = Some(Box::new(pass));
     }
 
     /// Makes every read and write fail, or none, until said otherwise.
@@ -164,9 +158,6 @@ impl authenticated::Rows for Rows {
     fn write(&self, expected: &[Row], rows: &[Row]) -> Result<Result<(), usize>, StoreError> {
         let mut content = self.content();
         content.available()?;
-        if let Some(pass) = content.before_next_write.take() {
-            pass();
-        }
         if let Some(index) = content.first_unexpected(expected) {
             return Ok(Err(index));
         }
