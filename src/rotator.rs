@@ -15,6 +15,7 @@ mod news;
 mod publication;
 mod round;
 mod step;
+mod unserved;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -53,6 +54,7 @@ pub use incoming::{Incoming, Used};
 use keygen::{Keygen, Made, Need, Ordered};
 use news::By;
 use publication::LATE;
+use unserved::Unserved;
 
 /// How often lifecycle time is recorded, so that a start knows for how long nothing was served.
 const SEEN_EVERY: Duration = Duration::from_hours(1);
@@ -284,8 +286,8 @@ struct Rotator {
     /// What each ring was made of.
     published: HashMap<KeysetName, Loaded>,
     due: Due,
-    /// Intents of time that are not carried out yet. Without one it is [`Intent::Tick`].
-    intents: HashMap<KeysetName, Intent>,
+    /// When sets were not served as they are stored: their rings stand still until that is made up for.
+    unserved: HashMap<KeysetName, Unserved>,
     /// How often in a row each key set failed.
     failures: HashMap<KeysetName, u32>,
     /// Key pairs made and not used yet.
@@ -297,8 +299,6 @@ struct Rotator {
     /// Revocations in effect, but not durable yet. While a set has an entry, what is stored is not
     /// published.
     revoking: HashMap<KeysetName, VecDeque<Request>>,
-    /// Since when it is not known what the store holds of a set: its ring is frozen meanwhile.
-    in_doubt: HashMap<KeysetName, Time>,
     settling: Vec<Sender<()>>,
     /// The keys of which the log was told last that they sign.
     signers: HashMap<KeysetName, Option<KeyId>>,
@@ -306,7 +306,7 @@ struct Rotator {
     seen_due: Time,
     /// Until when the daemon served before this start, while that time is being made up for.
     down_since: Option<Time>,
-    /// Since when nothing was served before the listeners began.
+    /// Since when nothing is served: before the listeners begin, and when they end.
     silent_since: Option<Time>,
 }
 
@@ -322,13 +322,12 @@ impl Rotator {
             facts,
             published: HashMap::new(),
             due: Due::default(),
-            intents: HashMap::new(),
+            unserved: HashMap::new(),
             failures: HashMap::new(),
             stock: HashMap::new(),
             ordered: HashMap::new(),
             parked: HashMap::new(),
             revoking: HashMap::new(),
-            in_doubt: HashMap::new(),
             settling: Vec::new(),
             signers: HashMap::new(),
             seen_due: Time::EPOCH,
@@ -358,18 +357,20 @@ impl Rotator {
         self.first_steps(sets, &intent)
             .map_err(|(keyset, error)| StartError::Keyset { keyset, error })?;
         for keyset in &names {
-            self.tell_signer(keyset, By::default());
             let due = self.due_after_first(keyset);
             self.due.set(keyset, due);
         }
         self.down_since = None;
         let later = self.now();
         if later.since(now) > LATE {
-            // Nothing was served meanwhile either, and nothing that ended the key before may come first.
+            // Nothing was served meanwhile either.
             for keyset in &names {
-                self.discount_later(keyset, now, later);
+                self.stand_still(keyset, now, later);
                 self.due.set(keyset, Some(later));
             }
+        }
+        for keyset in &names {
+            self.tell_signer(keyset, By::default());
         }
         self.silent_since = Some(later);
         Ok(self.parts.store.record_seen(now)?)
@@ -377,31 +378,15 @@ impl Rotator {
 
     /// The listeners have begun by `now`: what was made before was not served until then.
     fn begin_to_serve(&mut self, now: Time) {
-        let Some(since) = self.silent_since.take().filter(|since| now.since(*since) > LATE) else {
-            return;
-        };
-        let keysets: Vec<KeysetName> = self.published.keys().cloned().collect();
-        for keyset in keysets {
-            self.discount_later(&keyset, since, now);
-            self.due.set(&keyset, Some(now));
-        }
-    }
-
-    /// The next step of a key set does not count this time, nor what is left to discount from before.
-    fn discount_later(&mut self, keyset: &KeysetName, from: Time, to: Time) {
-        self.note_unserved(keyset, from, to);
-        // An activation may come before it is stored that it is put off.
-        self.republish(keyset);
-    }
-
-    fn note_unserved(&mut self, keyset: &KeysetName, from: Time, to: Time) {
-        let (from, to) = match self.intents.get(keyset) {
-            Some(Intent::Unserved { from: earlier, to: later }) => {
-                (from.min(*earlier), to.max(*later))
+        let silent = self.silent_since.take();
+        if let Some(since) = silent.filter(|since| now.since(*since) > LATE) {
+            for keyset in self.published.keys().cloned().collect::<Vec<_>>() {
+                self.stand_still(&keyset, since, now);
             }
-            _ => (from, to),
-        };
-        self.intents.insert(keyset.clone(), Intent::Unserved { from, to });
+        }
+        for keyset in self.unserved.keys() {
+            self.due.set(keyset, Some(now));
+        }
     }
 
     /// A key set as it is stored; its keys must allow the configured facts.
@@ -509,43 +494,20 @@ impl Rotator {
         }
     }
 
-    /// Until when all that is stored was served for certain: not while a start makes up for the time
-    /// before it, not while it is not known what is stored of a set or a revocation is not durable, and
-    /// not while a file lacks a key.
-    fn served_until(&self, now: Time) -> Time {
-        let unserved = self.intents.values().filter_map(|intent| match intent {
-            Intent::Unserved { from, .. } => Some(*from),
-            _ => None,
-        });
-        let doubtful = self.in_doubt.values().copied();
-        let silent = self.down_since.into_iter().chain(self.silent_since);
-        let revoked = self.revoking.values().flatten().filter_map(|request| request.in_effect);
-        let lacking = self.files.unserved_since();
-        unserved
-            .chain(doubtful)
-            .chain(revoked)
-            .chain(silent)
-            .chain(lacking)
-            .chain([now])
-            .min()
-            .unwrap_or(now)
-    }
-
     /// What time or the configuration asks of one key set.
     fn tick(&mut self, keyset: &KeysetName) {
         self.tell_signer(keyset, By::default());
         if !self.finish_revocations(keyset) {
             return;
         }
-        let intent = self.take_intent(keyset);
+        let intent = self.intent_of_time(keyset);
         let outcome = self.step_of_time(keyset, &intent);
         self.ticked(keyset, &intent, outcome);
     }
 
-    /// What time or the configuration asks for now; it is not to be done besides any more.
-    fn take_intent(&mut self, keyset: &KeysetName) -> Intent {
-        let kept = self.intents.remove(keyset);
-        kept.or_else(|| self.files.confirmed(keyset)).unwrap_or(Intent::Tick)
+    /// What time, the configuration or a file asks for now.
+    fn intent_of_time(&self, keyset: &KeysetName) -> Intent {
+        self.files.confirmed(keyset).unwrap_or(Intent::Tick)
     }
 
     /// What follows from the outcome of what time asked for.
@@ -557,24 +519,17 @@ impl Rotator {
     ) {
         match outcome {
             Ok(next) => {
-                match intent {
-                    Intent::ServedFrom { keys, .. } => {
-                        self.files.release(keyset, keys);
-                        self.republish(keyset);
-                    }
-                    Intent::Unserved { .. } => self.republish(keyset),
-                    _ => {}
+                if let Intent::ServedFrom { keys, .. } = intent {
+                    self.files.release(keyset, keys);
+                    self.republish(keyset);
                 }
                 self.failures.remove(keyset);
                 self.parts.health.clear(&Subject::Steps(keyset.clone()));
                 self.parts.outlooks.is_done(keyset);
                 self.due.set(keyset, next);
             }
-            Err(StepError::NeedsKey) => self.keep_intent(keyset, intent),
-            Err(error) => {
-                self.keep_intent(keyset, intent);
-                self.retry_later(keyset, &error);
-            }
+            Err(StepError::NeedsKey) => {}
+            Err(error) => self.retry_later(keyset, &error),
         }
     }
 
@@ -594,13 +549,6 @@ impl Rotator {
                 self.parts.health.report(Subject::Store, &error.to_string());
                 self.seen_due = self.seen_due.min(self.now() + RETRY_FIRST);
             }
-        }
-    }
-
-    fn keep_intent(&mut self, keyset: &KeysetName, intent: &Intent) {
-        // What a file was confirmed to have, is still noted there.
-        if let Intent::Unserved { from, to } = intent {
-            self.discount_later(keyset, *from, *to);
         }
     }
 
@@ -625,10 +573,6 @@ impl Rotator {
         if !self.finish_revocations(&keyset) {
             answer(&request, Err(StepError::RevocationPending));
             return;
-        }
-        if self.intents.contains_key(&keyset) {
-            // What it puts off, the answer shall tell.
-            self.tick(&keyset);
         }
         if self.ordered.contains_key(&keyset) {
             // What time asks for comes first, and waits for a key.
@@ -716,7 +660,7 @@ impl Rotator {
         self.revoking.remove(keyset);
         self.failures.remove(keyset);
         self.parts.health.clear(&Subject::Steps(keyset.clone()));
-        let is_known = self.published.contains_key(keyset) && !self.in_doubt.contains_key(keyset);
+        let is_known = self.published.contains_key(keyset) && !self.is_in_doubt(keyset);
         match self.parts.store.load(keyset) {
             Ok(loaded) if is_known => self.publish(keyset, loaded),
             Ok(_) | Err(_) => self.republish(keyset),

@@ -215,17 +215,13 @@ impl Rotator {
         }
     }
 
-    /// At which moment the ring of a set stands still that is in doubt, or of which it is not stored
-    /// yet that it was not served for a while; not before what signs without a wait began to.
+    /// At which moment the ring of a set stands still of which it is not stored yet that it was not
+    /// served for a while; not before what signs without a wait began to.
     fn frozen(&self, keyset: &KeysetName, loaded: &Loaded) -> Option<Time> {
         if planted::is_planted(Fault::DoubtUnfrozen) {
             return None;
         }
-        let unserved = match self.intents.get(keyset) {
-            Some(Intent::Unserved { from, .. }) => Some(*from),
-            _ => None,
-        };
-        let since = self.in_doubt.get(keyset).copied().into_iter().chain(unserved).min()?;
+        let since = self.unserved.get(keyset)?.from;
         let lives = loaded.records.iter().map(|record| &record.life);
         let at_once = lives.filter(|life| !life.planned_by.waits());
         at_once.filter_map(|life| life.activates).chain([since]).max()

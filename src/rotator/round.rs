@@ -31,13 +31,18 @@ impl Rotator {
         let mut round = Vec::new();
         for keyset in together {
             self.tell_signer(keyset, By::default());
-            let intent = self.take_intent(keyset);
+            let intent = self.intent_of(keyset);
             let loaded = self.parts.store.load(keyset).map_err(StepError::from);
             match loaded.and_then(|loaded| self.wanted_by_time(keyset, loaded, &intent)) {
                 Ok(Wanted::Changes(ready)) => {
                     round.push(Member { keyset: keyset.clone(), intent, ready });
                 }
-                Ok(Wanted::Nothing { due }) => self.ticked(keyset, &intent, Ok(due)),
+                Ok(Wanted::Nothing { due }) => {
+                    if self.end_unserved(keyset, &intent) {
+                        self.republish(keyset);
+                    }
+                    self.ticked(keyset, &intent, Ok(due));
+                }
                 Err(error) => self.ticked(keyset, &intent, Err(error)),
             }
         }
@@ -46,7 +51,14 @@ impl Rotator {
 
     /// Whether the store may not hold what is in effect.
     fn stands_apart(&self, keyset: &KeysetName) -> bool {
-        self.in_doubt.contains_key(keyset) || self.revoking.contains_key(keyset)
+        self.is_in_doubt(keyset) || self.revoking.contains_key(keyset)
+    }
+
+    /// What comes first: to make up for time in which the set was not served.
+    fn intent_of(&mut self, keyset: &KeysetName) -> Intent {
+        self.note_silence(keyset);
+        let making_up = self.intent_to_make_up(keyset);
+        making_up.unwrap_or_else(|| self.intent_of_time(keyset))
     }
 
     fn carry_out_round(&mut self, round: Vec<Member>) {
@@ -58,14 +70,12 @@ impl Rotator {
         let Err(error) = self.commit(&parts, &Asked::BY_TIME) else {
             for Member { keyset, intent, ready } in round {
                 let now = ready.now.lifecycle;
+                self.end_unserved(&keyset, &intent);
                 self.take_effect(&keyset, *ready, &Asked::BY_TIME);
                 self.ticked(&keyset, &intent, Ok(Some(now)));
             }
             return;
         };
-        for Member { keyset, intent, .. } in &round {
-            self.keep_intent(keyset, intent);
-        }
         for Member { keyset, intent, .. } in round {
             match of_each(&error) {
                 Some(error) => self.ticked(&keyset, &intent, Err(error)),

@@ -20,7 +20,6 @@ use super::command::kids_of;
 use super::incoming::Named;
 use super::keygen::{self, Need};
 use super::news::{self, By, KeyState, News, Why};
-use super::publication::LATE;
 use super::{Actor, Command, Gone, Ordered, Outcome, Rotator, SEEN_EVERY, StepError};
 use crate::audit::events::{self, KeyEvent};
 use crate::audit::{AuditError, Decision, Line, Recorded};
@@ -69,7 +68,7 @@ pub(super) struct Ready {
 
 /// What is committed to one key set, and in words.
 pub(super) struct Part<'a> {
-    keyset: &'a KeysetName,
+    pub(super) keyset: &'a KeysetName,
     before: &'a Loaded,
     changes: &'a [Change],
     summary: &'a str,
@@ -224,45 +223,10 @@ impl Rotator {
         attempt(self)
     }
 
-    /// What is stored, published first if an earlier step committed it without knowing.
+    /// What is stored, with all that is to be known before a step goes by it.
     fn load(&mut self, keyset: &KeysetName) -> Result<Loaded, StepError> {
-        let mut loaded = self.parts.store.load(keyset)?;
-        if let Some(since) = self.in_doubt.get(keyset).copied() {
-            loaded = self.end_doubt(keyset, loaded, since)?;
-        }
-        Ok(loaded)
-    }
-
-    /// The store answers again after a commit of unknown outcome. Keys of that commit were not
-    /// served meanwhile, so that time is discounted before what is stored is published.
-    fn end_doubt(
-        &mut self,
-        keyset: &KeysetName,
-        loaded: Loaded,
-        since: Time,
-    ) -> Result<Loaded, StepError> {
-        let now = self.parts.clock.now();
-        let intent = Intent::Unserved { from: since, to: now.lifecycle };
-        let plan = self.plan(keyset, &loaded, &intent, now)?;
-        let is_late = now.lifecycle.since(since) > LATE;
-        let loaded = if is_late && !plan.steps.is_empty() {
-            let after = after(&loaded, &plan.steps, HashMap::new());
-            let changes = changes(&loaded, &after, &plan.steps, None, now.lifecycle);
-            let summary = describe(&loaded, &after, &plan.steps);
-            let (before, changes, summary) = (&loaded, &changes[..], &summary[..]);
-            self.commit(&[Part { keyset, before, changes, summary, now }], &Asked::BY_TIME)?;
-            let by = Asked::BY_TIME.by();
-            let news = news::of_steps(&loaded, &after, &plan.steps, by, now.lifecycle);
-            self.tell(keyset, &news, &Asked::BY_TIME, &after, now);
-            after
-        } else {
-            loaded
-        };
-        self.in_doubt.remove(keyset);
-        if !planted::is_planted(Fault::StaleRing) {
-            self.publish(keyset, loaded.clone());
-        }
-        Ok(loaded)
+        let loaded = self.parts.store.load(keyset)?;
+        self.made_up(keyset, loaded)
     }
 
     pub(super) fn plan(
@@ -401,7 +365,7 @@ impl Rotator {
     }
 
     /// A plan with the keys that it creates, and in words.
-    fn made_ready(
+    pub(super) fn made_ready(
         &mut self,
         keyset: &KeysetName,
         loaded: Loaded,
@@ -458,16 +422,18 @@ impl Rotator {
         let keys: Vec<_> = parts.iter().map(Part::events).collect();
         let intents: Vec<_> = parts.iter().map(|part| part.summary.to_owned()).collect();
         let recorded = self.record(parts, asked, Decision::Intent, &intents, &keys);
-        let is_revocation = asked.action == "revoke" || asked.action == "revoke-all";
+        // Nothing else is done to a set while it has one.
+        let is_for_revocation = parts.iter().any(|part| self.revoking.contains_key(part.keyset));
         if recorded.is_err() {
-            if !is_revocation {
+            if !is_for_revocation {
                 return Err(StepError::Audit);
             }
             self.parts.audit.count_unrecorded();
         }
         let now = parts.iter().map(|part| part.now.lifecycle).max().unwrap_or_default();
         let commits: Vec<_> = parts.iter().map(Part::commit).collect();
-        let mut committed = self.parts.store.commit_all(&commits, self.served_until(now));
+        let seen = self.served_until_but_for(parts, now);
+        let mut committed = self.parts.store.commit_all(&commits, seen);
         if planted::is_planted(Fault::AnsweredBeforeDurable)
             && let Err(StoreError::Unavailable(_)) = committed
         {
@@ -541,12 +507,6 @@ impl Rotator {
     ) {
         let set = self.files.hold_set(keyset, after.keyset(), now.lifecycle);
         news::tell(keyset, news, asked.by(), (&set, after), now.lifecycle);
-    }
-
-    /// From now on it is not known what the store holds: the ring goes on with its signer.
-    fn doubt(&mut self, keyset: &KeysetName, now: Time) {
-        self.in_doubt.entry(keyset.clone()).or_insert(now);
-        self.republish(keyset);
     }
 
     /// Writes a line for each part, with its detail and what becomes of its keys.

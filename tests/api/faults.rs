@@ -154,6 +154,22 @@ async fn no_time_that_was_not_served_is_forgotten_when_more_of_it_follows() {
 }
 
 #[actix_web::test]
+async fn a_key_whose_turn_comes_while_nothing_is_served_does_not_end_the_one_before() {
+    let app = TestApp::start().await;
+    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    app.rotate(json!({"expect_active": active})).await.unwrap();
+    let administration = &app.daemon.administration;
+    administration.rotator.not_serving();
+    app.settle().await;
+    app.advance(PUBLISH_AHEAD + HOUR).await;
+    administration.rotator.serving(administration.clock.now().lifecycle);
+    app.settle().await;
+    assert_eq!(app.sign("default").await.kid.as_str(), active);
+    app.advance(PUBLISH_AHEAD).await;
+    assert_eq!(app.sign("default").await.kid.as_str(), standby);
+}
+
+#[actix_web::test]
 async fn a_first_key_signs_before_it_is_stored_that_it_was_made_in_unserved_time() {
     let app = TestApp::start().await;
     let administration = &app.daemon.administration;
@@ -181,6 +197,25 @@ async fn a_store_that_was_changed_is_not_opened() {
     app.rows.put_back(&old, b"r/");
     let error = app.restart_fails().await;
     assert!(error.contains("damaged, or was changed"), "{error}");
+}
+
+#[actix_web::test]
+async fn a_key_of_a_commit_in_doubt_waits_from_when_it_is_served() {
+    let app = TestApp::start().await;
+    let active = app.kid(KeyState::Active).await;
+    // The commit with the next standby.
+    app.rows.fail_after(1, CommitFault::PersistAndFallSilent);
+    app.rotate(json!({"expect_active": active, "now": true})).await.unwrap();
+    app.settle().await;
+    let served = app.served_kids().await;
+    app.rows.set_failing(false);
+    let clock = app.clock.clone();
+    app.rows.before_next_write(move || clock.advance(HOUR));
+    app.advance(HOUR).await;
+    assert!(!served.contains(&app.kid(KeyState::Pending).await));
+    let active = app.kid(KeyState::Active).await;
+    let answer = app.rotate(json!({"expect_active": active})).await.unwrap();
+    assert_eq!(answer.activates, Some((app.now() + PUBLISH_AHEAD).to_string()));
 }
 
 #[actix_web::test]
@@ -220,6 +255,18 @@ async fn the_revocation_of_a_key_that_a_set_in_doubt_keeps_from_signing_leaves_t
     assert_eq!(app.revoke::<Value>(&standby).await.unwrap_err().code, Code::NotDurable);
     assert_eq!(app.sign("default").await.kid.as_str(), active);
     assert!(!app.served_kids().await.contains(&standby));
+}
+
+#[actix_web::test]
+async fn a_revocation_of_a_set_in_doubt_becomes_durable_also_without_an_audit() {
+    let mut app = TestApp::start().await;
+    app.restart_with_a_full_audit().await;
+    let active = app.kid(KeyState::Active).await;
+    app.rows.fail_next([CommitFault::FailAndFallSilent]);
+    assert_eq!(app.revoke::<Value>(&active).await.unwrap_err().code, Code::NotDurable);
+    app.rows.set_failing(false);
+    app.advance(HOUR).await;
+    assert_eq!(app.kid(KeyState::Revoked).await, active);
 }
 
 #[actix_web::test]

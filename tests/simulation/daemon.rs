@@ -18,6 +18,7 @@ use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::lifecycle::Now;
 use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::MemoryRows;
+use jwksd_keystore::time::Time;
 use serde_json::value::RawValue;
 
 use crate::store::{Faults, FaultyStore};
@@ -87,9 +88,7 @@ impl Daemon {
 
     /// The key that signs.
     pub(crate) fn signer(&self, keyset: &KeysetName) -> Option<KeyId> {
-        let ring = self.custody().ring(keyset)?;
-        let signer = ring.signer_at(self.now().lifecycle).ok()?;
-        Some(signer.kid().clone())
+        signer(self.custody(), keyset, self.now().lifecycle)
     }
 
     /// Somebody who may do everything.
@@ -141,6 +140,13 @@ pub(crate) fn served(custody: &Custody, keyset: &KeysetName) -> Option<Served> {
     let ring = custody.ring(keyset)?;
     let served = ring.served()?;
     Some(Served { body: served.body.to_vec(), cache_control: served.cache_control.to_vec() })
+}
+
+/// The key of a set that signs at `now`.
+pub(crate) fn signer(custody: &Custody, keyset: &KeysetName, now: Time) -> Option<KeyId> {
+    let ring = custody.ring(keyset)?;
+    let signer = ring.signer_at(now).ok()?;
+    Some(signer.kid().clone())
 }
 
 /// A folder in memory, where there is one: the audit is synced at each step.

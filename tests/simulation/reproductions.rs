@@ -157,3 +157,45 @@ fn a_key_that_signs_at_once_was_fetched_by_true_time_whatever_the_clock_gained()
         ],
     );
 }
+
+/// The standby is to sign after 16 minutes, and those pass within the first commit of a start; that nothing was
+/// served meanwhile cannot be stored at first.
+fn while_its_turn_came_unserved(faults: &[Fault], then: &[Operation]) {
+    let rotate = Operation::Rotate { set: 0, when: When::Waited, expect: Expect::Active };
+    let faults = [&[Fault::Slow(1200)], faults].concat();
+    let restart = Operation::Restart(Duration::from_secs(1));
+    let faults: Vec<_> = faults.into_iter().map(Operation::Fault).collect();
+    let short_wait = Choice::USUAL.with_named("verifier_cache", "10m");
+    holds_of(Role::Importing, short_wait, &[&[rotate], &faults[..], &[restart], then].concat());
+}
+
+#[test]
+fn a_revoked_standby_whose_turn_came_unserved_ends_no_signer() {
+    while_its_turn_came_unserved(&[Fault::Fails], &[Operation::Revoke { set: 0, key: 1 }]);
+}
+
+#[test]
+fn a_signer_that_is_revoked_when_the_turn_of_the_next_came_unserved_has_a_successor() {
+    let revoke = Operation::Revoke { set: 0, key: 0 };
+    while_its_turn_came_unserved(&[Fault::Fails, Fault::Slow(1), Fault::Fails], &[revoke]);
+}
+
+#[test]
+fn a_key_whose_turn_came_unserved_is_not_taken_for_the_signer_by_a_command() {
+    let import = Operation::Import { key: Brought::New, may_replace: Replaceable::Any };
+    let rotate = Operation::Rotate { set: 0, when: When::Waited, expect: Expect::Another(1) };
+    for command in [import, rotate] {
+        while_its_turn_came_unserved(&[Fault::Fails, Fault::Fails], &[command]);
+    }
+}
+
+#[test]
+fn a_key_whose_turn_came_unserved_does_not_sign_while_it_is_in_doubt_whether_that_is_stored() {
+    for fault in [Fault::SilentBefore, Fault::SilentAfter] {
+        while_its_turn_came_unserved(&[fault], &[Operation::MendStore]);
+    }
+    let soon = Operation::Advance { span: Duration::from_secs(1), rotator: Rotator::Wakes };
+    for fault in [Fault::IsUnknown, Fault::FailsButPersists] {
+        while_its_turn_came_unserved(&[Fault::Fails, fault, Fault::Slow(60)], &[soon]);
+    }
+}

@@ -18,7 +18,7 @@ use jwksd_keystore::time::Time;
 
 use crate::audit_device::AuditDevice;
 use crate::configuration::{self, Choice, FILE, First, Role};
-use crate::daemon::{Daemon, Host, folder, served};
+use crate::daemon::{Daemon, Host, folder, served, signer};
 use crate::disk::FullDisk;
 use crate::ledger::{Ledger, Manner, Moment, Seen, Token};
 use crate::operation::{Brought, Expect, Operation, Rotator, Step, When};
@@ -74,6 +74,7 @@ struct Glimpse {
     since_boot: Duration,
     lifecycle: Time,
     seen: Vec<Seen>,
+    signers: Vec<Option<KeyId>>,
 }
 
 impl World {
@@ -347,15 +348,14 @@ impl World {
         let folder = self.host.folder.clone();
         self.host.faults.watch(Arc::new(move || {
             let Some(administration) = administration.upgrade() else { return };
-            let seen = |name| Seen {
-                daemon: served(&administration.custody, name),
-                file: file_of(&folder),
-            };
+            let (custody, now) = (&administration.custody, administration.clock.now().lifecycle);
+            let seen = |name| Seen { daemon: served(custody, name), file: file_of(&folder) };
             glimpses.lock().unwrap().push(Glimpse {
                 wall: clock.wall(),
                 since_boot: clock.since_boot(),
-                lifecycle: administration.clock.now().lifecycle,
+                lifecycle: now,
                 seen: names.iter().map(seen).collect(),
+                signers: names.iter().map(|name| signer(custody, name, now)).collect(),
             });
         }));
         self.daemon = Some(daemon);
@@ -590,6 +590,22 @@ impl World {
                 self.breaks("one rotation for one request", &why);
             }
         }
+        if let (Request::Revoke { kid }, Some(signer)) = (request, &signer)
+            && is_same
+            && kid != signer
+        {
+            let now = self.daemon.as_ref().and_then(|daemon| daemon.signer(&name));
+            if now.as_ref() != Some(signer) {
+                let why = format!("{kid}: {answer:?}; {signer} signed, then {now:?}");
+                self.breaks("a revocation of another key leaves the signer", &why);
+            }
+        }
+        if let (Answer::Gone(_), Some(signer)) = (&answer, &signer)
+            && is_same
+            && self.daemon.as_ref().is_some_and(|daemon| daemon.signer(&name).is_none())
+        {
+            self.breaks("a revocation leaves a signer", &format!("{request:?}: {signer} signed"));
+        }
         if let Answer::Rotated { to, activates: Some(activates) } = &answer
             && is_same
             && was_well
@@ -648,14 +664,19 @@ impl World {
 
     fn take_glimpses(&mut self) {
         let glimpses = std::mem::take(&mut *self.glimpses.lock().unwrap());
-        for Glimpse { wall, since_boot, lifecycle, seen } in glimpses {
+        for Glimpse { wall, since_boot, lifecycle, seen, signers } in glimpses {
             let real = START + since_boot.saturating_sub(BOOTED_FOR);
             if real < self.moment.real {
                 continue;
             }
             self.pass_to(real, wall, Some(lifecycle));
-            for (set, seen) in seen.into_iter().enumerate() {
-                self.see(set, &seen);
+            for (set, (seen, signer)) in seen.iter().zip(signers).enumerate() {
+                self.see(set, seen);
+                let stored = self.stored(set);
+                if let Some(record) = signer.and_then(|kid| stored.record_of(&kid)) {
+                    let facts = stored.head.facts.as_ref();
+                    self.begins_to_sign(set, &record.kid, &record.life, facts);
+                }
             }
         }
     }

@@ -8,6 +8,7 @@
 //!   that no commit has adopted. A set missing from the configuration signs nothing.
 //! * A commit whose outcome stays unknown while the store is silent freezes the ring: it keeps the
 //!   signer that it had, and the first intent afterwards is [`Intent::Unserved`] from that moment.
+//!   So it is wherever a set was not served as it is stored; the daemon's own simulation has those.
 //! * Every ring published while a revocation is not durable leaves the revoked key out.
 //!
 //! What lies outside the promises, and is excluded here as tightly as we know:

@@ -22,6 +22,7 @@ struct Content {
     faults_after: Option<(usize, CommitFault)>,
     tear_next_scan: bool,
     before_last_write: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
+    before_next_write: Option<Box<dyn FnOnce() + Send>>,
     writes: u64,
     fails: bool,
 }
@@ -37,6 +38,8 @@ pub enum CommitFault {
     FailUnknown,
     /// The same, and from then on nothing is read or written until the store is told otherwise.
     FailAndFallSilent,
+    /// Everything is written; else the same.
+    PersistAndFallSilent,
 }
 
 impl MemoryStore {
@@ -65,6 +68,11 @@ impl Rows {
     /// Makes the write after `good` good ones go wrong.
     pub fn fail_after(&self, good: usize, fault: CommitFault) {
         self.content().faults_after = Some((good, fault));
+    }
+
+    /// Has `pass` run when the next write begins, which lets time pass if that shall take long.
+    pub fn before_next_write(&self, pass: impl FnOnce() + Send + 'static) {
+        self.content().before_next_write = Some(Box::new(pass));
     }
 
     /// Makes every read and write fail, or none, until said otherwise.
@@ -158,6 +166,9 @@ impl authenticated::Rows for Rows {
     fn write(&self, expected: &[Row], rows: &[Row]) -> Result<Result<(), usize>, StoreError> {
         let mut content = self.content();
         content.available()?;
+        if let Some(pass) = content.before_next_write.take() {
+            pass();
+        }
         if let Some(index) = content.first_unexpected(expected) {
             return Ok(Err(index));
         }
@@ -171,6 +182,11 @@ impl authenticated::Rows for Rows {
             }
             Some(CommitFault::FailButPersist) => {
                 content.put(rows);
+                Err(StoreError::Unknown(told))
+            }
+            Some(CommitFault::PersistAndFallSilent) => {
+                content.put(rows);
+                content.fails = true;
                 Err(StoreError::Unknown(told))
             }
             None => {
