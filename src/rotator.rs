@@ -214,7 +214,8 @@ impl Handle {
         answer.recv().map_err(|_| ReloadError::Stopping)?
     }
 
-    /// Waits until nothing is due and no key is being made.
+    /// Waits until nothing is due and no key is being made. What a start took is not due before
+    /// [`Self::serving`].
     pub fn settle(&self) {
         let (reply, answer) = mpsc::channel();
         if self.messages.send(Message::Settle(reply)).is_ok() {
@@ -363,10 +364,9 @@ impl Rotator {
         self.down_since = None;
         let later = self.now();
         if later.since(now) > LATE {
-            // Nothing was served meanwhile either.
+            // Nothing was served meanwhile either. That is stored while the listeners serve.
             for keyset in &names {
                 self.stand_still(keyset, now, later);
-                self.due.set(keyset, Some(later));
             }
         }
         for keyset in &names {
@@ -376,7 +376,8 @@ impl Rotator {
         Ok(self.parts.store.record_seen(now)?)
     }
 
-    /// The listeners have begun by `now`: what was made before was not served until then.
+    /// The listeners have begun by `now`: what was made before was not served until then. What that
+    /// and the start took is made up for from now on.
     fn begin_to_serve(&mut self, now: Time) {
         let silent = self.silent_since.take();
         if let Some(since) = silent.filter(|since| now.since(*since) > LATE) {

@@ -17,7 +17,7 @@ use jwksd::config::{Config, Listen};
 use jwksd::http::connection::Timeouts;
 use jwksd::listeners::Passed;
 use jwksd::pool::{self, Pool};
-use jwksd::server::{self, Daemon, Foundation, Sockets};
+use jwksd::server::{self, Daemon, Foundation, Opened, Sockets};
 use jwksd::sink;
 use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{MemoryRows, MemoryStore};
@@ -181,6 +181,16 @@ impl TestApp {
     fn another_daemon(&self) -> Result<Daemon, String> {
         let sink = self.sink.clone();
         daemon(self.dir.path(), &self.clock, &self.rows, &self.master_keys, self.timeouts, sink)
+    }
+
+    /// Opens what a daemon that was stopped would serve; nothing listens.
+    pub(crate) fn open(&self) -> Opened {
+        let config_path = self.dir.path().join("config.toml");
+        let config = Config::load(&config_path, self.clock.wall()).unwrap();
+        let store = MemoryStore::open(self.rows.clone(), self.master_keys.clone()).unwrap();
+        let (clock, store) = (self.clock.clone(), Arc::new(store));
+        let (keys, sink) = (self.master_keys.clone(), self.sink.clone());
+        server::open(config, config_path, clock, store, keys, sink).unwrap()
     }
 
     /// Kills the daemon: it records nothing more. Then lets `down` pass and starts it on the same

@@ -2,6 +2,7 @@
 //! all of them at once is done together.
 
 use hyper::Method;
+use jwksd::administration::Administration;
 use jwksd::api::{Code, KeyState, Keyset};
 use jwksd::metrics::store::Operation;
 use jwksd_keystore::store::CommitFault;
@@ -21,7 +22,11 @@ fn with_others(others: usize) -> String {
 
 /// How often the store was read, and committed to, since the daemon started.
 fn done(app: &TestApp) -> [u64; 2] {
-    let figures = app.daemon.administration.custody.metrics().store().clone();
+    done_by(&app.daemon.administration)
+}
+
+fn done_by(administration: &Administration) -> [u64; 2] {
+    let figures = administration.custody.metrics().store();
     [Operation::Read, Operation::Commit]
         .map(|operation| figures.durations(operation).snapshot().count)
 }
@@ -62,6 +67,22 @@ async fn a_start_makes_up_for_the_time_before_it_in_one_commit() {
         commits.push(done(&app)[1]);
     }
     assert_eq!(commits[0], commits[1]);
+}
+
+#[actix_web::test]
+async fn what_a_start_took_is_made_up_for_once_the_listeners_have_begun() {
+    let mut app = TestApp::with(&with_others(9), CALLERS).await;
+    app.daemon_down(HOUR).await;
+    let clock = app.clock.clone();
+    app.rows.before_next_write(move || clock.advance(HOUR));
+    let (administration, rotator, audit) = app.open();
+    assert_eq!(done_by(&administration)[1], 1, "whoever waits to be served waits for no other");
+    administration.rotator.serving(administration.clock.now().lifecycle);
+    administration.rotator.settle();
+    assert_eq!(done_by(&administration)[1], 2);
+    administration.rotator.stop();
+    rotator.join().unwrap();
+    audit.close();
 }
 
 #[actix_web::test]
