@@ -50,6 +50,7 @@ pub(crate) struct Place {
 struct Handed {
     served: Served,
     version: Arc<Version>,
+    /// What was in force then.
     verifier_cache: Duration,
     until: Moment,
 }
@@ -95,7 +96,9 @@ impl Place {
     pub(crate) fn see(&mut self, served: Option<&Served>, facts: Option<&Facts>, now: Moment) {
         self.is_served = served.is_some();
         let Some(served) = served else { return };
-        if self.handed.back().is_some_and(|handed| handed.served == *served) {
+        let verifier_cache = facts.map_or(Duration::ZERO, |facts| facts.verifier_cache);
+        if let Some(handed) = self.handed.back_mut().filter(|handed| handed.served == *served) {
+            handed.verifier_cache = verifier_cache;
             return;
         }
         let version = Arc::new(version_of(served));
@@ -103,7 +106,6 @@ impl Place {
             let fresh = || Published { first: now, span: Duration::ZERO, ahead: None };
             self.published.entry(kid.clone()).or_insert_with(fresh);
         }
-        let verifier_cache = facts.map_or(Duration::ZERO, |facts| facts.verifier_cache);
         let served = served.clone();
         self.handed.push_back(Handed { served, version, verifier_cache, until: now });
         while self.handed.front().is_some_and(|old| now.real.since(old.until.real) > FORGOTTEN) {

@@ -199,3 +199,15 @@ fn a_key_whose_turn_came_unserved_does_not_sign_while_it_is_in_doubt_whether_tha
         while_its_turn_came_unserved(&[Fault::Fails, fault, Fault::Slow(60)], &[soon]);
     }
 }
+
+#[test]
+fn copies_are_kept_by_the_verifier_cache_that_was_stated_when_they_were_handed_out_last() {
+    let lower = |field| Operation::Reload { set: 0, field, value: 0 };
+    let advance =
+        |hours| Operation::Advance { span: Duration::from_hours(hours), rotator: Rotator::Wakes };
+    let rotate = Operation::Rotate { set: 0, when: When::Waited, expect: Expect::Active };
+    holds(
+        Choice::USUAL.with_named("jwks_max_age", "5h").with_named("verifier_cache", "96h"),
+        &[lower(2), advance(7 * 24), lower(1), advance(44), rotate, advance(4)],
+    );
+}
