@@ -31,8 +31,11 @@ impl Rotator {
         let mut round = Vec::new();
         for keyset in together {
             self.tell_signer(keyset, By::default());
-            let intent = self.intent_of(keyset);
             let loaded = self.parts.store.load(keyset).map_err(StepError::from);
+            if let Ok(loaded) = &loaded {
+                self.note_silence(keyset, loaded);
+            }
+            let intent = self.intent_of(keyset);
             match loaded.and_then(|loaded| self.wanted_by_time(keyset, loaded, &intent)) {
                 Ok(Wanted::Changes(ready)) => {
                     round.push(Member { keyset: keyset.clone(), intent, ready });
@@ -55,8 +58,7 @@ impl Rotator {
     }
 
     /// What comes first: to make up for time in which the set was not served.
-    fn intent_of(&mut self, keyset: &KeysetName) -> Intent {
-        self.note_silence(keyset);
+    fn intent_of(&self, keyset: &KeysetName) -> Intent {
         let making_up = self.intent_to_make_up(keyset);
         making_up.unwrap_or_else(|| self.intent_of_time(keyset))
     }

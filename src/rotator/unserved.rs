@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use jwksd_keystore::id::KeysetName;
-use jwksd_keystore::lifecycle::Intent;
+use jwksd_keystore::lifecycle::{Intent, Life, Step};
 use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::store::Loaded;
 use jwksd_keystore::time::Time;
@@ -59,11 +59,22 @@ impl Rotator {
         self.unserved.get(keyset).is_some_and(|unserved| unserved.to.is_none())
     }
 
-    /// Where nothing is served since a while, a step does not go by that while either.
-    pub(super) fn note_silence(&mut self, keyset: &KeysetName) {
-        let now = self.now();
-        if let Some(since) = self.silent_since.filter(|since| now.since(*since) > LATE) {
-            self.stand_still(keyset, since, now);
+    /// While nothing is served, no step goes by an activation of then.
+    pub(super) fn note_silence(&mut self, keyset: &KeysetName, loaded: &Loaded) {
+        let now = self.parts.clock.now();
+        let to = now.lifecycle;
+        let Some(from) = self.silent_since.filter(|since| to.since(*since) > LATE) else { return };
+        let Ok(plan) = self.plan(keyset, loaded, &Intent::Unserved { from, to }, now) else {
+            return;
+        };
+        let life = |number| loaded.record(number).map(|record| &record.life);
+        let has_passed = |life: &Life| life.activates.is_some_and(|activates| activates <= to);
+        // All else is made up for when something is served again.
+        if plan.steps.iter().any(|step| match step {
+            Step::Plan { number, .. } => life(*number).is_some_and(has_passed),
+            _ => false,
+        }) {
+            self.stand_still(keyset, from, to);
         }
     }
 
@@ -103,7 +114,7 @@ impl Rotator {
         keyset: &KeysetName,
         mut loaded: Loaded,
     ) -> Result<Loaded, StepError> {
-        self.note_silence(keyset);
+        self.note_silence(keyset, &loaded);
         while let Some(unserved) = self.unserved.get(keyset).copied() {
             loaded = self.make_up(keyset, loaded, unserved)?;
         }

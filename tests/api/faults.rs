@@ -7,6 +7,11 @@ use serde_json::{Value, json};
 use crate::app::{CALLERS, DAY, HOUR, KEYSETS, PUBLISH_AHEAD, TestApp};
 use crate::token::verifies;
 
+/// A second key set.
+fn another() -> String {
+    KEYSETS.replace("keysets.default", "keysets.other").replace(":8080", ":8080/other")
+}
+
 #[actix_web::test]
 async fn a_rotation_that_fails_changes_nothing() {
     let app = TestApp::start().await;
@@ -155,8 +160,21 @@ async fn no_time_that_was_not_served_is_forgotten_when_more_of_it_follows() {
 
 #[actix_web::test]
 async fn a_key_whose_turn_comes_while_nothing_is_served_does_not_end_the_one_before() {
-    let app = TestApp::start().await;
+    // Each set by itself, and both in one round.
+    for others in ["", &another()] {
+        key_whose_turn_comes_while_nothing_is_served(&format!("{KEYSETS}{others}")).await;
+    }
+}
+
+async fn key_whose_turn_comes_while_nothing_is_served(keysets: &str) {
+    let app = TestApp::with(keysets, CALLERS).await;
     let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    if keysets != KEYSETS {
+        let expect =
+            app.show("other").await.keys.into_iter().find(|it| it.state == KeyState::Active);
+        let body = json!({"expect_active": expect.unwrap().kid});
+        let _: Value = app.admin_post("/v1/keysets/other/rotate", body).await.unwrap();
+    }
     app.rotate(json!({"expect_active": active})).await.unwrap();
     let administration = &app.daemon.administration;
     administration.rotator.not_serving();
@@ -176,8 +194,7 @@ async fn a_first_key_signs_before_it_is_stored_that_it_was_made_in_unserved_time
     administration.rotator.not_serving();
     app.settle().await;
     app.clock.advance(HOUR);
-    let other = KEYSETS.replace("keysets.default", "keysets.other").replace(":8080", ":8080/other");
-    app.configure(&format!("{KEYSETS}{other}"), CALLERS);
+    app.configure(&format!("{KEYSETS}{}", another()), CALLERS);
     let _: Value = app.admin_post("/v1/reload", json!({})).await.unwrap();
     app.settle().await;
     app.clock.advance(HOUR);

@@ -1,10 +1,13 @@
 //! Many key sets: what one of them costs does not depend on how many there are, and what time asks of
 //! all of them at once is done together.
 
+use std::time::Duration;
+
 use hyper::Method;
 use jwksd::administration::Administration;
 use jwksd::api::{Code, KeyState, Keyset};
 use jwksd::metrics::store::Operation;
+use jwksd_keystore::id::KeysetName;
 use jwksd_keystore::store::CommitFault;
 use serde_json::json;
 
@@ -80,6 +83,23 @@ async fn what_a_start_took_is_made_up_for_once_the_listeners_have_begun() {
     administration.rotator.serving(administration.clock.now().lifecycle);
     administration.rotator.settle();
     assert_eq!(done_by(&administration)[1], 2);
+    administration.rotator.stop();
+    rotator.join().unwrap();
+    audit.close();
+}
+
+#[actix_web::test]
+async fn first_keys_are_made_however_long_that_takes() {
+    let mut app = TestApp::with(KEYSETS, CALLERS).await;
+    app.configure(&with_others(99), CALLERS);
+    app.daemon_down(Duration::ZERO).await;
+    let clock = app.clock.clone();
+    app.rows.before_next_write(move || clock.advance(HOUR));
+    let (administration, rotator, audit) = app.open();
+    let custody = &administration.custody;
+    let now = administration.clock.now().lifecycle;
+    let signs = |name: &KeysetName| custody.ring(name).is_some_and(|it| it.signer_at(now).is_ok());
+    assert!(custody.config().keysets.keys().all(signs));
     administration.rotator.stop();
     rotator.join().unwrap();
     audit.close();
