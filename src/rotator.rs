@@ -182,6 +182,14 @@ struct Request {
     gone: Vec<KeyEvent>,
 }
 
+impl Request {
+    /// Whether a revocation of all takes this key out: also where it began to sign since.
+    fn means(&self, number: Number) -> bool {
+        matches!(self.command, Command::RevokeAll { .. })
+            && self.covers.is_some_and(|covers| number < covers)
+    }
+}
+
 impl Handle {
     /// Carries out a command on one key set.
     ///
@@ -297,8 +305,7 @@ struct Rotator {
     ordered: HashMap<KeysetName, Ordered>,
     /// Commands that wait for a key pair.
     parked: HashMap<KeysetName, Vec<Request>>,
-    /// Revocations in effect, but not durable yet. While a set has an entry, what is stored is not
-    /// published.
+    /// Revocations in effect, but not durable yet. No ring has the keys that they take out.
     revoking: HashMap<KeysetName, VecDeque<Request>>,
     settling: Vec<Sender<()>>,
     /// The keys of which the log was told last that they sign.
@@ -501,6 +508,9 @@ impl Rotator {
         if !self.finish_revocations(keyset) {
             return;
         }
+        if self.waits_to_be_served(keyset) {
+            return;
+        }
         let intent = self.intent_of_time(keyset);
         let outcome = self.step_of_time(keyset, &intent);
         self.ticked(keyset, &intent, outcome);
@@ -567,6 +577,7 @@ impl Rotator {
 
     fn command(&mut self, request: Request) {
         let keyset = request.keyset.clone();
+        self.note_silence(&keyset);
         if request.command.is_revocation() {
             self.revoke(request);
             return;
@@ -620,9 +631,7 @@ impl Rotator {
     /// durable. It is meant as well.
     fn mean_too(&mut self, keyset: &KeysetName, number: Number, kid: &KeyId) -> bool {
         let front = self.revoking.get_mut(keyset).and_then(VecDeque::front_mut);
-        let Some(request) = front.filter(|r| r.covers.is_some_and(|covers| number < covers)) else {
-            return false;
-        };
+        let Some(request) = front.filter(|request| request.means(number)) else { return false };
         let Command::RevokeAll { expect, .. } = &mut request.command else {
             return false;
         };

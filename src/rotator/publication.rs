@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::jwk::JWK_SET_LIMIT;
-use jwksd_keystore::lifecycle::{Intent, Number};
+use jwksd_keystore::lifecycle::{Intent, Number, Refusal};
 use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::ring::{Ring, Signing};
 use jwksd_keystore::store::Loaded;
@@ -15,7 +15,7 @@ use jwksd_keystore::time::Time;
 
 use super::changes::after;
 use super::news::{self, By};
-use super::{Command, Request, Rotator, WARM_AHEAD};
+use super::{Command, Request, Rotator, StepError, WARM_AHEAD};
 use crate::health::Subject;
 use crate::metrics::keys::Keys;
 use crate::sink::Report;
@@ -166,6 +166,7 @@ impl Rotator {
                 Ok(_) => self.files.made_up_for(&keyset, &keys, now),
                 Err(error) => {
                     tracing::error!(%keyset, %error, "cannot record that a file lacks keys");
+                    self.retry_later(&keyset, &error);
                 }
             }
         }
@@ -208,7 +209,14 @@ impl Rotator {
         let mut now = self.parts.clock.now();
         // Of a ring that stands still, the key that signs then is the one to find a successor for.
         now.lifecycle = self.frozen(&request.keyset, &loaded).unwrap_or(now.lifecycle);
-        match intent.map(|intent| self.plan(&request.keyset, &loaded, &intent, now)) {
+        let plan = |intent| self.plan(&request.keyset, &loaded, &intent, now);
+        let planned = match intent.map(plan) {
+            Some(Err(StepError::Refused {
+                refusal: Refusal::ActiveChanged { active }, ..
+            })) if request.means(active) => Some(plan(Intent::RevokeAll { expect: active })),
+            planned => planned,
+        };
+        match planned {
             Some(Ok(plan)) => after(&loaded, &plan.steps, HashMap::new()),
             // Nothing to take out, or refused: whoever asks is told by the step.
             Some(Err(_)) | None => loaded,

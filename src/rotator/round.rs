@@ -31,17 +31,18 @@ impl Rotator {
         let mut round = Vec::new();
         for keyset in together {
             self.tell_signer(keyset, By::default());
-            let loaded = self.parts.store.load(keyset).map_err(StepError::from);
-            if let Ok(loaded) = &loaded {
-                self.note_silence(keyset, loaded);
+            if self.waits_to_be_served(keyset) {
+                continue;
             }
+            let loaded = self.parts.store.load(keyset).map_err(StepError::from);
             let intent = self.intent_of(keyset);
             match loaded.and_then(|loaded| self.wanted_by_time(keyset, loaded, &intent)) {
                 Ok(Wanted::Changes(ready)) => {
                     round.push(Member { keyset: keyset.clone(), intent, ready });
                 }
                 Ok(Wanted::Nothing { due }) => {
-                    if self.end_unserved(keyset, &intent) {
+                    if let Intent::Unserved { to, .. } = intent {
+                        self.end_unserved(keyset, to);
                         self.republish(keyset);
                     }
                     self.ticked(keyset, &intent, Ok(due));
@@ -72,7 +73,9 @@ impl Rotator {
         let Err(error) = self.commit(&parts, &Asked::BY_TIME) else {
             for Member { keyset, intent, ready } in round {
                 let now = ready.now.lifecycle;
-                self.end_unserved(&keyset, &intent);
+                if let Intent::Unserved { .. } = intent {
+                    self.end_unserved(&keyset, now);
+                }
                 self.take_effect(&keyset, *ready, &Asked::BY_TIME);
                 self.ticked(&keyset, &intent, Ok(Some(now)));
             }

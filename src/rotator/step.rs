@@ -430,7 +430,7 @@ impl Rotator {
             }
             self.parts.audit.count_unrecorded();
         }
-        let now = parts.iter().map(|part| part.now.lifecycle).max().unwrap_or_default();
+        let now = parts.iter().map(|part| part.now.lifecycle).min().unwrap_or_default();
         let commits: Vec<_> = parts.iter().map(Part::commit).collect();
         let seen = self.served_until_but_for(parts, now);
         let mut committed = self.parts.store.commit_all(&commits, seen);

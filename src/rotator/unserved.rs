@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use jwksd_keystore::id::KeysetName;
-use jwksd_keystore::lifecycle::{Intent, Life, Step};
+use jwksd_keystore::lifecycle::{Intent, Life};
 use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::store::Loaded;
 use jwksd_keystore::time::Time;
@@ -59,22 +59,27 @@ impl Rotator {
         self.unserved.get(keyset).is_some_and(|unserved| unserved.to.is_none())
     }
 
-    /// While nothing is served, no step goes by an activation of then.
-    pub(super) fn note_silence(&mut self, keyset: &KeysetName, loaded: &Loaded) {
-        let now = self.parts.clock.now();
-        let to = now.lifecycle;
-        let Some(from) = self.silent_since.filter(|since| to.since(*since) > LATE) else { return };
-        let Ok(plan) = self.plan(keyset, loaded, &Intent::Unserved { from, to }, now) else {
-            return;
-        };
-        let life = |number| loaded.record(number).map(|record| &record.life);
-        let has_passed = |life: &Life| life.activates.is_some_and(|activates| activates <= to);
-        // All else is made up for when something is served again.
-        if plan.steps.iter().any(|step| match step {
-            Step::Plan { number, .. } => life(*number).is_some_and(has_passed),
-            _ => false,
-        }) {
-            self.stand_still(keyset, from, to);
+    /// While nothing is served, time does nothing to a set whose standby is to sign by then: whether that is
+    /// too early is known when something is served again. Returns whether the set waits for that.
+    pub(super) fn waits_to_be_served(&mut self, keyset: &KeysetName) -> bool {
+        let Some(since) = self.silent_since else { return false };
+        let now = self.now();
+        let is_then = |activates| since < activates && activates <= now + LATE;
+        let comes = |life: &Life| life.planned_by.waits() && life.activates.is_some_and(is_then);
+        let published = self.published.get(keyset);
+        let waits =
+            published.is_some_and(|loaded| loaded.records.iter().any(|record| comes(&record.life)));
+        if waits {
+            self.stand_still(keyset, since, now);
+        }
+        waits
+    }
+
+    /// Where nothing is served since a while, no command goes by that while.
+    pub(super) fn note_silence(&mut self, keyset: &KeysetName) {
+        let now = self.now();
+        if let Some(since) = self.silent_since.filter(|since| now.since(*since) > LATE) {
+            self.stand_still(keyset, since, now);
         }
     }
 
@@ -84,9 +89,13 @@ impl Rotator {
         Some(Intent::Unserved { from, to: to.unwrap_or_else(|| self.now()) })
     }
 
-    /// Returns whether that is what `intent` made up for; then it is noted no more.
-    pub(super) fn end_unserved(&mut self, keyset: &KeysetName, intent: &Intent) -> bool {
-        matches!(intent, Intent::Unserved { .. }) && self.unserved.remove(keyset).is_some()
+    /// What is noted was made up for, as planned at `now`. What a commit of unknown outcome created is not
+    /// served before it is published.
+    pub(super) fn end_unserved(&mut self, keyset: &KeysetName, now: Time) {
+        let noted = self.unserved.remove(keyset);
+        if noted.is_some_and(|unserved| unserved.to.is_none()) {
+            self.count_late_publication(keyset, now);
+        }
     }
 
     /// Until when all that is stored was served for certain: not while a start makes up for the time
@@ -114,7 +123,6 @@ impl Rotator {
         keyset: &KeysetName,
         mut loaded: Loaded,
     ) -> Result<Loaded, StepError> {
-        self.note_silence(keyset, &loaded);
         while let Some(unserved) = self.unserved.get(keyset).copied() {
             loaded = self.make_up(keyset, loaded, unserved)?;
         }
@@ -131,7 +139,7 @@ impl Rotator {
         let to = to.unwrap_or(now.lifecycle);
         let plan = self.plan(keyset, &loaded, &Intent::Unserved { from, to }, now)?;
         if to.since(from) <= LATE || plan.steps.is_empty() {
-            self.is_made_up(keyset, now.lifecycle);
+            self.end_unserved(keyset, now.lifecycle);
             if !planted::is_planted(Fault::StaleRing) {
                 self.publish(keyset, loaded.clone());
             }
@@ -139,18 +147,9 @@ impl Rotator {
         }
         let ready = self.made_ready(keyset, loaded, plan, &Asked::BY_TIME, now)?;
         self.commit(&[Part::of(keyset, &ready)], &Asked::BY_TIME)?;
-        self.is_made_up(keyset, now.lifecycle);
+        self.end_unserved(keyset, now.lifecycle);
         let after = ready.after.clone();
         self.take_effect(keyset, ready, &Asked::BY_TIME);
         Ok(after)
-    }
-
-    /// What is noted was made up for, as planned at `now`. What a commit of unknown outcome created is not
-    /// served before it is published.
-    fn is_made_up(&mut self, keyset: &KeysetName, now: Time) {
-        let noted = self.unserved.remove(keyset);
-        if noted.is_some_and(|unserved| unserved.to.is_none()) {
-            self.count_late_publication(keyset, now);
-        }
     }
 }

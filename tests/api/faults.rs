@@ -187,6 +187,49 @@ async fn key_whose_turn_comes_while_nothing_is_served(keysets: &str) {
     assert_eq!(app.sign("default").await.kid.as_str(), standby);
 }
 
+/// The turn of the second came while nothing was served, though its wait was over; and that is not
+/// stored, since the store fails.
+async fn with_a_turn_in_silence() -> (TestApp, [String; 2]) {
+    let app = TestApp::start().await;
+    let kids = [app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await];
+    let at = app.now() + PUBLISH_AHEAD + HOUR;
+    app.rotate(json!({"expect_active": kids[0], "at": at.to_string()})).await.unwrap();
+    app.advance(PUBLISH_AHEAD + HOUR / 2).await;
+    let administration = &app.daemon.administration;
+    administration.rotator.not_serving();
+    app.settle().await;
+    app.advance(HOUR).await;
+    app.rows.set_failing(true);
+    administration.rotator.serving(administration.clock.now().lifecycle);
+    app.settle().await;
+    (app, kids)
+}
+
+#[actix_web::test]
+async fn a_set_signs_where_the_turn_of_its_standby_came_while_nothing_was_served() {
+    let (app, [first, second]) = with_a_turn_in_silence().await;
+    assert_eq!(app.sign("default").await.kid.as_str(), first);
+    app.rows.set_failing(false);
+    app.advance(HOUR).await;
+    assert_eq!(app.sign("default").await.kid.as_str(), second);
+}
+
+#[actix_web::test]
+async fn no_revoked_key_is_back_when_it_is_made_up_for_what_was_not_served() {
+    let (app, kids) = with_a_turn_in_silence().await;
+    app.rows.set_failing(false);
+    // That is stored, and what revokes them is not.
+    app.rows.fail_after(1, CommitFault::FailBefore);
+    let ask = json!({"reason": "host", "expect_active": kids[0]});
+    let path = "/v1/keysets/default/revoke-all";
+    assert_eq!(app.admin_post::<Value>(path, ask).await.unwrap_err().code, Code::NotDurable);
+    let signed = app.try_sign("default", json!({"claims": {}, "ttl": 60})).await;
+    assert!(!signed.is_ok_and(|token| kids.contains(&token.kid.to_string())));
+    let served = app.get("/jwks.json").await;
+    let served = String::from_utf8_lossy(&served.body).into_owned();
+    assert!(!kids.iter().any(|kid| served.contains(kid)), "{served}");
+}
+
 #[actix_web::test]
 async fn a_first_key_signs_before_it_is_stored_that_it_was_made_in_unserved_time() {
     let app = TestApp::start().await;
