@@ -1,7 +1,8 @@
 //! What tokens are told apart by: `jti` (RFC 7519, section 4.1.7), 128 random bits.
 //!
 //! They are no secrets, and the library asks the processor for randomness each time that it is asked, so
-//! it is asked for many at once.
+//! it is asked for many at once. A virtual machine that is resumed twice from one snapshot may therefore
+//! give out up to 63 of them twice.
 
 use std::sync::{Mutex, TryLockError};
 
@@ -18,7 +19,8 @@ const AT_ONCE: usize = 64;
 pub(super) struct Ids(Mutex<Vec<Id>>);
 
 impl Ids {
-    /// One that nobody else gets. Waits for nobody: a thread that gives way may stand still here.
+    /// One that nobody else gets. Waits for nobody: a thread that gives way may stand still for long with the stock
+    /// in its hands.
     ///
     /// # Errors
     ///
