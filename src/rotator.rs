@@ -28,7 +28,7 @@ use jwksd_keystore::algorithm::Algorithm;
 use jwksd_keystore::facts::Facts;
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::key::KeyPair;
-use jwksd_keystore::lifecycle::{Intent, Now, Number, Refusal};
+use jwksd_keystore::lifecycle::{Intent, Keyset, Now, Number, Refusal};
 use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{Loaded, Store, StoreError};
@@ -174,19 +174,34 @@ struct Request {
     command: Command,
     actor: Actor,
     reply: Sender<Result<Outcome, StepError>>,
-    /// Of a revocation in effect: all keys below this number were there when it took effect.
-    covers: Option<Number>,
-    /// Of a revocation in effect: since when.
-    in_effect: Option<Time>,
+    /// Of a revocation in effect.
+    in_effect: Option<InEffect>,
     /// Of a revocation in effect: the keys that it took out, until the audit has a line of them.
     gone: Vec<KeyEvent>,
 }
 
-impl Request {
-    /// Whether a revocation of all takes this key out: also where it began to sign since.
-    fn means(&self, number: Number) -> bool {
-        matches!(self.command, Command::RevokeAll { .. })
-            && self.covers.is_some_and(|covers| number < covers)
+/// How a revocation took effect. What the store makes of it later must be the same.
+#[derive(Clone, Copy)]
+struct InEffect {
+    /// Since when, by the moment that its ring went by.
+    since: Time,
+    /// The key that signed until then.
+    signer: Option<Number>,
+    /// All keys below this number were there.
+    next: Number,
+}
+
+impl InEffect {
+    /// A set as it counted then. A ring that stands still, and a key that a file lacks, are not in the
+    /// store: a newer key than the one that signed did not sign, whatever is stored of it.
+    fn set_of_then(self, mut set: Keyset) -> Keyset {
+        let Some(signer) = self.signer else { return set };
+        for life in &mut set.lives {
+            if life.ended.is_none() && life.number > signer && life.number < self.next {
+                life.activates = life.activates.filter(|activates| *activates > self.since);
+            }
+        }
+        set
     }
 }
 
@@ -204,8 +219,8 @@ impl Handle {
         actor: Actor,
     ) -> Result<Outcome, StepError> {
         let (reply, answer) = mpsc::channel();
-        let (keyset, covers, in_effect, gone) = (keyset.clone(), None, None, Vec::new());
-        let request = Request { keyset, command, actor, reply, covers, in_effect, gone };
+        let (keyset, in_effect, gone) = (keyset.clone(), None, Vec::new());
+        let request = Request { keyset, command, actor, reply, in_effect, gone };
         self.messages.send(Message::Command(request)).map_err(|_| StepError::Stopping)?;
         answer.recv().map_err(|_| StepError::Stopping)?
     }
@@ -539,7 +554,7 @@ impl Rotator {
                 self.parts.outlooks.is_done(keyset);
                 self.due.set(keyset, next);
             }
-            Err(StepError::NeedsKey) => {}
+            Err(StepError::NeedsKey | StepError::Unserved) => {}
             Err(error) => self.retry_later(keyset, &error),
         }
     }
@@ -591,7 +606,7 @@ impl Rotator {
             self.park(request);
             return;
         }
-        match self.step_of_command(&keyset, &request.command, &request.actor) {
+        match self.step_of_command(&request) {
             Err(StepError::NeedsKey) => self.park(request),
             outcome => {
                 if let Err(error) = &outcome {
@@ -604,38 +619,42 @@ impl Rotator {
         }
     }
 
-    /// A revocation is in effect before anything else is tried, and is tried until it is durable.
+    /// A revocation is in effect before anything else is tried, and is tried until it is durable. One of
+    /// all keys that expects another signer is not in effect, and not tried again where it fails.
     fn revoke(&mut self, mut request: Request) {
         let keyset = request.keyset.clone();
-        request.in_effect = Some(self.now());
         let before = self.published.get(&keyset).cloned();
+        request.in_effect = Some(self.takes_effect(&keyset));
         let actor = request.actor.clone();
         let (caller, request_id) = (Some(actor.name.as_str()), actor.request_id.as_deref());
         let by = By { caller, request_id, reason: None };
         self.revoking.entry(keyset.clone()).or_default().push_back(request);
         self.republish(&keyset);
         self.tell_signer(&keyset, by);
-        if let (Some(before), Some(after)) = (before, self.published.get(&keyset))
-            && after.records.len() < before.records.len()
-            && let Some(request) = self.revoking.get_mut(&keyset).and_then(VecDeque::back_mut)
-        {
-            request.covers = Some(before.head.next_number);
-            let gone = before.records.iter().filter(|old| after.record_of(&old.kid).is_none());
-            let revoked = |kid: &KeyId| KeyEvent { kid: kid.clone(), event: Event::Revoked };
-            request.gone = gone.map(|record| revoked(&record.kid)).collect();
+        if let Some(request) = self.revoking.get_mut(&keyset).and_then(VecDeque::back_mut) {
+            if let (Some(before), Some(after)) = (before, self.published.get(&keyset)) {
+                let gone = before.records.iter().filter(|old| after.record_of(&old.kid).is_none());
+                let revoked = |kid: &KeyId| KeyEvent { kid: kid.clone(), event: Event::Revoked };
+                request.gone = gone.map(|record| revoked(&record.kid)).collect();
+            }
+            let is_of_all = matches!(request.command, Command::RevokeAll { .. });
+            request.in_effect.take_if(|_| is_of_all && request.gone.is_empty());
         }
         self.finish_revocations(&keyset);
     }
 
-    /// Time may let another of the revoked keys activate in the store before a revocation of all is
-    /// durable. It is meant as well.
-    fn mean_too(&mut self, keyset: &KeysetName, number: Number, kid: &KeyId) -> bool {
-        let front = self.revoking.get_mut(keyset).and_then(VecDeque::front_mut);
-        let Some(request) = front.filter(|request| request.means(number)) else { return false };
-        let Command::RevokeAll { expect, .. } = &mut request.command else {
-            return false;
-        };
-        expect.replace(kid.clone()).as_ref() != Some(kid)
+    /// How a revocation takes effect that comes now.
+    fn takes_effect(&self, keyset: &KeysetName) -> InEffect {
+        let since = self.moment_of(keyset);
+        let published = self.published.get(keyset);
+        let ring = self.parts.rings.ring(keyset);
+        let signer = ring.as_ref().and_then(|ring| ring.signer_at(since).ok());
+        let signer = published.zip(signer).and_then(|(loaded, it)| loaded.record_of(it.kid()));
+        InEffect {
+            since,
+            signer: signer.map(|record| record.life.number),
+            next: published.map_or(Number::NONE, |loaded| loaded.head.next_number),
+        }
     }
 
     /// Tries to make the revocations of a key set durable, in their order. Returns whether all
@@ -645,12 +664,8 @@ impl Rotator {
             return true;
         }
         while let Some(request) = self.revoking.get(keyset).and_then(VecDeque::front).cloned() {
-            match self.step_of_command(keyset, &request.command, &request.actor) {
+            match self.step_of_command(&request) {
                 Err(StepError::NeedsKey) => return false,
-                Err(StepError::Refused {
-                    refusal: Refusal::ActiveChanged { active: number },
-                    active: Some(kid),
-                }) if self.mean_too(keyset, number, &kid) => {}
                 outcome @ (Ok(_)
                 | Err(
                     StepError::Refused { .. }
@@ -662,6 +677,11 @@ impl Rotator {
                 }
                 Err(error) => {
                     self.blame_store(&error);
+                    if request.in_effect.is_none() {
+                        answer(&request, Err(error));
+                        self.revoking.get_mut(keyset).and_then(VecDeque::pop_front);
+                        continue;
+                    }
                     self.revocations_stay(keyset, &error);
                     return false;
                 }
@@ -680,18 +700,24 @@ impl Rotator {
         true
     }
 
-    /// The revocations of a set are in effect and stay so; they are tried again. Whoever asked is
-    /// told once.
+    /// The revocations of a set that are in effect stay so, and are tried again. Whoever asked is told
+    /// once; where nothing is in effect, that others come first.
     fn revocations_stay(&mut self, keyset: &KeysetName, error: &StepError) {
         let reason = error.to_string();
         self.retry_later(keyset, &StepError::NotDurable(reason.clone()));
         let now = self.parts.clock.now();
-        for waiting in self.revoking.get_mut(keyset).into_iter().flatten() {
-            if record_in_effect(&self.parts.audit, waiting, &reason, now) {
-                waiting.gone.clear();
+        let Some(pending) = self.revoking.get_mut(keyset) else { return };
+        pending.retain_mut(|request| {
+            if request.in_effect.is_none() {
+                answer(request, Err(StepError::RevocationPending));
+                return false;
             }
-            answer(waiting, Err(StepError::NotDurable(reason.clone())));
-        }
+            if record_in_effect(&self.parts.audit, request, &reason, now) {
+                request.gone.clear();
+            }
+            answer(request, Err(StepError::NotDurable(reason.clone())));
+            true
+        });
     }
 
     /// Before the process ends: what is in effect and not durable is tried once more, and said.

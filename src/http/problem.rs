@@ -234,7 +234,7 @@ fn of_step(error: &StepError, request_id: &str) -> Problem {
             return Problem::new(Code::NotDurable, detail);
         }
         StepError::RevocationPending => Code::RevocationPending,
-        StepError::Stopping => Code::Stopping,
+        StepError::Unserved | StepError::Stopping => Code::Stopping,
         StepError::NeedsKey | StepError::NoKeyPair(_) | StepError::Record(_) => {
             return internal(error, Some(request_id));
         }

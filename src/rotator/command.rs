@@ -155,6 +155,9 @@ pub enum StepError {
     /// A revocation that is not durable yet comes first.
     #[error("a revocation of this key set is not durable yet and comes first")]
     RevocationPending,
+    /// While nothing is served, nothing is done to a set whose standby's turn comes then.
+    #[error("nothing is served yet or any more, and the turn of the standby comes: ask later")]
+    Unserved,
     /// The rotator has stopped.
     #[error("the daemon is stopping")]
     Stopping,

@@ -60,7 +60,6 @@ mod tests {
             command,
             actor: Actor { name: "admin".into(), request_id: None },
             reply: channel().0,
-            covers: None,
             in_effect: None,
             gone: Vec::new(),
         })

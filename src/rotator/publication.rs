@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::jwk::JWK_SET_LIMIT;
-use jwksd_keystore::lifecycle::{Intent, Number, Refusal};
+use jwksd_keystore::lifecycle::{Intent, Number};
 use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::ring::{Ring, Signing};
 use jwksd_keystore::store::Loaded;
@@ -141,15 +141,17 @@ impl Rotator {
     }
 
     fn is_revoked_in_memory(&self, keyset: &KeysetName, kid: &KeyId) -> bool {
-        let mut pending = self.revoking.get(keyset).into_iter().flatten();
-        pending.any(|request| match &request.command {
-            Command::Revoke { kid: revoked, .. } => revoked == kid,
-            Command::RevokeAll { .. } => true,
-            Command::Rotate { .. }
-            | Command::Retire { .. }
-            | Command::NoteExport { .. }
-            | Command::Import { .. }
-            | Command::Trust { .. } => false,
+        let pending = self.revoking.get(keyset).into_iter().flatten();
+        pending.filter(|request| request.in_effect.is_some()).any(|request| {
+            match &request.command {
+                Command::Revoke { kid: revoked, .. } => revoked == kid,
+                Command::RevokeAll { .. } => true,
+                Command::Rotate { .. }
+                | Command::Retire { .. }
+                | Command::NoteExport { .. }
+                | Command::Import { .. }
+                | Command::Trust { .. } => false,
+            }
         })
     }
 
@@ -164,6 +166,7 @@ impl Rotator {
             let intent = Intent::ServedFrom { keys: keys.clone(), from: now };
             match self.step_of_time(&keyset, &intent) {
                 Ok(_) => self.files.made_up_for(&keyset, &keys, now),
+                Err(StepError::Unserved) => {}
                 Err(error) => {
                     tracing::error!(%keyset, %error, "cannot record that a file lacks keys");
                     self.retry_later(&keyset, &error);
@@ -193,6 +196,9 @@ impl Rotator {
     }
 
     fn with_revocation(&self, request: &Request, loaded: Loaded) -> Loaded {
+        if request.in_effect.is_none() {
+            return loaded;
+        }
         let number = |kid: &KeyId| loaded.record_of(kid).map(|record| record.life.number);
         let intent = match &request.command {
             Command::Revoke { kid, .. } => number(kid).map(Intent::Revoke),
@@ -206,21 +212,21 @@ impl Rotator {
             | Command::Import { .. }
             | Command::Trust { .. } => None,
         };
-        let mut now = self.parts.clock.now();
-        // Of a ring that stands still, the key that signs then is the one to find a successor for.
-        now.lifecycle = self.frozen(&request.keyset, &loaded).unwrap_or(now.lifecycle);
-        let plan = |intent| self.plan(&request.keyset, &loaded, &intent, now);
-        let planned = match intent.map(plan) {
-            Some(Err(StepError::Refused {
-                refusal: Refusal::ActiveChanged { active }, ..
-            })) if request.means(active) => Some(plan(Intent::RevokeAll { expect: active })),
-            planned => planned,
-        };
-        match planned {
+        let now = self.parts.clock.now();
+        let plan = |intent| self.plan_of_command(request, &loaded, &intent, now);
+        match intent.map(plan) {
             Some(Ok(plan)) => after(&loaded, &plan.steps, HashMap::new()),
             // Nothing to take out, or refused: whoever asks is told by the step.
             Some(Err(_)) | None => loaded,
         }
+    }
+
+    /// The moment by which the ring of a set goes now.
+    pub(super) fn moment_of(&self, keyset: &KeysetName) -> Time {
+        let now = self.now();
+        let published = self.published.get(keyset);
+        let frozen = published.and_then(|loaded| self.frozen(keyset, loaded));
+        frozen.map_or(now, |frozen| frozen.min(now))
     }
 
     /// At which moment the ring of a set stands still of which it is not stored yet that it was not

@@ -31,10 +31,10 @@ impl Rotator {
         let mut round = Vec::new();
         for keyset in together {
             self.tell_signer(keyset, By::default());
+            let loaded = self.parts.store.load(keyset).map_err(StepError::from);
             if self.waits_to_be_served(keyset) {
                 continue;
             }
-            let loaded = self.parts.store.load(keyset).map_err(StepError::from);
             let intent = self.intent_of(keyset);
             match loaded.and_then(|loaded| self.wanted_by_time(keyset, loaded, &intent)) {
                 Ok(Wanted::Changes(ready)) => {

@@ -20,7 +20,7 @@ use super::command::kids_of;
 use super::incoming::Named;
 use super::keygen::{self, Need};
 use super::news::{self, By, KeyState, News, Why};
-use super::{Actor, Command, Gone, Ordered, Outcome, Rotator, SEEN_EVERY, StepError};
+use super::{Command, Gone, Ordered, Outcome, Request, Rotator, SEEN_EVERY, StepError};
 use crate::audit::events::{self, KeyEvent};
 use crate::audit::{AuditError, Decision, Line, Recorded};
 use crate::health::Subject;
@@ -124,6 +124,10 @@ impl Rotator {
     ) -> Result<Option<Time>, StepError> {
         self.with_retries(|rotator| {
             let loaded = rotator.load(keyset)?;
+            // To make up for what was not served may have taken until its turn.
+            if rotator.waits_to_be_served(keyset) {
+                return Err(StepError::Unserved);
+            }
             match rotator.wanted_by_time(keyset, loaded, intent)? {
                 Wanted::Nothing { due } => Ok(due),
                 Wanted::Changes(ready) => {
@@ -169,12 +173,8 @@ impl Rotator {
     }
 
     /// Takes a step for an admin.
-    pub(super) fn step_of_command(
-        &mut self,
-        keyset: &KeysetName,
-        command: &Command,
-        actor: &Actor,
-    ) -> Result<Outcome, StepError> {
+    pub(super) fn step_of_command(&mut self, request: &Request) -> Result<Outcome, StepError> {
+        let Request { keyset, command, actor, .. } = request;
         let asked = Asked {
             caller: &actor.name,
             request_id: actor.request_id.as_deref(),
@@ -184,6 +184,9 @@ impl Rotator {
         };
         self.with_retries(|rotator| {
             let loaded = rotator.load(keyset)?;
+            if !command.is_revocation() && rotator.waits_to_be_served(keyset) {
+                return Err(StepError::Unserved);
+            }
             let now = rotator.parts.clock.now();
             match rotator.resolve(keyset, &loaded, command, now)? {
                 Resolved::Already(answer) => {
@@ -193,7 +196,7 @@ impl Rotator {
                 }
                 Resolved::Mark(tombstone) => rotator.mark(keyset, &loaded, *tombstone, &asked, now),
                 Resolved::Intent(intent) => {
-                    let plan = rotator.plan(keyset, &loaded, &intent, now)?;
+                    let plan = rotator.plan_of_command(request, &loaded, &intent, now)?;
                     let already = was_asked_before(&plan);
                     let gone = gone(&loaded, &plan.steps);
                     let (before, answer) = (loaded.clone(), plan.answer.clone());
@@ -242,6 +245,23 @@ impl Rotator {
             Intent::Import { .. } => self.with_plans(keyset, loaded, now.lifecycle),
             _ => self.files.hold_set(keyset, loaded.keyset(), now.lifecycle),
         };
+        lifecycle::plan(&set, self.facts.get(keyset), intent, now)
+            .map_err(|refusal| refused(loaded, refusal))
+    }
+
+    /// What comes of a command. A revocation that is in effect is planned as it took effect, however late
+    /// it is stored.
+    pub(super) fn plan_of_command(
+        &self,
+        Request { keyset, in_effect, .. }: &Request,
+        loaded: &Loaded,
+        intent: &Intent,
+        now: Now,
+    ) -> Result<Plan, StepError> {
+        let Some(in_effect) = in_effect else { return self.plan(keyset, loaded, intent, now) };
+        let now = Now { lifecycle: in_effect.since, ..now };
+        let set = self.files.hold_set(keyset, loaded.keyset(), now.lifecycle);
+        let set = in_effect.set_of_then(set);
         lifecycle::plan(&set, self.facts.get(keyset), intent, now)
             .map_err(|refusal| refused(loaded, refusal))
     }

@@ -78,15 +78,17 @@ impl Rotator {
     /// Where nothing is served since a while, no command goes by that while.
     pub(super) fn note_silence(&mut self, keyset: &KeysetName) {
         let now = self.now();
-        if let Some(since) = self.silent_since.filter(|since| now.since(*since) > LATE) {
+        if let Some(since) = self.silent_since.filter(|since| now.since(*since) > LATE)
+            && self.published.contains_key(keyset)
+        {
             self.stand_still(keyset, since, now);
         }
     }
 
-    /// What makes up for the time that is noted.
+    /// What makes up for the time that is noted, where it is known when it ended.
     pub(super) fn intent_to_make_up(&self, keyset: &KeysetName) -> Option<Intent> {
         let Unserved { from, to } = *self.unserved.get(keyset)?;
-        Some(Intent::Unserved { from, to: to.unwrap_or_else(|| self.now()) })
+        Some(Intent::Unserved { from, to: to? })
     }
 
     /// What is noted was made up for, as planned at `now`. What a commit of unknown outcome created is not
@@ -112,6 +114,7 @@ impl Rotator {
         let unserved = unserved.map(|(_, unserved)| unserved.from);
         let silent = self.down_since.into_iter().chain(self.silent_since);
         let revoked = self.revoking.values().flatten().filter_map(|request| request.in_effect);
+        let revoked = revoked.map(|in_effect| in_effect.since);
         let lacking = self.files.unserved_since();
         let all = unserved.chain(revoked).chain(silent).chain(lacking);
         all.chain([now]).min().unwrap_or(now)

@@ -206,6 +206,46 @@ async fn with_a_turn_in_silence() -> (TestApp, [String; 2]) {
 }
 
 #[actix_web::test]
+async fn a_turn_that_comes_in_silence_while_it_is_stored_what_was_not_served_ends_no_key() {
+    // Two keys of a kind that takes long to make, since the one that ends then ends first.
+    let app = TestApp::with(&KEYSETS.replace("ES256", "RS256"), CALLERS).await;
+    let active = app.kid(KeyState::Active).await;
+    app.rotate(json!({"expect_active": active})).await.unwrap();
+    let administration = &app.daemon.administration;
+    let serving = || administration.rotator.serving(administration.clock.now().lifecycle);
+    administration.rotator.not_serving();
+    app.settle().await;
+    app.clock.advance(HOUR);
+    app.rows.set_failing(true);
+    serving();
+    administration.rotator.not_serving();
+    app.settle().await;
+    app.rows.set_failing(false);
+    let clock = app.clock.clone();
+    app.rows.before_next_write(move || clock.advance(2 * PUBLISH_AHEAD));
+    app.advance(HOUR / 2).await;
+    assert_eq!(app.sign("default").await.kid.as_str(), active);
+    serving();
+    app.settle().await;
+    assert_eq!(app.sign("default").await.kid.as_str(), active);
+}
+
+#[actix_web::test]
+async fn what_is_asked_for_in_silence_goes_by_no_turn_that_comes_meanwhile() {
+    let app = TestApp::start().await;
+    let active = app.kid(KeyState::Active).await;
+    app.rotate(json!({"expect_active": active})).await.unwrap();
+    app.daemon.administration.rotator.not_serving();
+    app.settle().await;
+    app.clock.advance(HOUR);
+    let clock = app.clock.clone();
+    app.rows.before_next_write(move || clock.advance(2 * PUBLISH_AHEAD));
+    let problem = app.rotate(json!({"expect_active": active})).await.unwrap_err();
+    assert_eq!(problem.code, Code::Stopping);
+    assert_eq!(app.sign("default").await.kid.as_str(), active);
+}
+
+#[actix_web::test]
 async fn a_set_signs_where_the_turn_of_its_standby_came_while_nothing_was_served() {
     let (app, [first, second]) = with_a_turn_in_silence().await;
     assert_eq!(app.sign("default").await.kid.as_str(), first);
@@ -307,14 +347,103 @@ async fn a_revocation_of_a_set_in_doubt_promotes_the_standby_also_after_its_acti
 
 #[actix_web::test]
 async fn the_revocation_of_a_key_that_a_set_in_doubt_keeps_from_signing_leaves_the_one_that_does() {
+    for fault in [CommitFault::FailAndFallSilent, CommitFault::PersistAndFallSilent] {
+        let app = TestApp::start().await;
+        let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+        app.rows.fail_next([fault]);
+        assert!(app.rotate(json!({"expect_active": active})).await.is_err());
+        app.clock.advance(10 * DAY);
+        assert_eq!(app.revoke::<Value>(&standby).await.unwrap_err().code, Code::NotDurable);
+        assert_eq!(app.sign("default").await.kid.as_str(), active, "{fault:?}");
+        assert!(!app.served_kids().await.contains(&standby));
+        app.rows.set_failing(false);
+        app.advance(HOUR).await;
+        assert_eq!(app.kid(KeyState::Revoked).await, standby);
+        assert_eq!(app.sign("default").await.kid.as_str(), active, "{fault:?}");
+    }
+}
+
+#[actix_web::test]
+async fn the_revocation_of_a_key_whose_turn_at_once_is_in_doubt_leaves_the_one_that_signs() {
     let app = TestApp::start().await;
     let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
-    app.rows.fail_next([CommitFault::FailAndFallSilent]);
-    assert!(app.rotate(json!({"expect_active": active})).await.is_err());
-    app.clock.advance(10 * DAY);
+    app.rows.fail_next([CommitFault::PersistAndFallSilent]);
+    assert!(app.rotate(json!({"expect_active": active, "now": true})).await.is_err());
+    app.clock.advance(HOUR);
     assert_eq!(app.revoke::<Value>(&standby).await.unwrap_err().code, Code::NotDurable);
     assert_eq!(app.sign("default").await.kid.as_str(), active);
-    assert!(!app.served_kids().await.contains(&standby));
+    app.rows.set_failing(false);
+    app.advance(HOUR).await;
+    assert_eq!(app.kid(KeyState::Revoked).await, standby);
+    assert_eq!(app.sign("default").await.kid.as_str(), active);
+}
+
+#[actix_web::test]
+async fn a_revocation_that_is_stored_late_and_in_doubt_leaves_the_key_that_began_to_sign_meanwhile()
+{
+    let app = TestApp::start().await;
+    let first = app.kid(KeyState::Active).await;
+    app.rotate(json!({"expect_active": first, "now": true})).await.unwrap();
+    app.settle().await;
+    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    app.rotate(json!({"expect_active": active})).await.unwrap();
+    app.rows.set_failing(true);
+    assert_eq!(app.revoke::<Value>(&first).await.unwrap_err().code, Code::NotDurable);
+    app.advance(PUBLISH_AHEAD + HOUR).await;
+    assert_eq!(app.revoke::<Value>(&active).await.unwrap_err().code, Code::NotDurable);
+    assert_eq!(app.sign("default").await.kid.as_str(), standby);
+    app.rows.set_failing(false);
+    app.rows.fail_next([CommitFault::FailAndFallSilent]);
+    app.advance(HOUR).await;
+    assert_eq!(app.sign("default").await.kid.as_str(), standby);
+}
+
+#[actix_web::test]
+async fn the_revocation_of_a_standby_leaves_the_signer_however_late_it_is_stored() {
+    let app = TestApp::start().await;
+    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    app.rotate(json!({"expect_active": active})).await.unwrap();
+    app.rows.set_failing(true);
+    assert_eq!(app.revoke::<Value>(&standby).await.unwrap_err().code, Code::NotDurable);
+    app.advance(PUBLISH_AHEAD + HOUR).await;
+    assert_eq!(app.sign("default").await.kid.as_str(), active);
+    app.rows.set_failing(false);
+    app.advance(HOUR).await;
+    assert_eq!(app.kid(KeyState::Revoked).await, standby);
+    assert_eq!(app.sign("default").await.kid.as_str(), active);
+}
+
+#[actix_web::test]
+async fn the_revocation_of_a_standby_whose_turn_came_in_silence_leaves_the_signer() {
+    let (app, [first, second]) = with_a_turn_in_silence().await;
+    assert_eq!(app.revoke::<Value>(&second).await.unwrap_err().code, Code::NotDurable);
+    assert_eq!(app.sign("default").await.kid.as_str(), first);
+    app.rows.set_failing(false);
+    app.advance(HOUR).await;
+    assert_eq!(app.kid(KeyState::Revoked).await, second);
+    assert_eq!(app.sign("default").await.kid.as_str(), first);
+}
+
+#[actix_web::test]
+async fn a_revocation_of_all_for_another_signer_is_not_said_to_be_in_effect() {
+    let app = TestApp::start().await;
+    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    app.rotate(json!({"expect_active": active, "now": true})).await.unwrap();
+    let served = app.served_kids().await;
+    app.rows.set_failing(true);
+    let revoke_all = json!({"reason": "host", "expect_active": active});
+    let path = "/v1/keysets/default/revoke-all";
+    let problem = app.admin_post::<Value>(path, revoke_all.clone()).await.unwrap_err();
+    assert_eq!(problem.code, Code::StoreUnavailable);
+    assert_eq!(app.served_kids().await, served);
+    // Behind one that is in effect, it is not tried at all.
+    assert_eq!(app.revoke::<Value>(&active).await.unwrap_err().code, Code::NotDurable);
+    let problem = app.admin_post::<Value>(path, revoke_all).await.unwrap_err();
+    assert_eq!(problem.code, Code::RevocationPending);
+    app.rows.set_failing(false);
+    app.advance(HOUR).await;
+    assert_eq!(app.sign("default").await.kid.as_str(), standby);
+    assert!(!app.served_kids().await.contains(&active));
 }
 
 #[actix_web::test]

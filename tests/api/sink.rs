@@ -340,6 +340,22 @@ async fn a_store_that_is_away_does_not_let_a_key_through_either() {
 }
 
 #[actix_web::test]
+async fn the_revocation_of_a_key_that_is_held_back_leaves_the_signer_however_late_it_is_stored() {
+    let site = Site::start_on_a_full_disk().await;
+    let (first, standby) = (site.signs().await, site.app.kid(KeyState::Pending).await);
+    site.app.rows.set_failing(true);
+    site.app.advance(20 * DAY).await;
+    for _ in 0..2 {
+        let problem = site.app.revoke::<RevokeResponse>(&standby).await.unwrap_err();
+        assert_eq!(problem.code, Code::NotDurable);
+    }
+    site.app.rows.set_failing(false);
+    site.app.advance(HOUR).await;
+    assert_eq!(site.app.kid(KeyState::Revoked).await, standby);
+    assert_eq!(site.signs().await, first);
+}
+
+#[actix_web::test]
 async fn the_waits_of_other_key_sets_go_on_while_a_file_fails() {
     let disk = Arc::new(FaultyDisk::default());
     disk.fill();

@@ -175,6 +175,21 @@ fn a_revoked_standby_whose_turn_came_unserved_ends_no_signer() {
 }
 
 #[test]
+fn a_standby_whose_turn_comes_before_its_revocation_is_durable_ends_no_signer() {
+    holds(
+        Choice::USUAL.with_named("verifier_cache", "10m"),
+        &[
+            Operation::Rotate { set: 0, when: When::Waited, expect: Expect::Active },
+            Operation::SilenceStore,
+            Operation::Revoke { set: 0, key: 1 },
+            Operation::Advance { span: Duration::from_mins(20), rotator: Rotator::Wakes },
+            Operation::MendStore,
+            Operation::Advance { span: Duration::from_mins(20), rotator: Rotator::Wakes },
+        ],
+    );
+}
+
+#[test]
 fn a_signer_that_is_revoked_when_the_turn_of_the_next_came_unserved_has_a_successor() {
     let revoke = Operation::Revoke { set: 0, key: 0 };
     while_its_turn_came_unserved(&[Fault::Fails, Fault::Slow(1), Fault::Fails], &[revoke]);

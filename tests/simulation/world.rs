@@ -555,10 +555,13 @@ impl World {
         match request {
             Request::Rotate { when: Wanted::Now, .. } => self.ledgers[set].vouchers += 1,
             Request::Rotate { .. } | Request::Import { .. } | Request::Trust { .. } => {}
-            Request::Revoke { kid } | Request::Retire { kid } => {
-                self.ledgers[set].vouchers += 1;
+            Request::Revoke { kid } => {
+                // Of another key, it lets nothing sign at once.
+                let is_of_signer = signer.as_ref().is_none_or(|signer| signer == kid);
+                self.ledgers[set].vouchers += u32::from(is_of_signer);
                 self.ledgers[set].forsake(kid);
             }
+            Request::Retire { kid } => self.ledgers[set].forsake(kid),
             Request::RevokeAll { .. } => {
                 self.ledgers[set].vouchers += 1;
                 self.ledgers[set].forsake_all();

@@ -163,7 +163,13 @@ fn revoke_all() -> Operation {
         .takes::<RevokeAllRequest>(json!({"reason": "host was stolen", "expect_active": KID}))
         .gives::<RevokeResponse>("They are revoked.", revoked(&[KID, STANDBY]))
         .refuses(&REVOCATION)
-        .refuses(&[Code::ActiveChanged, Code::ExpectActiveRequired, Code::Stopping])
+        .refuses(&[
+            Code::ActiveChanged,
+            Code::ExpectActiveRequired,
+            Code::RevocationPending,
+            Code::StoreUnavailable,
+            Code::Stopping,
+        ])
 }
 
 fn revoke() -> Operation {
