@@ -187,18 +187,24 @@ struct InEffect {
     since: Time,
     /// The key that signed until then.
     signer: Option<Number>,
+    /// The key that signs since then.
+    successor: Option<Number>,
     /// All keys below this number were there.
     next: Number,
 }
 
 impl InEffect {
     /// A set as it counted then. A ring that stands still, and a key that a file lacks, are not in the
-    /// store: a newer key than the one that signed did not sign, whatever is stored of it.
+    /// store: a newer key than the one that signed did not sign, and the one that followed it had
+    /// waited, whatever is stored of them since.
     fn set_of_then(self, mut set: Keyset) -> Keyset {
-        let Some(signer) = self.signer else { return set };
-        for life in &mut set.lives {
-            if life.ended.is_none() && life.number > signer && life.number < self.next {
+        for life in set.lives.iter_mut().filter(|life| life.ended.is_none()) {
+            let is_newer = self.signer.is_none_or(|signer| life.number > signer);
+            if is_newer && life.number < self.next {
                 life.activates = life.activates.filter(|activates| *activates > self.since);
+            }
+            if self.successor == Some(life.number) {
+                life.served_from = Time::EPOCH;
             }
         }
         set
@@ -623,38 +629,43 @@ impl Rotator {
     /// all keys that expects another signer is not in effect, and not tried again where it fails.
     fn revoke(&mut self, mut request: Request) {
         let keyset = request.keyset.clone();
-        let before = self.published.get(&keyset).cloned();
-        request.in_effect = Some(self.takes_effect(&keyset));
+        let since = self.moment_of(&keyset);
+        let published = self.published.get(&keyset);
+        request.in_effect = Some(InEffect {
+            since,
+            signer: self.signer_of(&keyset, since),
+            successor: None,
+            next: published.map_or_else(Number::default, |loaded| loaded.head.next_number),
+        });
+        request.gone = published.map_or_else(Vec::new, |loaded| self.taken_out(&request, loaded));
+        let is_of_all = matches!(request.command, Command::RevokeAll { .. });
+        request.in_effect.take_if(|_| is_of_all && request.gone.is_empty());
         let actor = request.actor.clone();
         let (caller, request_id) = (Some(actor.name.as_str()), actor.request_id.as_deref());
-        let by = By { caller, request_id, reason: None };
         self.revoking.entry(keyset.clone()).or_default().push_back(request);
         self.republish(&keyset);
-        self.tell_signer(&keyset, by);
-        if let Some(request) = self.revoking.get_mut(&keyset).and_then(VecDeque::back_mut) {
-            if let (Some(before), Some(after)) = (before, self.published.get(&keyset)) {
-                let gone = before.records.iter().filter(|old| after.record_of(&old.kid).is_none());
-                let revoked = |kid: &KeyId| KeyEvent { kid: kid.clone(), event: Event::Revoked };
-                request.gone = gone.map(|record| revoked(&record.kid)).collect();
-            }
-            let is_of_all = matches!(request.command, Command::RevokeAll { .. });
-            request.in_effect.take_if(|_| is_of_all && request.gone.is_empty());
+        self.tell_signer(&keyset, By { caller, request_id, reason: None });
+        let successor = self.signer_of(&keyset, since);
+        let request = self.revoking.get_mut(&keyset).and_then(VecDeque::back_mut);
+        if let Some(in_effect) = request.and_then(|request| request.in_effect.as_mut()) {
+            in_effect.successor = successor;
         }
         self.finish_revocations(&keyset);
     }
 
-    /// How a revocation takes effect that comes now.
-    fn takes_effect(&self, keyset: &KeysetName) -> InEffect {
-        let since = self.moment_of(keyset);
-        let published = self.published.get(keyset);
-        let ring = self.parts.rings.ring(keyset);
-        let signer = ring.as_ref().and_then(|ring| ring.signer_at(since).ok());
-        let signer = published.zip(signer).and_then(|(loaded, it)| loaded.record_of(it.kid()));
-        InEffect {
-            since,
-            signer: signer.map(|record| record.life.number),
-            next: published.map_or(Number::NONE, |loaded| loaded.head.next_number),
-        }
+    /// The key of a ring that signs at `moment`.
+    fn signer_of(&self, keyset: &KeysetName, moment: Time) -> Option<Number> {
+        let ring = self.parts.rings.ring(keyset)?;
+        let signer = ring.signer_at(moment).ok()?;
+        Some(self.published.get(keyset)?.record_of(signer.kid())?.life.number)
+    }
+
+    /// The keys that a revocation takes out of a set.
+    fn taken_out(&self, request: &Request, before: &Loaded) -> Vec<KeyEvent> {
+        let after = self.with_revocation(request, before.clone());
+        let gone = before.records.iter().filter(|old| after.record_of(&old.kid).is_none());
+        let revoked = |kid: &KeyId| KeyEvent { kid: kid.clone(), event: Event::Revoked };
+        gone.map(|record| revoked(&record.kid)).collect()
     }
 
     /// Tries to make the revocations of a key set durable, in their order. Returns whether all

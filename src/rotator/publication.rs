@@ -195,7 +195,7 @@ impl Rotator {
         pending.fold(loaded, |loaded, request| self.with_revocation(request, loaded))
     }
 
-    fn with_revocation(&self, request: &Request, loaded: Loaded) -> Loaded {
+    pub(super) fn with_revocation(&self, request: &Request, loaded: Loaded) -> Loaded {
         if request.in_effect.is_none() {
             return loaded;
         }

@@ -250,7 +250,7 @@ impl Rotator {
     }
 
     /// What comes of a command. A revocation that is in effect is planned as it took effect, however late
-    /// it is stored.
+    /// it is stored; but a key that it makes is served only now.
     pub(super) fn plan_of_command(
         &self,
         Request { keyset, in_effect, .. }: &Request,
@@ -259,11 +259,17 @@ impl Rotator {
         now: Now,
     ) -> Result<Plan, StepError> {
         let Some(in_effect) = in_effect else { return self.plan(keyset, loaded, intent, now) };
-        let now = Now { lifecycle: in_effect.since, ..now };
-        let set = self.files.hold_set(keyset, loaded.keyset(), now.lifecycle);
+        let then = Now { lifecycle: in_effect.since, ..now };
+        let set = self.files.hold_set(keyset, loaded.keyset(), then.lifecycle);
         let set = in_effect.set_of_then(set);
-        lifecycle::plan(&set, self.facts.get(keyset), intent, now)
-            .map_err(|refusal| refused(loaded, refusal))
+        let mut plan = lifecycle::plan(&set, self.facts.get(keyset), intent, then)
+            .map_err(|refusal| refused(loaded, refusal))?;
+        for step in &mut plan.steps {
+            if let Step::Create(life) = step {
+                (life.published, life.served_from) = (now.lifecycle, now.lifecycle);
+            }
+        }
+        Ok(plan)
     }
 
     /// The set as it counts, with what is planned for keys that are held back: another key may follow

@@ -5,6 +5,7 @@ use jwksd_keystore::store::CommitFault;
 use serde_json::{Value, json};
 
 use crate::app::{CALLERS, DAY, HOUR, KEYSETS, PUBLISH_AHEAD, TestApp};
+use crate::import::fresh;
 use crate::token::verifies;
 
 /// A second key set.
@@ -422,6 +423,46 @@ async fn the_revocation_of_a_standby_whose_turn_came_in_silence_leaves_the_signe
     app.advance(HOUR).await;
     assert_eq!(app.kid(KeyState::Revoked).await, second);
     assert_eq!(app.sign("default").await.kid.as_str(), first);
+}
+
+#[actix_web::test]
+async fn a_revocation_of_all_that_follows_others_takes_out_what_never_signed_too() {
+    let app = TestApp::start().await;
+    let wish =
+        json!({"key": fresh("trusted"), "verify_only_until": (app.now() + 9 * DAY).to_string()});
+    let _: Value = app.admin_post("/v1/keysets/default/import", wish).await.unwrap();
+    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    app.rows.set_failing(true);
+    for kid in [&standby, &active] {
+        assert_eq!(app.revoke::<Value>(kid).await.unwrap_err().code, Code::NotDurable);
+    }
+    assert_eq!(app.served_kids().await, ["trusted"]);
+    let path = "/v1/keysets/default/revoke-all";
+    let problem = app.admin_post::<Value>(path, json!({"reason": "host"})).await.unwrap_err();
+    assert_eq!(problem.code, Code::NotDurable);
+    app.rows.set_failing(false);
+    app.advance(HOUR).await;
+    let served = app.served_kids().await;
+    assert!(![&active, &standby, "trusted"].iter().any(|kid| served.contains(&(*kid).to_string())));
+    assert!(served.contains(&app.sign("default").await.kid.to_string()));
+}
+
+#[actix_web::test]
+async fn the_standby_that_follows_a_revoked_key_goes_on_when_that_is_stored() {
+    // The standby of another algorithm is to go, since the right one has waited, and may be gone.
+    let app = TestApp::start().await;
+    let active = app.kid(KeyState::Active).await;
+    app.configure(&KEYSETS.replace("ES256", "ES384"), CALLERS);
+    let _: Value = app.admin_post("/v1/reload", json!({})).await.unwrap();
+    app.settle().await;
+    app.rows.fail_next([CommitFault::FailAndFallSilent]);
+    app.advance(PUBLISH_AHEAD + HOUR).await;
+    assert_eq!(app.sign("default").await.kid.as_str(), active);
+    assert_eq!(app.revoke::<Value>(&active).await.unwrap_err().code, Code::NotDurable);
+    let successor = app.sign("default").await.kid;
+    app.rows.set_failing(false);
+    app.advance(DAY).await;
+    assert_eq!(app.sign("default").await.kid, successor);
 }
 
 #[actix_web::test]
