@@ -13,6 +13,7 @@ mod incoming;
 mod keygen;
 mod news;
 mod publication;
+mod revocation;
 mod round;
 mod step;
 mod unserved;
@@ -28,13 +29,13 @@ use jwksd_keystore::algorithm::Algorithm;
 use jwksd_keystore::facts::Facts;
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::key::KeyPair;
-use jwksd_keystore::lifecycle::{Intent, Keyset, Now, Number, Refusal};
+use jwksd_keystore::lifecycle::{Intent, Refusal};
 use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::seal::MasterKeys;
 use jwksd_keystore::store::{Loaded, Store, StoreError};
 use jwksd_keystore::time::Time;
 
-use crate::audit::events::{Event, KeyEvent};
+use crate::audit::events::KeyEvent;
 use crate::audit::{Audit, AuditError, Decision, Line};
 use crate::clock::LifecycleClock;
 use crate::config::Config;
@@ -54,6 +55,7 @@ pub use incoming::{Incoming, Used};
 use keygen::{Keygen, Made, Need, Ordered};
 use news::By;
 use publication::LATE;
+use revocation::InEffect;
 use unserved::Unserved;
 
 /// How often lifecycle time is recorded, so that a start knows for how long nothing was served.
@@ -178,37 +180,6 @@ struct Request {
     in_effect: Option<InEffect>,
     /// Of a revocation in effect: the keys that it took out, until the audit has a line of them.
     gone: Vec<KeyEvent>,
-}
-
-/// How a revocation took effect. What the store makes of it later must be the same.
-#[derive(Clone, Copy)]
-struct InEffect {
-    /// Since when, by the moment that its ring went by.
-    since: Time,
-    /// The key that signed until then.
-    signer: Option<Number>,
-    /// The key that signs since then.
-    successor: Option<Number>,
-    /// All keys below this number were there.
-    next: Number,
-}
-
-impl InEffect {
-    /// A set as it counted then. A ring that stands still, and a key that a file lacks, are not in the
-    /// store: a newer key than the one that signed did not sign, and the one that followed it had
-    /// waited, whatever is stored of them since.
-    fn set_of_then(self, mut set: Keyset) -> Keyset {
-        for life in set.lives.iter_mut().filter(|life| life.ended.is_none()) {
-            let is_newer = self.signer.is_none_or(|signer| life.number > signer);
-            if is_newer && life.number < self.next {
-                life.activates = life.activates.filter(|activates| *activates > self.since);
-            }
-            if self.successor == Some(life.number) {
-                life.served_from = Time::EPOCH;
-            }
-        }
-        set
-    }
 }
 
 impl Handle {
@@ -625,155 +596,6 @@ impl Rotator {
         }
     }
 
-    /// A revocation is in effect before anything else is tried, and is tried until it is durable. One of
-    /// all keys that expects another signer is not in effect, and not tried again where it fails.
-    fn revoke(&mut self, mut request: Request) {
-        let keyset = request.keyset.clone();
-        let since = self.moment_of(&keyset);
-        let published = self.published.get(&keyset);
-        request.in_effect = Some(InEffect {
-            since,
-            signer: self.signer_of(&keyset, since),
-            successor: None,
-            next: published.map_or_else(Number::default, |loaded| loaded.head.next_number),
-        });
-        request.gone = published.map_or_else(Vec::new, |loaded| self.taken_out(&request, loaded));
-        let is_of_all = matches!(request.command, Command::RevokeAll { .. });
-        request.in_effect.take_if(|_| is_of_all && request.gone.is_empty());
-        let actor = request.actor.clone();
-        let (caller, request_id) = (Some(actor.name.as_str()), actor.request_id.as_deref());
-        self.revoking.entry(keyset.clone()).or_default().push_back(request);
-        self.republish(&keyset);
-        self.tell_signer(&keyset, By { caller, request_id, reason: None });
-        let successor = self.signer_of(&keyset, since);
-        let request = self.revoking.get_mut(&keyset).and_then(VecDeque::back_mut);
-        if let Some(in_effect) = request.and_then(|request| request.in_effect.as_mut()) {
-            in_effect.successor = successor;
-        }
-        self.finish_revocations(&keyset);
-    }
-
-    /// The key of a ring that signs at `moment`.
-    fn signer_of(&self, keyset: &KeysetName, moment: Time) -> Option<Number> {
-        let ring = self.parts.rings.ring(keyset)?;
-        let signer = ring.signer_at(moment).ok()?;
-        Some(self.published.get(keyset)?.record_of(signer.kid())?.life.number)
-    }
-
-    /// The keys that a revocation takes out of a set.
-    fn taken_out(&self, request: &Request, before: &Loaded) -> Vec<KeyEvent> {
-        let after = self.with_revocation(request, before.clone());
-        let gone = before.records.iter().filter(|old| after.record_of(&old.kid).is_none());
-        let revoked = |kid: &KeyId| KeyEvent { kid: kid.clone(), event: Event::Revoked };
-        gone.map(|record| revoked(&record.kid)).collect()
-    }
-
-    /// Tries to make the revocations of a key set durable, in their order. Returns whether all
-    /// are: nothing else is done to the set before.
-    fn finish_revocations(&mut self, keyset: &KeysetName) -> bool {
-        if !self.revoking.contains_key(keyset) {
-            return true;
-        }
-        while let Some(request) = self.revoking.get(keyset).and_then(VecDeque::front).cloned() {
-            match self.step_of_command(&request) {
-                Err(StepError::NeedsKey) => return false,
-                outcome @ (Ok(_)
-                | Err(
-                    StepError::Refused { .. }
-                    | StepError::UnknownKey(_)
-                    | StepError::UnknownKeyset(_),
-                )) => {
-                    answer(&request, outcome);
-                    self.revoking.get_mut(keyset).and_then(VecDeque::pop_front);
-                }
-                Err(error) => {
-                    self.blame_store(&error);
-                    if request.in_effect.is_none() {
-                        answer(&request, Err(error));
-                        self.revoking.get_mut(keyset).and_then(VecDeque::pop_front);
-                        continue;
-                    }
-                    self.revocations_stay(keyset, &error);
-                    return false;
-                }
-            }
-        }
-        self.revoking.remove(keyset);
-        self.failures.remove(keyset);
-        self.parts.health.clear(&Subject::Steps(keyset.clone()));
-        let is_known = self.published.contains_key(keyset) && !self.is_in_doubt(keyset);
-        match self.parts.store.load(keyset) {
-            Ok(loaded) if is_known => self.publish(keyset, loaded),
-            Ok(_) | Err(_) => self.republish(keyset),
-        }
-        let now = self.now();
-        self.due.set(keyset, Some(now));
-        true
-    }
-
-    /// The revocations of a set that are in effect stay so, and are tried again. Whoever asked is told
-    /// once; where nothing is in effect, that others come first.
-    fn revocations_stay(&mut self, keyset: &KeysetName, error: &StepError) {
-        let reason = error.to_string();
-        self.retry_later(keyset, &StepError::NotDurable(reason.clone()));
-        let now = self.parts.clock.now();
-        let Some(pending) = self.revoking.get_mut(keyset) else { return };
-        pending.retain_mut(|request| {
-            if request.in_effect.is_none() {
-                answer(request, Err(StepError::RevocationPending));
-                return false;
-            }
-            if record_in_effect(&self.parts.audit, request, &reason, now) {
-                request.gone.clear();
-            }
-            answer(request, Err(StepError::NotDurable(reason.clone())));
-            true
-        });
-    }
-
-    /// Before the process ends: what is in effect and not durable is tried once more, and said.
-    fn finish_all_revocations(&mut self) {
-        let keysets: Vec<KeysetName> = self.revoking.keys().cloned().collect();
-        for keyset in keysets {
-            if self.finish_with_key_pairs(&keyset) {
-                continue;
-            }
-            for lost in self.revoking.get(&keyset).into_iter().flatten() {
-                tracing::error!(
-                    %keyset,
-                    command = ?lost.command,
-                    "a revocation never became durable: do it again after the next start"
-                );
-            }
-        }
-    }
-
-    /// A revocation of all keys needs a new one: at the end, that is waited for.
-    fn finish_with_key_pairs(&mut self, keyset: &KeysetName) -> bool {
-        while !self.finish_revocations(keyset) {
-            if !self.ordered.contains_key(keyset) || !self.hear_of_key_pair() {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Waits for a key pair, of any set; whoever asks for something meanwhile is not heard any more.
-    fn hear_of_key_pair(&mut self) -> bool {
-        loop {
-            let message = self.messages.next().map_or_else(|| self.messages.wait(FINISH), Ok);
-            match message {
-                Ok(Message::Made(made)) => {
-                    let is_there = made.pair.is_ok();
-                    self.take_delivery(made);
-                    return is_there;
-                }
-                Ok(_) => {}
-                Err(_) => return false,
-            }
-        }
-    }
-
     fn take_delivery(&mut self, made: Made) {
         let keyset = made.keyset;
         let ordered = self.ordered.remove(&keyset);
@@ -894,28 +716,6 @@ impl Rotator {
 
 fn facts_of(config: &Config) -> BTreeMap<KeysetName, Facts> {
     config.keysets.iter().map(|(name, keyset)| (name.clone(), keyset.facts.clone())).collect()
-}
-
-/// Says in the audit which keys a revocation took out that is in effect and not durable: should the
-/// store be lost before it is, whoever restores it learns of it. Returns whether the audit has it.
-fn record_in_effect(audit: &Audit, request: &Request, reason: &str, now: Now) -> bool {
-    let Request { keyset, actor, gone, command, .. } = request;
-    if gone.is_empty() {
-        return true;
-    }
-    let reason = format!("in effect, and not durable yet: {reason}");
-    let line = Line {
-        keyset: Some(keyset),
-        reason: Some(&reason),
-        request_id: actor.request_id.as_deref(),
-        keys: gone,
-        ..Line::new(now.wall, &actor.name, command.name(), Decision::Failed)
-    };
-    let recorded = audit.record_durably(&line);
-    if let Err(error) = &recorded {
-        tracing::error!(%keyset, %error, "a revocation in effect is not in the audit");
-    }
-    recorded.is_ok()
 }
 
 fn answer(request: &Request, outcome: Result<Outcome, StepError>) {

@@ -1,21 +1,19 @@
 //! What the rotator makes visible: rings, at once and only after what they show is durable,
 //! revocations excepted.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jwksd_keystore::id::{KeyId, KeysetName};
 use jwksd_keystore::jwk::JWK_SET_LIMIT;
-use jwksd_keystore::lifecycle::{Intent, Number};
+use jwksd_keystore::lifecycle::Intent;
 use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::ring::{Ring, Signing};
 use jwksd_keystore::store::Loaded;
 use jwksd_keystore::time::Time;
 
-use super::changes::after;
 use super::news::{self, By};
-use super::{Command, Request, Rotator, StepError, WARM_AHEAD};
+use super::{Rotator, StepError, WARM_AHEAD};
 use crate::health::Subject;
 use crate::metrics::keys::Keys;
 use crate::sink::Report;
@@ -140,21 +138,6 @@ impl Rotator {
         }
     }
 
-    fn is_revoked_in_memory(&self, keyset: &KeysetName, kid: &KeyId) -> bool {
-        let pending = self.revoking.get(keyset).into_iter().flatten();
-        pending.filter(|request| request.in_effect.is_some()).any(|request| {
-            match &request.command {
-                Command::Revoke { kid: revoked, .. } => revoked == kid,
-                Command::RevokeAll { .. } => true,
-                Command::Rotate { .. }
-                | Command::Retire { .. }
-                | Command::NoteExport { .. }
-                | Command::Import { .. }
-                | Command::Trust { .. } => false,
-            }
-        })
-    }
-
     /// Stores that keys which a file lacks were not served until now, so that a restart does not
     /// count that time, and the time of the other sets counts on.
     pub(super) fn put_off_held(&mut self) {
@@ -182,42 +165,6 @@ impl Rotator {
         let served = self.now();
         if served.since(recorded) > LATE && !planted::is_planted(Fault::SlowCommitCounted) {
             self.note_unserved(keyset, recorded, served);
-        }
-    }
-
-    /// `loaded` as it is with the revocations that are in effect but not durable yet. Keys that they
-    /// would create are left out: those need a commit first.
-    fn with_pending_revocations(&self, keyset: &KeysetName, loaded: Loaded) -> Loaded {
-        if planted::is_planted(Fault::RevocationWaits) {
-            return loaded;
-        }
-        let pending = self.revoking.get(keyset).into_iter().flatten();
-        pending.fold(loaded, |loaded, request| self.with_revocation(request, loaded))
-    }
-
-    pub(super) fn with_revocation(&self, request: &Request, loaded: Loaded) -> Loaded {
-        if request.in_effect.is_none() {
-            return loaded;
-        }
-        let number = |kid: &KeyId| loaded.record_of(kid).map(|record| record.life.number);
-        let intent = match &request.command {
-            Command::Revoke { kid, .. } => number(kid).map(Intent::Revoke),
-            Command::RevokeAll { expect, .. } => {
-                let expect = expect.as_ref().map_or(Some(Number::NONE), number);
-                expect.map(|expect| Intent::RevokeAll { expect })
-            }
-            Command::Rotate { .. }
-            | Command::Retire { .. }
-            | Command::NoteExport { .. }
-            | Command::Import { .. }
-            | Command::Trust { .. } => None,
-        };
-        let now = self.parts.clock.now();
-        let plan = |intent| self.plan_of_command(request, &loaded, &intent, now);
-        match intent.map(plan) {
-            Some(Ok(plan)) => after(&loaded, &plan.steps, HashMap::new()),
-            // Nothing to take out, or refused: whoever asks is told by the step.
-            Some(Err(_)) | None => loaded,
         }
     }
 

@@ -249,29 +249,6 @@ impl Rotator {
             .map_err(|refusal| refused(loaded, refusal))
     }
 
-    /// What comes of a command. A revocation that is in effect is planned as it took effect, however late
-    /// it is stored; but a key that it makes is served only now.
-    pub(super) fn plan_of_command(
-        &self,
-        Request { keyset, in_effect, .. }: &Request,
-        loaded: &Loaded,
-        intent: &Intent,
-        now: Now,
-    ) -> Result<Plan, StepError> {
-        let Some(in_effect) = in_effect else { return self.plan(keyset, loaded, intent, now) };
-        let then = Now { lifecycle: in_effect.since, ..now };
-        let set = self.files.hold_set(keyset, loaded.keyset(), then.lifecycle);
-        let set = in_effect.set_of_then(set);
-        let mut plan = lifecycle::plan(&set, self.facts.get(keyset), intent, then)
-            .map_err(|refusal| refused(loaded, refusal))?;
-        for step in &mut plan.steps {
-            if let Step::Create(life) = step {
-                (life.published, life.served_from) = (now.lifecycle, now.lifecycle);
-            }
-        }
-        Ok(plan)
-    }
-
     /// The set as it counts, with what is planned for keys that are held back: another key may follow
     /// it.
     fn with_plans(&self, keyset: &KeysetName, loaded: &Loaded, now: Time) -> Keyset {
@@ -791,7 +768,7 @@ fn outcome(
     }
 }
 
-fn refused(loaded: &Loaded, refusal: Refusal) -> StepError {
+pub(super) fn refused(loaded: &Loaded, refusal: Refusal) -> StepError {
     let active = match &refusal {
         Refusal::ActiveChanged { active } => {
             loaded.record(*active).map(|record| record.kid.clone())
