@@ -68,9 +68,6 @@ const WARM_AHEAD: Duration = Duration::from_mins(1);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_mins(1);
 
-/// For how long a stop waits for a key pair without which a revocation cannot become durable.
-const FINISH: Duration = Duration::from_secs(10);
-
 /// Of how many key sets what time asks for is done at once: who asks for something meanwhile waits
 /// for no more than that.
 const ROUND: usize = 64;

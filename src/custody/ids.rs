@@ -19,8 +19,8 @@ const AT_ONCE: usize = 64;
 pub(super) struct Ids(Mutex<Vec<Id>>);
 
 impl Ids {
-    /// One that nobody else gets. Waits for nobody: a thread that gives way may stand still for long with the stock
-    /// in its hands.
+    /// One that nobody else gets. Waits for nobody: a thread that gives way may stand still for long
+    /// with the stock in its hands.
     ///
     /// # Errors
     ///

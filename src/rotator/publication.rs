@@ -84,9 +84,7 @@ impl Rotator {
     /// nothing of keys that signed before.
     pub(super) fn tell_signer(&mut self, keyset: &KeysetName, by: By<'_>) {
         let now = self.now();
-        let ring = self.parts.rings.ring(keyset);
-        let signer = ring.as_ref().and_then(|ring| ring.signer_at(now).ok());
-        let signer = signer.map(|signer| signer.kid().clone());
+        let signer = self.signing_kid(keyset, now);
         let told = self.signers.insert(keyset.clone(), signer.clone());
         let (Some(kid), Some(told)) = (signer, told) else { return };
         let Some(loaded) = self.published.get(keyset).filter(|_| told.as_ref() != Some(&kid))
@@ -98,6 +96,12 @@ impl Rotator {
             let set = self.files.hold_set(keyset, loaded.keyset(), now);
             news::tell(keyset, &news, by, (&set, loaded), now);
         }
+    }
+
+    /// The key of a ring that signs at `moment`.
+    pub(super) fn signing_kid(&self, keyset: &KeysetName, moment: Time) -> Option<KeyId> {
+        let ring = self.parts.rings.ring(keyset)?;
+        Some(ring.signer_at(moment).ok()?.kid().clone())
     }
 
     /// Opens secrets before a request would have to.

@@ -4,20 +4,23 @@
 //! it took effect then: by the moment and with the keys that signed, not by what became due since.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use jwksd_keystore::id::{KeyId, KeysetName};
-use jwksd_keystore::lifecycle::{self, Intent, Keyset, Now, Number, Plan, Step};
+use jwksd_keystore::lifecycle::{Intent, Keyset, Now, Number, Plan, Step};
 use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::store::Loaded;
 use jwksd_keystore::time::Time;
 
 use super::changes::after;
 use super::news::By;
-use super::step::refused;
-use super::{Command, FINISH, Message, Request, Rotator, StepError, answer};
+use super::{Command, Message, Request, Rotator, StepError, answer};
 use crate::audit::events::{Event, KeyEvent};
 use crate::audit::{Audit, Decision, Line};
 use crate::health::Subject;
+
+/// For how long a stop waits for a key pair without which a revocation cannot become durable.
+const FINISH: Duration = Duration::from_secs(10);
 
 /// How a revocation took effect. What the store makes of it later must be the same.
 #[derive(Clone, Copy)]
@@ -64,8 +67,7 @@ impl Rotator {
             next: published.map_or_else(Number::default, |loaded| loaded.head.next_number),
         });
         request.gone = published.map_or_else(Vec::new, |loaded| self.taken_out(&request, loaded));
-        let is_of_all = matches!(request.command, Command::RevokeAll { .. });
-        request.in_effect.take_if(|_| is_of_all && request.gone.is_empty());
+        request.in_effect.take_if(|_| request.command.is_of_all() && request.gone.is_empty());
         let actor = request.actor.clone();
         let (caller, request_id) = (Some(actor.name.as_str()), actor.request_id.as_deref());
         self.revoking.entry(keyset.clone()).or_default().push_back(request);
@@ -79,11 +81,10 @@ impl Rotator {
         self.finish_revocations(&keyset);
     }
 
-    /// The key of a ring that signs at `moment`.
+    /// The number of the key of a ring that signs at `moment`.
     fn signer_of(&self, keyset: &KeysetName, moment: Time) -> Option<Number> {
-        let ring = self.parts.rings.ring(keyset)?;
-        let signer = ring.signer_at(moment).ok()?;
-        Some(self.published.get(keyset)?.record_of(signer.kid())?.life.number)
+        let kid = self.signing_kid(keyset, moment)?;
+        Some(self.published.get(keyset)?.record_of(&kid)?.life.number)
     }
 
     /// The keys that a revocation takes out of a set.
@@ -101,28 +102,25 @@ impl Rotator {
             return true;
         }
         while let Some(request) = self.revoking.get(keyset).and_then(VecDeque::front).cloned() {
-            match self.step_of_command(&request) {
+            let outcome = self.step_of_command(&request);
+            match &outcome {
                 Err(StepError::NeedsKey) => return false,
-                outcome @ (Ok(_)
+                Ok(_)
                 | Err(
                     StepError::Refused { .. }
                     | StepError::UnknownKey(_)
                     | StepError::UnknownKeyset(_),
-                )) => {
-                    answer(&request, outcome);
-                    self.revoking.get_mut(keyset).and_then(VecDeque::pop_front);
-                }
+                ) => {}
                 Err(error) => {
-                    self.blame_store(&error);
-                    if request.in_effect.is_none() {
-                        answer(&request, Err(error));
-                        self.revoking.get_mut(keyset).and_then(VecDeque::pop_front);
-                        continue;
+                    self.blame_store(error);
+                    if request.in_effect.is_some() {
+                        self.revocations_stay(keyset, error);
+                        return false;
                     }
-                    self.revocations_stay(keyset, &error);
-                    return false;
                 }
             }
+            answer(&request, outcome);
+            self.revoking.get_mut(keyset).and_then(VecDeque::pop_front);
         }
         self.revoking.remove(keyset);
         self.failures.remove(keyset);
@@ -249,8 +247,7 @@ impl Rotator {
         let then = Now { lifecycle: in_effect.since, ..now };
         let set = self.files.hold_set(keyset, loaded.keyset(), then.lifecycle);
         let set = in_effect.set_of_then(set);
-        let mut plan = lifecycle::plan(&set, self.facts.get(keyset), intent, then)
-            .map_err(|refusal| refused(loaded, refusal))?;
+        let mut plan = self.plan_on(&set, keyset, loaded, intent, then)?;
         for step in &mut plan.steps {
             if let Step::Create(life) = step {
                 (life.published, life.served_from) = (now.lifecycle, now.lifecycle);
@@ -263,15 +260,8 @@ impl Rotator {
     pub(super) fn is_revoked_in_memory(&self, keyset: &KeysetName, kid: &KeyId) -> bool {
         let pending = self.revoking.get(keyset).into_iter().flatten();
         pending.filter(|request| request.in_effect.is_some()).any(|request| {
-            match &request.command {
-                Command::Revoke { kid: revoked, .. } => revoked == kid,
-                Command::RevokeAll { .. } => true,
-                Command::Rotate { .. }
-                | Command::Retire { .. }
-                | Command::NoteExport { .. }
-                | Command::Import { .. }
-                | Command::Trust { .. } => false,
-            }
+            let command = &request.command;
+            command.is_of_all() || matches!(command, Command::Revoke { kid: it, .. } if it == kid)
         })
     }
 }

@@ -245,7 +245,19 @@ impl Rotator {
             Intent::Import { .. } => self.with_plans(keyset, loaded, now.lifecycle),
             _ => self.files.hold_set(keyset, loaded.keyset(), now.lifecycle),
         };
-        lifecycle::plan(&set, self.facts.get(keyset), intent, now)
+        self.plan_on(&set, keyset, loaded, intent, now)
+    }
+
+    /// What comes of an intent where what is loaded counts as `set`.
+    pub(super) fn plan_on(
+        &self,
+        set: &Keyset,
+        keyset: &KeysetName,
+        loaded: &Loaded,
+        intent: &Intent,
+        now: Now,
+    ) -> Result<Plan, StepError> {
+        lifecycle::plan(set, self.facts.get(keyset), intent, now)
             .map_err(|refusal| refused(loaded, refusal))
     }
 
@@ -631,8 +643,7 @@ impl Rotator {
     /// them, and who makes them takes what others leave.
     fn order(&mut self, keyset: &KeysetName, missing: &[Algorithm]) {
         let now = self.now();
-        let ring = self.parts.rings.ring(keyset);
-        let signs = ring.is_some_and(|ring| ring.signer_at(now).is_ok());
+        let signs = self.signing_kid(keyset, now).is_some();
         let is_waited_for = !signs || self.parked.contains_key(keyset);
         let need = if is_waited_for { Need::Now } else { Need::Ahead };
         let before = self.ordered.get(keyset).copied();
@@ -704,6 +715,11 @@ impl Command {
         }
     }
 
+    /// Whether it takes out all of them.
+    pub(super) const fn is_of_all(&self) -> bool {
+        matches!(self, Self::RevokeAll { .. })
+    }
+
     fn reason(&self) -> Option<&str> {
         match self {
             Self::Revoke { reason, .. } | Self::RevokeAll { reason, .. } => Some(reason),
@@ -768,7 +784,7 @@ fn outcome(
     }
 }
 
-pub(super) fn refused(loaded: &Loaded, refusal: Refusal) -> StepError {
+fn refused(loaded: &Loaded, refusal: Refusal) -> StepError {
     let active = match &refusal {
         Refusal::ActiveChanged { active } => {
             loaded.record(*active).map(|record| record.kid.clone())

@@ -59,8 +59,9 @@ impl Rotator {
         self.unserved.get(keyset).is_some_and(|unserved| unserved.to.is_none())
     }
 
-    /// While nothing is served, time does nothing to a set whose standby is to sign by then: whether that is
-    /// too early is known when something is served again. Returns whether the set waits for that.
+    /// While nothing is served, time does nothing to a set whose standby is to sign by then: whether
+    /// that is too early is known when something is served again. Returns whether the set waits for
+    /// that.
     pub(super) fn waits_to_be_served(&mut self, keyset: &KeysetName) -> bool {
         let Some(since) = self.silent_since else { return false };
         let now = self.now();
@@ -91,8 +92,8 @@ impl Rotator {
         Some(Intent::Unserved { from, to: to? })
     }
 
-    /// What is noted was made up for, as planned at `now`. What a commit of unknown outcome created is not
-    /// served before it is published.
+    /// What is noted was made up for, as planned at `now`. What a commit of unknown outcome created is
+    /// not served before it is published.
     pub(super) fn end_unserved(&mut self, keyset: &KeysetName, now: Time) {
         let noted = self.unserved.remove(keyset);
         if noted.is_some_and(|unserved| unserved.to.is_none()) {
