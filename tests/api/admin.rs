@@ -42,7 +42,7 @@ async fn a_rotation_needs_the_kid_that_the_asker_saw() {
 #[actix_web::test]
 async fn a_rotation_waits_until_every_verifier_has_seen_the_standby() {
     let app = TestApp::start().await;
-    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (active, standby) = app.active_and_standby().await;
     let answer = app.rotate(json!({"expect_active": active})).await.unwrap();
     let expected = START + PUBLISH_AHEAD;
     assert_eq!(answer.activates.as_deref(), Some(expected.to_string().as_str()));
@@ -77,7 +77,7 @@ async fn a_retried_rotation_does_nothing_twice() {
 #[actix_web::test]
 async fn a_rotation_at_once_says_until_when_verifiers_may_refuse() {
     let app = TestApp::start().await;
-    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (active, standby) = app.active_and_standby().await;
     let answer = app.rotate(json!({"expect_active": active, "now": true})).await.unwrap();
     assert_eq!(answer.refused_until, Some((START + PUBLISH_AHEAD).to_string()));
     assert_eq!(app.sign("default").await.kid.as_str(), standby);
@@ -110,7 +110,7 @@ async fn a_rotation_can_be_planned_but_not_too_early() {
 #[actix_web::test]
 async fn revoking_the_active_key_promotes_the_standby_at_once() {
     let app = TestApp::start().await;
-    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (active, standby) = app.active_and_standby().await;
     let token = app.sign("default").await.token;
     let answer: RevokeResponse = app.revoke(&active).await.unwrap();
     assert_eq!(answer.revoked[0].as_str(), active);
@@ -130,7 +130,7 @@ async fn revoking_the_active_key_promotes_the_standby_at_once() {
 #[actix_web::test]
 async fn revoking_the_standby_replaces_it() {
     let app = TestApp::start().await;
-    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (active, standby) = app.active_and_standby().await;
     let _: RevokeResponse = app.revoke(&standby).await.unwrap();
     assert_eq!(app.sign("default").await.kid.as_str(), active);
     assert_ne!(app.kid(KeyState::Pending).await, standby);
@@ -163,16 +163,14 @@ async fn revoking_a_verify_only_or_retired_key_is_remembered() {
 async fn revoking_all_starts_with_one_fresh_key_and_a_retry_spares_it() {
     let app = TestApp::start().await;
     let before = app.served_kids().await;
-    let path = "/v1/keysets/default/revoke-all";
-    let problem = app.admin_post::<Value>(path, json!({"reason": "host"})).await.unwrap_err();
+    let problem = app.revoke_all::<Value>(json!({"reason": "host"})).await.unwrap_err();
     assert_eq!(problem.code, Code::ExpectActiveRequired);
     let ask = json!({"reason": "host", "expect_active": before[0]});
-    let answer: RevokeResponse = app.admin_post(path, ask.clone()).await.unwrap();
-    app.settle().await;
+    let answer: RevokeResponse = app.revoke_all(ask.clone()).await.unwrap();
     assert_eq!(answer.revoked.len(), 2);
     let fresh = app.sign("default").await.kid;
     assert!(!before.contains(&fresh.to_string()));
-    let retry: RevokeResponse = app.admin_post(path, ask).await.unwrap();
+    let retry: RevokeResponse = app.revoke_all(ask).await.unwrap();
     assert!(retry.already);
     assert_eq!(app.sign("default").await.kid, fresh);
 }
@@ -180,7 +178,7 @@ async fn revoking_all_starts_with_one_fresh_key_and_a_retry_spares_it() {
 #[actix_web::test]
 async fn only_a_verify_only_key_can_be_retired_early() {
     let app = TestApp::start().await;
-    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (active, standby) = app.active_and_standby().await;
     let retire = |kid: String| {
         let app = &app;
         async move {

@@ -48,6 +48,11 @@ audience = "api.example.com"
 max_token_ttl = "1h"
 "#;
 
+/// A key set like the usual one, of this name.
+pub(crate) fn keyset_named(name: &str) -> String {
+    KEYSETS.replace("default", name).replace(":8080\"", &format!(":8080/{name}\""))
+}
+
 /// The caller of most tests, who may do everything.
 pub(crate) const CALLERS: &str = r#"
 [[callers]]
@@ -236,6 +241,25 @@ impl TestApp {
         tokio::task::spawn_blocking(settle).await.unwrap();
     }
 
+    /// Serves nothing from now on.
+    pub(crate) async fn fall_silent(&self) {
+        self.daemon.administration.rotator.not_serving();
+        self.settle().await;
+    }
+
+    /// Serves again.
+    pub(crate) async fn serve_again(&self) {
+        let administration = &self.daemon.administration;
+        administration.rotator.serving(administration.clock.now().lifecycle);
+        self.settle().await;
+    }
+
+    /// Has the next commit take so long.
+    pub(crate) fn slow_commit(&self, span: Duration) {
+        let clock = self.clock.clone();
+        self.rows.before_next_write(move || clock.advance(span));
+    }
+
     pub(crate) fn now(&self) -> Time {
         self.clock.wall()
     }
@@ -343,6 +367,11 @@ impl TestApp {
         self.key(state).await.kid.to_string()
     }
 
+    /// The kids of the key that signs, and of the one that signs next.
+    pub(crate) async fn active_and_standby(&self) -> (String, String) {
+        (self.kid(KeyState::Active).await, self.kid(KeyState::Pending).await)
+    }
+
     pub(crate) async fn key(&self, state: KeyState) -> Key {
         let keys = self.show("default").await.keys;
         let mut matching = keys.into_iter().filter(|key| key.state == state);
@@ -360,6 +389,12 @@ impl TestApp {
     pub(crate) async fn revoke<T: DeserializeOwned>(&self, kid: &str) -> Result<T, Problem> {
         let path = format!("/v1/keysets/default/keys/{kid}/revoke");
         let answer = self.admin_post(&path, json!({"reason": "stolen"})).await;
+        self.settle().await;
+        answer
+    }
+
+    pub(crate) async fn revoke_all<T: DeserializeOwned>(&self, body: Value) -> Result<T, Problem> {
+        let answer = self.admin_post("/v1/keysets/default/revoke-all", body).await;
         self.settle().await;
         answer
     }

@@ -6,9 +6,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use jwksd::api::{
-    BatchResponse, BatchResult, Code, KeyState, Problem, RevokeResponse, TokenResponse,
-};
+use jwksd::api::{BatchResponse, BatchResult, Code, Problem, RevokeResponse, TokenResponse};
 use jwksd::pool::{MOST_WAITING, Work};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -240,7 +238,7 @@ async fn what_the_audit_cannot_record_is_not_signed() {
 #[actix_web::test]
 async fn an_activation_in_the_middle_of_a_batch_changes_the_key_of_the_rest() {
     let app = TestApp::start().await;
-    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (active, standby) = app.active_and_standby().await;
     let (brake, answer) = batch_under_way(&app).await;
     let before = recorded(&app).len();
     let days = Duration::from_hours(9 * 24);
@@ -260,7 +258,7 @@ async fn an_activation_in_the_middle_of_a_batch_changes_the_key_of_the_rest() {
 #[actix_web::test]
 async fn a_revocation_in_the_middle_of_a_batch_counts_from_the_next_request_on() {
     let app = TestApp::start().await;
-    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (active, standby) = app.active_and_standby().await;
     let (brake, answer) = batch_under_way(&app).await;
     let before = recorded(&app).len();
     let _: RevokeResponse = app.revoke(&active).await.unwrap();

@@ -320,7 +320,7 @@ async fn without_the_note_a_standby_is_not_given_out() {
 #[actix_web::test]
 async fn without_an_audit_only_keys_that_are_no_news_are_given_out() {
     let mut app = TestApp::start().await;
-    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (active, standby) = app.active_and_standby().await;
     app.restart_with_a_full_audit().await;
     let unrecorded = [Code::AuditUnavailable; 5];
     assert_eq!(refusals(&app, &standby, &FORMATS).await, unrecorded);
@@ -335,7 +335,7 @@ async fn without_an_audit_only_keys_that_are_no_news_are_given_out() {
 #[actix_web::test]
 async fn the_audit_has_every_export_and_every_note() {
     let app = TestApp::start().await;
-    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (active, standby) = app.active_and_standby().await;
     let subject = json!({"format": "x509", "subject": "shop"});
     export_of(&app, "default", &active, subject).await.unwrap();
     export(&app, &standby, "pem").await.unwrap();
@@ -383,7 +383,7 @@ async fn reading_is_enough_for_a_public_key_and_rotating_for_a_signature() {
 #[actix_web::test]
 async fn what_must_not_be_put_anywhere_is_not_given_out() {
     let app = TestApp::start().await;
-    let (first, second) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (first, second) = app.active_and_standby().await;
     let _: Value = app.revoke(&first).await.unwrap();
     let wrong = [Code::WrongState; 5];
     assert_eq!(refusals(&app, &first, &FORMATS).await, wrong);

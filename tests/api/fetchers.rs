@@ -10,7 +10,7 @@ use jwksd::client::Client;
 use jwksd::config::Listen;
 use serde_json::{Value, json};
 
-use crate::app::{CALLERS, HOUR, KEYSETS, PUBLISH_AHEAD, START, TestApp, caller_of};
+use crate::app::{CALLERS, HOUR, KEYSETS, PUBLISH_AHEAD, START, TestApp, caller_of, keyset_named};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const BY_HEADER: &str = "[fetchers]\nheader = \"X-Forwarded-For\"\n";
@@ -60,7 +60,7 @@ async fn what_is_told_of_a_fetcher_is_a_network_a_user_agent_and_a_version() {
     fetch(&app, "shop/1").await;
     let etag = app.get("/default/.well-known/jwks.json").await.header("etag").to_owned();
     let told: Value = app.admin_get("/v1/fetchers").await.unwrap();
-    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (active, standby) = app.active_and_standby().await;
     let fetcher = |user_agent: &str, last: &str, fetches: u64| {
         json!({
             "who": "127.0.0.0/24",
@@ -280,7 +280,7 @@ async fn a_reload_that_names_fetchers_otherwise_begins_anew_and_can_end_it() {
 
 #[actix_web::test]
 async fn a_key_set_that_was_removed_is_watched_for_as_long_as_it_is_served() {
-    let second = KEYSETS.replace("default", "second").replace("8080\"", "8080/second\"");
+    let second = keyset_named("second");
     let app = TestApp::with(&format!("{KEYSETS}{second}"), CALLERS).await;
     app.configure(KEYSETS, CALLERS);
     let _: ReloadResponse = app.admin_post("/v1/reload", json!({})).await.unwrap();

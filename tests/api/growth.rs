@@ -76,8 +76,7 @@ async fn a_start_makes_up_for_the_time_before_it_in_one_commit() {
 async fn what_a_start_took_is_made_up_for_once_the_listeners_have_begun() {
     let mut app = TestApp::with(&with_others(9), CALLERS).await;
     app.daemon_down(HOUR).await;
-    let clock = app.clock.clone();
-    app.rows.before_next_write(move || clock.advance(HOUR));
+    app.slow_commit(HOUR);
     let (administration, rotator, audit) = app.open();
     assert_eq!(done_by(&administration)[1], 1, "whoever waits to be served waits for no other");
     administration.rotator.serving(administration.clock.now().lifecycle);
@@ -93,8 +92,7 @@ async fn first_keys_are_made_however_long_that_takes() {
     let mut app = TestApp::with(KEYSETS, CALLERS).await;
     app.configure(&with_others(99), CALLERS);
     app.daemon_down(Duration::ZERO).await;
-    let clock = app.clock.clone();
-    app.rows.before_next_write(move || clock.advance(HOUR));
+    app.slow_commit(HOUR);
     let (administration, rotator, audit) = app.open();
     let custody = &administration.custody;
     let now = administration.clock.now().lifecycle;

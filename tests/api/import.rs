@@ -110,7 +110,7 @@ async fn a_set_that_waits_for_its_first_key_signs_with_it_at_once() {
 #[actix_web::test]
 async fn an_imported_standby_is_published_waits_and_rotates() {
     let mut app = TestApp::start().await;
-    let (active, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (active, standby) = app.active_and_standby().await;
     app.advance(DAY).await;
     let body = json!({"key": p256(), "kid": "main-2026"});
     let answer = app.import(body.clone()).await.unwrap();

@@ -209,9 +209,7 @@ async fn what_is_told_beforehand_of_all_keys_is_what_their_revocation_does() {
     assert_eq!(beforehand.keys.len(), 2);
     let active = app.kid(KeyState::Active).await;
     let body = json!({"reason": "stolen", "expect_active": active});
-    let answer = app.admin_post("/v1/keysets/default/revoke-all", body).await;
-    let answer: RevokeResponse = answer.unwrap();
-    app.settle().await;
+    let answer: RevokeResponse = app.revoke_all(body).await.unwrap();
     let old: Vec<String> = beforehand.keys.iter().map(|key| key.kid.to_string()).collect();
     let revoking = beforehand.revoking.unwrap();
     assert_eq!(rehearsed(&revoking), told(&answer, &old));

@@ -3,7 +3,7 @@
 use jwksd::api::{Code, Problem};
 use serde_json::{Value, json};
 
-use crate::app::{CALLERS, HOUR, KEYSETS, TestApp};
+use crate::app::{CALLERS, HOUR, KEYSETS, TestApp, keyset_named};
 use crate::token::{parts, verifies};
 use crate::wire::Wire;
 
@@ -235,8 +235,7 @@ async fn a_caller_that_has_no_more_to_say_still_gets_its_token() {
 
 #[actix_web::test]
 async fn a_set_out_of_the_configuration_signs_no_more() {
-    let both =
-        format!("{KEYSETS}{}", KEYSETS.replace("default", "old").replace(":8080\"", ":8080/old\""));
+    let both = format!("{KEYSETS}{}", keyset_named("old"));
     let app = TestApp::with(&both, CALLERS).await;
     let token = app.sign("old").await.token;
     app.configure(KEYSETS, CALLERS);

@@ -3,7 +3,7 @@
 use jwksd::api::KeyState;
 use serde_json::json;
 
-use crate::app::{CALLERS, DAY, HOUR, KEYSETS, PUBLISH_AHEAD, START, TestApp};
+use crate::app::{CALLERS, DAY, HOUR, KEYSETS, PUBLISH_AHEAD, START, TestApp, keyset_named};
 use crate::token::verifies;
 
 /// From the start to 2026-12-01T03:00:00Z.
@@ -12,7 +12,7 @@ const TO_FIRST_ROTATION: std::time::Duration = std::time::Duration::from_hours(9
 #[actix_web::test]
 async fn a_scheduled_rotation_is_the_clock_passing_a_stored_time() {
     let app = TestApp::start().await;
-    let (first, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (first, standby) = app.active_and_standby().await;
     app.clock.advance(TO_FIRST_ROTATION.saturating_sub(std::time::Duration::from_millis(1)));
     let before = app.sign("default").await;
     assert_eq!(before.kid.as_str(), first);
@@ -80,7 +80,7 @@ async fn months_of_downtime_are_one_rotation() {
 #[actix_web::test]
 async fn time_in_which_a_key_was_not_served_does_not_count() {
     let mut app = TestApp::start().await;
-    let (first, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (first, standby) = app.active_and_standby().await;
     app.advance(HOUR).await;
     // Down past the scheduled rotation: nobody has seen the standby for long enough.
     app.restart_after(TO_FIRST_ROTATION).await;
@@ -141,7 +141,7 @@ async fn a_longer_lifetime_counts_only_when_it_is_committed() {
 
 #[actix_web::test]
 async fn a_set_that_comes_back_goes_on_with_its_standby() {
-    let other = KEYSETS.replace("default", "other").replace(":8080\"", ":8080/other\"");
+    let other = keyset_named("other");
     let both = format!("{KEYSETS}{other}");
     let app = TestApp::with(&both, CALLERS).await;
     let standby = app.show("other").await.keys[1].kid.clone();

@@ -53,7 +53,7 @@ fn news(kid: &str) -> Vec<String> {
 #[actix_web::test]
 async fn a_key_that_lives_by_its_schedule_has_a_line_for_each_of_its_states() {
     let app = started(KEYSETS).await;
-    let (first, second) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (first, second) = app.active_and_standby().await;
     assert_eq!(news(&second), ["published standby"]);
     app.advance(9 * DAY).await;
     assert_eq!(news(&second), ["published standby", "activated schedule"]);
@@ -88,7 +88,7 @@ async fn an_activation_is_told_also_while_the_store_fails_and_once() {
 #[actix_web::test]
 async fn what_the_configuration_changes_is_said_to_come_from_it() {
     let app = started(KEYSETS).await;
-    let (first, second) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (first, second) = app.active_and_standby().await;
     app.configure(&KEYSETS.replace("0 3 1", "0 3 2"), CALLERS);
     app.daemon.administration.reload_unasked().unwrap();
     assert_eq!(news(&second), ["published standby", "planned configuration"]);
@@ -116,7 +116,7 @@ async fn time_that_was_not_served_is_why_a_key_is_planned_anew() {
 #[actix_web::test]
 async fn what_admins_do_names_them_and_their_request() {
     let app = started(KEYSETS).await;
-    let (first, second) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (first, second) = app.active_and_standby().await;
     app.rotate(json!({"expect_active": first})).await.unwrap();
     let planned = lines(&second).pop().unwrap();
     assert_eq!((&planned["event"], &planned["why"]), (&json!("planned"), &json!("admin")));

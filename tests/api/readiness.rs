@@ -12,7 +12,7 @@ use jwksd_keystore::store::CommitFault;
 use jwksd_keystore::time::Time;
 use serde_json::json;
 
-use crate::app::{CALLERS, DAY, HOUR, KEYSETS, START, TestApp, write_secret};
+use crate::app::{CALLERS, DAY, HOUR, KEYSETS, START, TestApp, keyset_named, write_secret};
 use crate::disk::FaultyDisk;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -290,7 +290,7 @@ async fn nothing_is_missing_where_a_set_waits_for_its_first_key_or_for_an_admin(
 
 #[actix_web::test]
 async fn a_key_set_that_left_the_configuration_is_not_missed() {
-    let other = KEYSETS.replace("default", "other").replace(":8080\"", ":8080/other\"");
+    let other = keyset_named("other");
     let app = TestApp::with(&format!("{KEYSETS}{other}"), CALLERS).await;
     app.configure(KEYSETS, CALLERS);
     app.daemon.administration.reload_unasked().unwrap();

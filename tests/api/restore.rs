@@ -68,7 +68,7 @@ fn at(text: &str) -> Time {
 async fn a_key_that_ended_since_ends_again_at_the_start_when_its_successor_had_waited() {
     let mut app = TestApp::start().await;
     app.advance(2 * DAY).await;
-    let (first, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (first, standby) = app.active_and_standby().await;
     let backup = back_up(&app).await;
     app.advance(TO_FIRST_ROTATION.saturating_sub(2 * DAY)).await;
     let token = app.sign("default").await;
@@ -94,7 +94,7 @@ async fn a_key_that_ended_since_ends_again_at_the_start_when_its_successor_had_w
 async fn a_wait_that_was_not_over_at_the_backup_is_waited_to_its_end_and_the_key_before_signs_on() {
     let mut app = TestApp::start().await;
     app.advance(HOUR).await;
-    let (first, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (first, standby) = app.active_and_standby().await;
     let backup = back_up(&app).await;
     app.advance(TO_FIRST_ROTATION).await;
     let outlook = restore(&mut app, &backup).await;
@@ -115,7 +115,7 @@ async fn a_wait_that_was_not_over_at_the_backup_is_waited_to_its_end_and_the_key
 async fn a_key_that_retired_since_leaves_again_and_the_standby_signs_at_once() {
     let mut app = TestApp::start().await;
     app.advance(HOUR).await;
-    let (first, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (first, standby) = app.active_and_standby().await;
     let backup = back_up(&app).await;
     app.advance(TO_FIRST_ROTATION).await;
     app.advance(2 * HOUR).await;
@@ -133,7 +133,7 @@ async fn a_key_that_retired_since_leaves_again_and_the_standby_signs_at_once() {
 async fn whatever_was_revoked_since_is_revoked_again_with_its_reason() {
     let mut app = TestApp::start().await;
     let backup = back_up(&app).await;
-    let (first, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (first, standby) = app.active_and_standby().await;
     app.rotate(json!({"expect_active": first, "now": true})).await.unwrap();
     // It is retired early, and revoked when it has left.
     let path = format!("/v1/keysets/default/keys/{first}/retire");
@@ -183,12 +183,11 @@ async fn a_revocation_that_the_store_never_took_is_made_good_by_a_restore() {
     for all in [false, true] {
         let mut app = TestApp::start().await;
         let backup = back_up(&app).await;
-        let (first, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+        let (first, standby) = app.active_and_standby().await;
         app.rows.set_failing(true);
         if all {
             let body = json!({"reason": "stolen", "expect_active": first});
-            let path = "/v1/keysets/default/revoke-all";
-            app.admin_post::<Value>(path, body).await.unwrap_err();
+            app.revoke_all::<Value>(body).await.unwrap_err();
         } else {
             app.revoke::<Value>(&first).await.unwrap_err();
         }
@@ -206,7 +205,7 @@ async fn a_revocation_that_the_store_never_took_is_made_good_by_a_restore() {
 async fn what_a_commit_did_not_do_is_not_told_and_what_it_may_have_done_is() {
     let mut app = TestApp::start().await;
     let backup = back_up(&app).await;
-    let (first, standby) = (app.kid(KeyState::Active).await, app.kid(KeyState::Pending).await);
+    let (first, standby) = app.active_and_standby().await;
     app.rows.fail_next([CommitFault::FailBefore]);
     app.rotate(json!({"expect_active": first, "now": true})).await.unwrap_err();
     let opened_backup = opened(&app, &backup);

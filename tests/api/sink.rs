@@ -154,8 +154,7 @@ async fn a_file_in_time_changes_no_plan() {
 #[actix_web::test]
 async fn a_standby_does_not_sign_before_its_file_has_it_and_then_waits() {
     let site = Site::start_on_a_full_disk().await;
-    let (first, standby) =
-        (site.app.kid(KeyState::Active).await, site.app.kid(KeyState::Pending).await);
+    let (first, standby) = site.app.active_and_standby().await;
     assert!(!site.is_ready().await);
     let problem = site.problem().await;
     assert!(problem.contains("jwks.json") && problem.contains(&standby), "{problem}");
@@ -271,8 +270,7 @@ async fn the_first_key_what_an_admin_does_now_and_a_revocation_wait_for_no_file(
     site.app.advance(20 * DAY).await;
     assert_eq!(site.signs().await, third);
     let all = json!({"reason": "stolen", "expect_active": third});
-    let answer: RevokeResponse =
-        site.app.admin_post("/v1/keysets/default/revoke-all", all).await.unwrap();
+    let answer: RevokeResponse = site.app.revoke_all(all).await.unwrap();
     assert_eq!(site.signs().await, answer.active.unwrap().to_string());
 }
 

@@ -578,10 +578,10 @@ impl World {
         }
         self.settle();
         let is_same = was_confirmed && self.starts == starts && self.moment.lifecycle == lifecycle;
+        let now = self.daemon.as_ref().and_then(|daemon| daemon.signer(&name));
         if let Request::Rotate { expect, when } = request
             && is_same
         {
-            let now = self.daemon.as_ref().and_then(|daemon| daemon.signer(&name));
             let may_take_over = signer.as_ref() == Some(expect);
             // Without a standby, the one that is made takes over.
             let is_next = standby.is_none() || now == standby;
@@ -596,16 +596,15 @@ impl World {
         if let (Request::Revoke { kid }, Some(signer)) = (request, &signer)
             && is_same
             && kid != signer
+            && now.as_ref() != Some(signer)
         {
-            let now = self.daemon.as_ref().and_then(|daemon| daemon.signer(&name));
-            if now.as_ref() != Some(signer) {
-                let why = format!("{kid}: {answer:?}; {signer} signed, then {now:?}");
-                self.breaks("a revocation of another key leaves the signer", &why);
-            }
+            let why = format!("{kid}: {answer:?}; {signer} signed, then {now:?}");
+            self.breaks("a revocation of another key leaves the signer", &why);
         }
         if let (Answer::Gone(_), Some(signer)) = (&answer, &signer)
             && is_same
-            && self.daemon.as_ref().is_some_and(|daemon| daemon.signer(&name).is_none())
+            && self.daemon.is_some()
+            && now.is_none()
         {
             self.breaks("a revocation leaves a signer", &format!("{request:?}: {signer} signed"));
         }

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 use super::{DOWN, SET};
-use crate::app::{CALLERS, KEYSETS, TestApp};
+use crate::app::{CALLERS, KEYSETS, TestApp, keyset_named};
 
 const TOKEN: &str = "jwksd_one";
 const OTHER_TOKEN: &str = "jwksd_two";
@@ -147,7 +147,7 @@ async fn a_change_of_the_callers_takes_effect_at_the_next_request_and_goes_back_
 }
 
 fn keysets() -> String {
-    let shop = KEYSETS.replace("default", SET).replace(":8080\"", ":8080/shop\"");
+    let shop = keyset_named(SET);
     format!("{KEYSETS}{}", shop.replace("api.example.com", "shop-api"))
 }
 
