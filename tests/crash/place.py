@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -117,13 +118,24 @@ class Place:
         except AssertionError as error:
             raise DoesNotOpen(str(error)) from error
 
-    def stop(self) -> None:
-        """Lets it do nothing more until it is killed; no thread is in a write or sync then."""
+    def stop(self, strace: Path | None = None) -> None:
+        """Lets it do nothing more until it is killed; no thread is in a write or sync then.
+
+        `strace` is the log of what traces it, if something does: a traced thread looks stopped to
+        others at each of its calls.
+        """
         self._process.send_signal(signal.SIGSTOP)
         threads = Path(f"/proc/{self._process.pid}/task")
 
         def all_stopped() -> bool:
-            stats = [(thread / "stat").read_text() for thread in threads.iterdir()]
+            if strace:
+                logged = re.findall(r"^(\d+) +--- stopped by SIGSTOP", strace.read_text(), re.M)
+                return {thread.name for thread in threads.iterdir()} <= set(logged)
+            try:
+                stats = [(thread / "stat").read_text() for thread in threads.iterdir()]
+            except (FileNotFoundError, ProcessLookupError):
+                # A thread ended meanwhile.
+                return False
             return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
         wait_until(all_stopped, timeout=30, what="the daemon has stopped", every=0.002)

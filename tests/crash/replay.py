@@ -14,11 +14,12 @@ import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from failure import Failure, judged_start
 from history import History
+from image import Image
 from load import Load
 from place import Place
 from recording import (
@@ -39,7 +40,7 @@ from recording import (
 SECTOR = 512
 WORKERS = 2
 LOG = "store/db"
-# What of the writes that are not durable is on the disk.
+# What of the writes that are not durable is on the image.
 MODES = ["all lost", "all kept", "some lost", "torn", "only sizes", "mixed"]
 # What the daemon says where a bit was flipped and it cannot know that all is there.
 REFUSED = "is damaged"
@@ -147,28 +148,45 @@ def record(rng: random.Random) -> Recorded:
     place = Place.new()
     before, asked = History(), History()
     try:
-        live(place, before, rng, seconds=0.5)
+        live(place, before, rng, 0.5)
         recording = Recording.of(place.data)
         recorder = Recorder(recording)
         asked = copy_of(before)
         for life in range(2):
             log = place.folder / f"strace.{life}"
-            live(place, asked, rng, 1.5, *STRACE, "-o", str(log))
+            live(place, asked, rng, 1.5, log)
             recorder.read(log)
+            check_whole(recording)
         return Recorded(recording, before, asked)
     finally:
         place.kill()
         place.remove()
 
 
-def live(place: Place, history: History, rng: random.Random, seconds: float, *under: str) -> None:
-    place.start(*under)
+def live(
+    place: Place, history: History, rng: random.Random, seconds: float, log: Path | None = None
+) -> None:
+    place.start(*([*STRACE, "-o", str(log)] if log else []))
     place.wait_until_ready()
     load = Load(place, history, rng)
     load.start()
     load.wait(seconds)
+    # How a call ended that a kill cuts short strace does not see.
+    place.stop(log)
     place.kill()
     load.join()
+
+
+def check_whole(recording: Recording) -> None:
+    """What strace did not see would be missing in every image."""
+    image = Image(recording)
+    for event in recording.events:
+        image.take(event)
+    recorded, real = image.files(), Recording.of(recording.folder)
+    for name in sorted(recorded.keys() | real.files.keys()):
+        content = real.contents[real.files[name]] if name in real.files else None
+        if recorded.get(name) != content:
+            raise AssertionError(f"{name} is not as it was recorded")
 
 
 def copy_of(history: History) -> History:
@@ -232,37 +250,23 @@ def history_until(task: Task, at: int) -> History:
 
 def build(task: Task, data: Path, cut: Cut, rng: random.Random) -> None:
     """Writes the files as the cut left them."""
-    recording = task.recorded.recording
-    events = recording.events[: cut.at]
+    events = task.recorded.recording.events[: cut.at]
     durable = durable_writes(task, events)
     names_until = rng.randint(durable_names(task, events), len(events))
-    names, folders = dict(recording.files), list(recording.folders)
-    contents = {file: bytearray(content) for file, content in recording.contents.items()}
+    image = Image(task.recorded.recording)
     for index, event in enumerate(events):
         match event:
-            case Written(file, offset, written):
-                is_durable = index < durable.get(file, 0)
-                mode = "all kept" if is_durable else cut.mode
-                for at, part in surviving(offset, written, mode, rng):
-                    write(contents.setdefault(file, bytearray()), at, part)
-            case Resized(file, size) if index < max(names_until, durable.get(file, 0)):
-                resize(contents.setdefault(file, bytearray()), size)
-            case Made(name, file) if index < names_until:
-                names[name] = file
-            case Renamed(name, to) if index < names_until:
-                names[to] = names.pop(name)
-            case Removed(name) if index < names_until:
-                del names[name]
-            case MadeFolder(name) if index < names_until:
-                folders.append(name)
-    for folder in folders:
-        (data / folder).mkdir(parents=True, exist_ok=True)
-    for name, file in names.items():
-        content = contents.get(file, bytearray())
-        if cut.is_flipped and name == LOG:
-            flip(content, [event for event in events if is_write_to(event, file)], rng)
-        (data / name).write_bytes(content)
-        (data / name).chmod(0o600)
+            case Written():
+                is_durable = index < durable.get(event.file, 0)
+                for part in surviving(event, "all kept" if is_durable else cut.mode, rng):
+                    image.take(part)
+            case Resized(file, _) if index < max(names_until, durable.get(file, 0)):
+                image.take(event)
+            case Made() | Renamed() | Removed() | MadeFolder() if index < names_until:
+                image.take(event)
+    if cut.is_flipped and (file := image.file(LOG)) is not None:
+        flip(image.files()[LOG], [event for event in events if is_write_to(event, file)], rng)
+    image.put_into(data)
 
 
 def durable_writes(task: Task, events: list) -> dict[int, int]:
@@ -284,26 +288,27 @@ def is_left_out(task: Task, sync: Synced) -> bool:
     return f"{sync.call}:{Path(sync.name).name}" in task.without
 
 
-def surviving(offset: int, written: bytes, mode: str, rng: random.Random) -> list:
-    """Which parts of a write reached the disk, each with its offset."""
+def surviving(event: Written, mode: str, rng: random.Random) -> list[Written]:
+    """Which parts of a write reached the image."""
     if mode == "mixed":
         mode = rng.choice(["all lost", "all kept", "torn", "only sizes"])
+    begin, end = event.offset, event.offset + len(event.data)
     match mode:
         case "all lost":
             return []
         case "all kept":
-            return [(offset, written)]
+            return [event]
         case "some lost":
-            return [(offset, written)] if rng.random() < 0.5 else []
+            return [event] if rng.random() < 0.5 else []
         case "only sizes":
-            return [(offset + len(written), b"")]
+            return [replace(event, offset=end, data=b"")]
         case "torn":
-            sectors = range(offset // SECTOR, (offset + len(written) - 1) // SECTOR + 1)
-            starts = [max(offset, sector * SECTOR) for sector in sectors if rng.random() < 0.5]
-            ends = [min(offset + len(written), (at // SECTOR + 1) * SECTOR) for at in starts]
+            sectors = range(begin // SECTOR, (end - 1) // SECTOR + 1)
+            starts = [max(begin, sector * SECTOR) for sector in sectors if rng.random() < 0.5]
+            ends = [min(end, (at // SECTOR + 1) * SECTOR) for at in starts]
             return [
-                (at, written[at - offset : end - offset])
-                for at, end in zip(starts, ends, strict=True)
+                replace(event, offset=at, data=event.data[at - begin : until - begin])
+                for at, until in zip(starts, ends, strict=True)
             ]
     raise ValueError(mode)
 
@@ -319,16 +324,6 @@ def flip(content: bytearray, writes: list[Written], rng: random.Random) -> None:
         at = write.offset + rng.randrange(len(write.data))
         if at < len(content):
             content[at] ^= 1
-
-
-def write(content: bytearray, offset: int, part: bytes) -> None:
-    resize(content, max(len(content), offset + len(part)))
-    content[offset : offset + len(part)] = part
-
-
-def resize(content: bytearray, size: int) -> None:
-    del content[size:]
-    content.extend(bytes(size - len(content)))
 
 
 if __name__ == "__main__":
