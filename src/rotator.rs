@@ -16,6 +16,7 @@ mod publication;
 mod revocation;
 mod round;
 mod step;
+mod supply;
 mod unserved;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -52,7 +53,7 @@ use due::Due;
 use files::{Files, files_of};
 use inbox::Inbox;
 pub use incoming::{Incoming, Used};
-use keygen::{Keygen, Made, Need, Ordered};
+use keygen::{Keygen, Made, Ordered};
 use news::By;
 use publication::LATE;
 use revocation::InEffect;
@@ -591,61 +592,6 @@ impl Rotator {
                 self.due.set(&keyset, Some(now));
             }
         }
-    }
-
-    fn take_delivery(&mut self, made: Made) {
-        let keyset = made.keyset;
-        let ordered = self.ordered.remove(&keyset);
-        let is_waited_for = ordered.is_none_or(Ordered::is_taken_up_with_the_next);
-        if let Some(rest) = ordered.and_then(Ordered::without_one) {
-            self.ordered.insert(keyset.clone(), rest);
-        }
-        match made.pair {
-            Ok(pair) => {
-                self.stock.entry(keyset.clone()).or_default().push((made.algorithm, pair));
-                if !is_waited_for {
-                    // Another is on its way.
-                } else if self.revoking.contains_key(&keyset) || self.parked.contains_key(&keyset) {
-                    self.tick(&keyset);
-                    self.take_up_parked(&keyset);
-                } else {
-                    // Together with others that wait for time.
-                    let now = self.now();
-                    self.due.set(&keyset, Some(now));
-                }
-            }
-            Err(error) if self.revoking.contains_key(&keyset) => {
-                self.revocations_stay(&keyset, &StepError::NoKeyPair(error));
-                for request in self.unpark(&keyset) {
-                    answer(&request, Err(StepError::RevocationPending));
-                }
-            }
-            Err(error) => {
-                self.retry_later(&keyset, &StepError::NoKeyPair(error));
-                for request in self.unpark(&keyset) {
-                    answer(&request, Err(StepError::NoKeyPair(error)));
-                }
-            }
-        }
-    }
-
-    fn take_up_parked(&mut self, keyset: &KeysetName) {
-        for request in self.unpark(keyset) {
-            self.command(request);
-        }
-    }
-
-    fn park(&mut self, request: Request) {
-        let keyset = request.keyset.clone();
-        self.parked.entry(keyset.clone()).or_default().push(request);
-        if self.ordered.get(&keyset).is_some_and(|ordered| ordered.need() == Need::Ahead) {
-            // What is being made ahead is waited for now.
-            self.tick(&keyset);
-        }
-    }
-
-    fn unpark(&mut self, keyset: &KeysetName) -> Vec<Request> {
-        self.parked.remove(keyset).unwrap_or_default()
     }
 
     /// A reload is in the audit before it takes effect: it changes who may do what.

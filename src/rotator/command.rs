@@ -9,6 +9,7 @@ use jwksd_keystore::store::{Loaded, RecordError, StoreError};
 use jwksd_keystore::time::Time;
 
 use super::incoming::{Incoming, Used};
+use crate::policy::Action;
 
 /// An act of an admin on one key set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +63,50 @@ pub enum Command {
         /// When it leaves the set.
         until: Time,
     },
+}
+
+impl Command {
+    /// Its name in the audit.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Rotate { .. } => "rotate",
+            Self::Revoke { .. } => "revoke",
+            Self::RevokeAll { .. } => "revoke-all",
+            Self::Retire { .. } => "retire",
+            Self::NoteExport { .. } => "export",
+            Self::Import { .. } => Action::Import.name(),
+            Self::Trust { .. } => Action::ImportTrust.name(),
+        }
+    }
+
+    /// Whether it takes keys out for good, at once.
+    pub(super) const fn is_revocation(&self) -> bool {
+        match self {
+            Self::Revoke { .. } | Self::RevokeAll { .. } => true,
+            Self::Rotate { .. }
+            | Self::Retire { .. }
+            | Self::NoteExport { .. }
+            | Self::Import { .. }
+            | Self::Trust { .. } => false,
+        }
+    }
+
+    /// Whether it takes out all of them.
+    pub(super) const fn is_of_all(&self) -> bool {
+        matches!(self, Self::RevokeAll { .. })
+    }
+
+    /// Why it is asked for, where that has to be said.
+    pub(super) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Revoke { reason, .. } | Self::RevokeAll { reason, .. } => Some(reason),
+            Self::Rotate { .. }
+            | Self::Retire { .. }
+            | Self::NoteExport { .. }
+            | Self::Import { .. }
+            | Self::Trust { .. } => None,
+        }
+    }
 }
 
 /// How a command ended.

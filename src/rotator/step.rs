@@ -1,14 +1,10 @@
 //! One step of one key set: load, plan, make and seal, record the intent, commit, record the
 //! outcome, publish. Time and admins share it.
 
-use std::collections::HashMap;
-
-use jwksd_keystore::algorithm::Algorithm;
 use jwksd_keystore::id::{KeyId, KeysetName, Revision};
 use jwksd_keystore::jwk::{JWK_SET_LIMIT, JwkSet};
 use jwksd_keystore::lifecycle::{
-    self, Answer, Departure, Intent, Keyset, Life, Now, Number, Origin, Plan, Refusal, Replaceable,
-    Step,
+    self, Answer, Intent, Keyset, Now, Number, Origin, Plan, Refusal, Replaceable, Step,
 };
 use jwksd_keystore::planted::{self, Fault};
 use jwksd_keystore::store::{Change, Commit, Loaded, Record, StoreError, Tombstone};
@@ -18,13 +14,11 @@ use serde::Serialize;
 use super::changes::{after, changes, describe, gone, next_due};
 use super::command::kids_of;
 use super::incoming::Named;
-use super::keygen::{self, Need};
 use super::news::{self, By, KeyState, News, Why};
-use super::{Command, Gone, Ordered, Outcome, Request, Rotator, SEEN_EVERY, StepError};
+use super::{Command, Gone, Outcome, Request, Rotator, SEEN_EVERY, StepError};
 use crate::audit::events::{self, KeyEvent};
 use crate::audit::{AuditError, Decision, Line, Recorded};
 use crate::health::Subject;
-use crate::policy::Action;
 
 /// How often a step is planned anew after a conflict or an unknown outcome.
 const TRIES: usize = 3;
@@ -565,170 +559,6 @@ impl Rotator {
         let gone = vec![Gone { kid, retires }];
         let set = self.files.hold_set(keyset, after.keyset(), now.lifecycle);
         Ok(outcome(loaded, &after, set, Answer::Done, gone, now.lifecycle, false))
-    }
-
-    /// The records of the keys that a plan creates.
-    ///
-    /// # Errors
-    ///
-    /// [`StepError::NeedsKey`] when pairs are missing; they were ordered then.
-    fn made_records(
-        &mut self,
-        keyset: &KeysetName,
-        loaded: &Loaded,
-        steps: &[Step],
-        incoming: Option<Named<'_>>,
-    ) -> Result<HashMap<Number, Record>, StepError> {
-        let revision = loaded.revision.next();
-        let brought = created(steps).filter(|life| life.origin != Origin::Generated);
-        let mut made = self.records_from_stock(keyset, &generated(steps), revision)?;
-        for (life, named) in brought.zip(incoming) {
-            made.insert(life.number, self.brought_record(keyset, life, named, revision)?);
-        }
-        Ok(made)
-    }
-
-    /// The records of keys made here, from the stock of key pairs.
-    fn records_from_stock(
-        &mut self,
-        keyset: &KeysetName,
-        created: &[&Life],
-        revision: Revision,
-    ) -> Result<HashMap<Number, Record>, StepError> {
-        let missing = self.missing_pairs(keyset, created);
-        if !missing.is_empty() {
-            self.order(keyset, &missing);
-            return Err(StepError::NeedsKey);
-        }
-        let stock = self.stock.entry(keyset.clone()).or_default();
-        let mut made = HashMap::new();
-        for &life in created {
-            let index = stock.iter().position(|(algorithm, _)| *algorithm == life.algorithm);
-            let (_, pair) = stock.swap_remove(index.ok_or(StepError::NeedsKey)?);
-            let keys = &self.parts.master_keys;
-            let record = Record::of_new_key(keyset, life.clone(), revision, pair, keys)?;
-            made.insert(life.number, record);
-        }
-        if stock.is_empty() {
-            self.stock.remove(keyset);
-        }
-        Ok(made)
-    }
-
-    /// The algorithms of the keys for which no pair is in stock.
-    fn missing_pairs(&self, keyset: &KeysetName, created: &[&Life]) -> Vec<Algorithm> {
-        let mut missing: Vec<_> = created.iter().map(|life| life.algorithm).collect();
-        for (algorithm, _) in self.stock.get(keyset).into_iter().flatten() {
-            if let Some(index) = missing.iter().position(|wanted| wanted == algorithm) {
-                missing.swap_remove(index);
-            }
-        }
-        missing
-    }
-
-    /// What of a plan is done before a key pair is there that takes its time: the secret of a key that
-    /// ended is not kept for as long as the cores are busy.
-    fn without_long_waits(&mut self, keyset: &KeysetName, mut plan: Plan) -> Plan {
-        let missing = self.missing_pairs(keyset, &generated(&plan.steps));
-        if missing.iter().any(|algorithm| keygen::takes_long(*algorithm))
-            && plan.steps.iter().any(is_departure)
-        {
-            self.order(keyset, &missing);
-            plan.steps.retain(is_departure);
-        }
-        plan
-    }
-
-    /// Orders key pairs that are not being made; those that are, once more where somebody waits for
-    /// them, and who makes them takes what others leave.
-    fn order(&mut self, keyset: &KeysetName, missing: &[Algorithm]) {
-        let now = self.now();
-        let signs = self.signing_kid(keyset, now).is_some();
-        let is_waited_for = !signs || self.parked.contains_key(keyset);
-        let need = if is_waited_for { Need::Now } else { Need::Ahead };
-        let before = self.ordered.get(keyset).copied();
-        let Some(ordered) = Ordered::with(before, missing.len(), need) else { return };
-        self.ordered.insert(keyset.clone(), ordered);
-        for algorithm in missing {
-            self.keygen.order(keyset, *algorithm, need);
-        }
-    }
-
-    /// The record of a key that comes from elsewhere.
-    fn brought_record(
-        &self,
-        keyset: &KeysetName,
-        life: &Life,
-        Named { key, kid }: Named<'_>,
-        revision: Revision,
-    ) -> Result<Record, StepError> {
-        let (life, kid) = (life.clone(), kid.clone());
-        if life.origin == Origin::Trusted {
-            return Ok(Record::of_trusted_key(life, kid, key.public().clone()));
-        }
-        let keys = &self.parts.master_keys;
-        Ok(Record::of_imported_key(keyset, life, kid, revision, key.pair()?, keys)?)
-    }
-}
-
-/// The keys that a plan creates.
-fn created(steps: &[Step]) -> impl Iterator<Item = &Life> {
-    steps.iter().filter_map(|step| match step {
-        Step::Create(life) => Some(life),
-        _ => None,
-    })
-}
-
-/// Those of them that are made here.
-fn generated(steps: &[Step]) -> Vec<&Life> {
-    created(steps).filter(|life| life.origin == Origin::Generated).collect()
-}
-
-/// Whether a key ends, or leaves, because its time has come: whatever else is planned, this holds.
-fn is_departure(step: &Step) -> bool {
-    matches!(step, Step::End { .. } | Step::Bury { departure: Departure::Retired, .. })
-}
-
-impl Command {
-    /// Its name in the audit.
-    pub(super) const fn name(&self) -> &'static str {
-        match self {
-            Self::Rotate { .. } => "rotate",
-            Self::Revoke { .. } => "revoke",
-            Self::RevokeAll { .. } => "revoke-all",
-            Self::Retire { .. } => "retire",
-            Self::NoteExport { .. } => "export",
-            Self::Import { .. } => Action::Import.name(),
-            Self::Trust { .. } => Action::ImportTrust.name(),
-        }
-    }
-
-    /// Whether it takes keys out for good, at once.
-    pub(super) const fn is_revocation(&self) -> bool {
-        match self {
-            Self::Revoke { .. } | Self::RevokeAll { .. } => true,
-            Self::Rotate { .. }
-            | Self::Retire { .. }
-            | Self::NoteExport { .. }
-            | Self::Import { .. }
-            | Self::Trust { .. } => false,
-        }
-    }
-
-    /// Whether it takes out all of them.
-    pub(super) const fn is_of_all(&self) -> bool {
-        matches!(self, Self::RevokeAll { .. })
-    }
-
-    fn reason(&self) -> Option<&str> {
-        match self {
-            Self::Revoke { reason, .. } | Self::RevokeAll { reason, .. } => Some(reason),
-            Self::Rotate { .. }
-            | Self::Retire { .. }
-            | Self::NoteExport { .. }
-            | Self::Import { .. }
-            | Self::Trust { .. } => None,
-        }
     }
 }
 
