@@ -10,7 +10,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
-use jwksd_keystore::crypto::CryptoError;
 use jwksd_keystore::facts::FirstKey;
 use jwksd_keystore::id::KeysetName;
 use jwksd_keystore::seal::MasterKeys;
@@ -155,9 +154,6 @@ pub enum StartError {
         /// What is not well.
         why: String,
     },
-    /// There is no randomness.
-    #[error(transparent)]
-    Random(#[from] CryptoError),
     /// A listener cannot be started.
     #[error("cannot start a listener: {0}")]
     Io(#[from] io::Error),

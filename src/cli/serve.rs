@@ -118,8 +118,9 @@ fn protect_memory() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets the cryptographic library gather entropy while the rest starts: it takes some 15 ms once in a
-/// process, of whoever asks first for random bytes.
+/// Lets the cryptographic library gather entropy while the rest starts: it takes 15 to 40 ms once in a
+/// process, of whoever asks first for random bytes. Where all keys are there, nothing before the
+/// listeners asks for any.
 fn gather_entropy() -> anyhow::Result<()> {
     let first = || {
         // Where there is none, whoever needs it is told.

@@ -4,6 +4,7 @@
 pub(super) mod basic;
 
 use std::any::Any;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::web::Data;
+use rustix::rand::GetRandomFlags;
 use zeroize::Zeroizing;
 
 use super::connection::Connection;
@@ -59,9 +61,13 @@ impl RequestIds {
     /// # Errors
     ///
     /// When the operating system has no randomness.
-    pub fn new() -> Result<Self, jwksd_keystore::crypto::CryptoError> {
-        let random = u64::from_be_bytes(*jwksd_keystore::crypto::random::<8>()?);
-        Ok(Self { process: format!("{random:016x}"), next: AtomicU64::new(0) })
+    pub fn new() -> io::Result<Self> {
+        // Not of the cryptographic library, which gathers its entropy while the daemon starts: the
+        // listeners need not wait for that.
+        let mut random = [0; 8];
+        rustix::rand::getrandom(&mut random, GetRandomFlags::empty())?;
+        let process = format!("{:016x}", u64::from_be_bytes(random));
+        Ok(Self { process, next: AtomicU64::new(0) })
     }
 
     pub(super) fn next(&self) -> String {
