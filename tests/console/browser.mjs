@@ -5,12 +5,12 @@ import { accessSync, constants } from "node:fs";
 import path from "node:path";
 import { chromium } from "playwright-core";
 
+import { PATIENCE } from "./daemon.mjs";
+
 const OPTIONS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync",
 ];
-
-const PATIENCE = 20_000;
 
 /** A chromium. `more` are further options of its command line. */
 export function launch(...more) {
