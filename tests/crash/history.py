@@ -34,7 +34,8 @@ class History:
     # What may have been done without an answer.
     asked_reasons: set[str] = field(default_factory=set)
     asked_to_retire: set[str] = field(default_factory=set)
-    kills: list[float] = field(default_factory=list)
+    # When, and until when it was noted what came before.
+    kills: list[tuple[float, float]] = field(default_factory=list)
     # All of it, to be read by people.
     lines: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -49,9 +50,11 @@ class History:
             self.asked_to_retire.add(kid)
             self._note(f"asked to retire {kid}")
 
-    def killed(self, how: str) -> None:
+    def killed(self, how: str, at: float | None = None) -> None:
+        """At a time, or now. All that it answered is noted."""
         with self._lock:
-            self.kills.append(time.time())
+            noted = time.time()
+            self.kills.append((noted if at is None else at, noted))
             self._note(f"--- {how}")
 
     def answered(self, answer: dict) -> None:
@@ -93,7 +96,7 @@ class History:
         return sum(map(len, acts))
 
     def was_just_before_a_kill(self, token: Token) -> bool:
-        return any(0 <= kill - token.answered <= AUDIT_SYNCED_WITHIN for kill in self.kills)
+        return any(at - AUDIT_SYNCED_WITHIN <= token.answered <= noted for at, noted in self.kills)
 
     def about(self, complaints: list[str]) -> str:
         """The end of the history, and all of it that names a key of the complaints."""

@@ -158,9 +158,10 @@ def run_round(place: Place, history: History, number: int, rng: random.Random, l
         # It is about to stop anyway.
         place.terminate()
         time.sleep(rng.uniform(0, 0.03))
+    at = time.time()
     place.kill()
     load.join()
-    history.killed(f"round {number}: killed under load")
+    history.killed(f"round {number}: killed under load", at)
 
 
 if __name__ == "__main__":

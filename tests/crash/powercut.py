@@ -111,13 +111,14 @@ def live(
         load = Load(place, history, rng)
         load.start()
         load.wait(seconds)
+        at = time.time()
         place.stop()
         if image:
             shutil.copyfile(image, image.with_suffix(".cut"))
     finally:
         place.kill()
     load.join()
-    history.killed("the power was cut" if image else "killed")
+    history.killed("the power was cut" if image else "killed", at)
 
 
 def start_from(image: Path, before: Place, history: History) -> Failure | None:
