@@ -27,7 +27,7 @@ pub(super) struct Made {
 pub(super) enum Need {
     /// The set signs meanwhile, and nobody waits for it.
     Ahead,
-    /// Nothing signs until it is there, or somebody waits for it.
+    /// Nothing signs until it is there, or somebody waits for it: an admin, or a start.
     Now,
 }
 

@@ -88,16 +88,20 @@ impl Rotator {
     /// Orders key pairs that are not being made; those that are, once more where somebody waits for
     /// them, and who makes them takes what others leave.
     fn order(&mut self, keyset: &KeysetName, missing: &[Algorithm]) {
-        let now = self.now();
-        let signs = self.signing_kid(keyset, now).is_some();
-        let is_waited_for = !signs || self.parked.contains_key(keyset);
-        let need = if is_waited_for { Need::Now } else { Need::Ahead };
+        let need = if self.is_waited_for(keyset) { Need::Now } else { Need::Ahead };
         let before = self.ordered.get(keyset).copied();
         let Some(ordered) = Ordered::with(before, missing.len(), need) else { return };
         self.ordered.insert(keyset.clone(), ordered);
         for algorithm in missing {
             self.keygen.order(keyset, *algorithm, need);
         }
+    }
+
+    /// Whether anybody waits for the next key pair of a set. A start does, which must not take what
+    /// others leave: they may leave nothing. It keeps nobody waiting who is served.
+    fn is_waited_for(&self, keyset: &KeysetName) -> bool {
+        let signs = self.signing_kid(keyset, self.now()).is_some();
+        !signs || !self.is_serving() || self.parked.contains_key(keyset)
     }
 
     /// The record of a key that comes from elsewhere.

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import busy
 import clocks
 import descriptors
 import full_disk
@@ -38,6 +39,7 @@ PLACES: dict[str, Callable[[Path, list[str]], None]] = {
     "no-threads": memory.no_threads,
     "no-memory": memory.none,
     "clock": clocks.back_and_forth,
+    "busy": busy.start,
 }
 
 

@@ -1,0 +1,44 @@
+"""Processors that others use all the time."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from daemon import Daemon
+from trial import Trial
+
+# For each processor.
+OTHERS = 3
+
+
+def start(shims: Path, lines: list[str]) -> None:
+    """A start does not wait for a thread that takes what others leave: they may leave nothing."""
+    daemon = Daemon.new()
+    with daemon.gone_at_the_end():
+        trial = Trial(daemon, lines)
+        trial.begin()
+        with others_at_work():
+            trial.check("a rotation is done", trial.rotate("large"), "")
+            lines.append(f"--  the next standby is {'there' if trial.standby('large') else 'not there yet'}")
+            daemon.kill()
+            trial.history.killed("killed")
+            daemon.start()
+            daemon.wait_until_ready()
+            lines.append("ok  it starts beside others that use all processors")
+            trial.serves()
+            trial.signs()
+        trial.nothing_is_lost()
+
+
+@contextmanager
+def others_at_work() -> Iterator[None]:
+    count = OTHERS * len(os.sched_getaffinity(0))
+    others = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
