@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from daemon import Daemon
-from trial import Trial
+from trial import begun
 
 # For each processor.
 OTHERS = 3
@@ -16,9 +16,7 @@ OTHERS = 3
 def start(shims: Path, lines: list[str]) -> None:
     """A start does not wait for a thread that takes what others leave: they may leave nothing."""
     daemon = Daemon.new()
-    with daemon.gone_at_the_end():
-        trial = Trial(daemon, lines)
-        trial.begin()
+    with begun(daemon, lines) as trial:
         with others_at_work():
             trial.check("a rotation is done", trial.rotate("large"), "")
             lines.append(f"--  the next standby is {'there' if trial.standby('large') else 'not there yet'}")

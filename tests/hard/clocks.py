@@ -6,7 +6,7 @@ from pathlib import Path
 from daemon import Daemon
 from points import Clock
 from tokens import Token
-from trial import Trial, token
+from trial import Trial, begun, token
 
 HOUR = 3600.0
 YEAR = 365 * 24 * HOUR
@@ -17,9 +17,7 @@ def back_and_forth(shims: Path, lines: list[str]) -> None:
     """Keys go by the time since boot until the wall clock is right again, or was wrong for long."""
     clock = Clock(shims)
     daemon = Daemon.new(environment=clock.environment)
-    with daemon.gone_at_the_end():
-        trial = Trial(daemon, lines)
-        trial.begin()
+    with begun(daemon, lines) as trial:
         for name, ahead in (("ahead", YEAR), ("back", -YEAR), ("back", -HOUR)):
             lines.append(f"--  the clock is set {name} by {abs(ahead) / HOUR:.0f} h")
             clock.set(wall=ahead)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from daemon import Daemon, said, unwell
 from place import call
-from trial import Trial, token
+from trial import Trial, begun, token
 
 # With so many, not all connections that the configuration allows can be there at once.
 FEW = 300
@@ -18,9 +18,7 @@ FEW = 300
 def connections(shims: Path, lines: list[str]) -> None:
     """Whoever connects without end takes no descriptor from others: each listener has its part."""
     daemon = Daemon.new()
-    with daemon.gone_at_the_end():
-        trial = Trial(daemon, lines)
-        trial.begin("prlimit", f"--nofile={FEW}:{FEW}")
+    with begun(daemon, lines, "prlimit", f"--nofile={FEW}:{FEW}") as trial:
         trial.is_unwell(resources=f"only {FEW} file descriptors")
         with _crowd(daemon, "public"), _crowd(daemon, "sign"):
             told = "all connections of a listener are taken"

@@ -7,7 +7,7 @@ from pathlib import Path
 from daemon import Daemon
 from disks import thin_disk
 from points import Faults
-from trial import Trial
+from trial import Trial, begun
 
 ERROR = "Input/output error"
 
@@ -32,9 +32,7 @@ def one_by_one(shims: Path, lines: list[str]) -> None:
     """One kind of call to one file, as long as it lasts."""
     faults = Faults(shims)
     daemon = Daemon.new(environment=faults.environment)
-    with daemon.gone_at_the_end():
-        trial = Trial(daemon, lines)
-        trial.begin()
+    with begun(daemon, lines) as trial:
         for kind, part in STORE:
             _fails(trial, faults, kind, part)
             trial.refuses_to_rotate("store_unavailable")
@@ -65,9 +63,7 @@ def unrecorded(shims: Path, lines: list[str]) -> None:
     """With `on_failure = "continue"` signing goes on, and readiness says at what price."""
     faults = Faults(shims)
     daemon = Daemon.new(environment=faults.environment, on_failure="continue")
-    with daemon.gone_at_the_end():
-        trial = Trial(daemon, lines)
-        trial.begin()
+    with begun(daemon, lines) as trial:
         _fails(trial, faults, "write", "/audit.jsonl")
         history, trial.history = trial.history, type(trial.history)()
         trial.signs()
@@ -88,9 +84,7 @@ def by_chance(shims: Path, lines: list[str]) -> None:
     rng = random.Random(seed)
     faults = Faults(shims)
     daemon = Daemon.new(environment=faults.environment)
-    with daemon.gone_at_the_end():
-        trial = Trial(daemon, lines)
-        trial.begin()
+    with begun(daemon, lines) as trial:
         for one_in in (10, 3):
             before = faults.count
             kinds = ("open", "write", "sync", "range", "name")

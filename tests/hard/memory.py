@@ -7,7 +7,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from daemon import KEYSETS, Daemon
-from trial import Trial
+from trial import begun
 
 # Enough for what a revocation or a rotation takes, and far from what it takes to start.
 LITTLE = 32 << 20
@@ -19,9 +19,7 @@ MOST = 50
 def little(shims: Path, lines: list[str]) -> None:
     """What is asked of it costs little memory, and none that it does not give back."""
     daemon = Daemon.new()
-    with daemon.gone_at_the_end():
-        trial = Trial(daemon, lines)
-        trial.begin()
+    with begun(daemon, lines) as trial:
         _limit(daemon, _data(daemon) + LITTLE)
         for _ in range(5):
             trial.signs()
@@ -39,9 +37,7 @@ def little(shims: Path, lines: list[str]) -> None:
 def none(shims: Path, lines: list[str]) -> None:
     """Rust ends a process that gets none. What was acknowledged is there at the next start, as after any kill."""
     daemon = Daemon.new()
-    with daemon.gone_at_the_end():
-        trial = Trial(daemon, lines)
-        trial.begin()
+    with begun(daemon, lines) as trial:
         _limit(daemon, _data(daemon))
         acts = 0
         for _ in range(MOST):
@@ -65,9 +61,7 @@ def none(shims: Path, lines: list[str]) -> None:
 def no_threads(shims: Path, lines: list[str]) -> None:
     """Enough for what is asked, and not for the stack of one thread more."""
     daemon = Daemon.new()
-    with daemon.gone_at_the_end():
-        trial = Trial(daemon, lines)
-        trial.begin()
+    with begun(daemon, lines) as trial:
         _limit(daemon, _data(daemon) + (1 << 20))
         trial.serves()
         trial.signs()

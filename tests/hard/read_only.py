@@ -5,7 +5,7 @@ from pathlib import Path
 from daemon import Daemon
 from disks import disk
 from points import Faults
-from trial import Trial
+from trial import Trial, begun
 
 READ_ONLY = "Read-only file system"
 
@@ -14,9 +14,7 @@ def by_rule(shims: Path, lines: list[str]) -> None:
     """It can be written again after a while."""
     faults = Faults(shims)
     daemon = Daemon.new(environment=faults.environment)
-    with daemon.gone_at_the_end():
-        trial = Trial(daemon, lines)
-        trial.begin()
+    with begun(daemon, lines) as trial:
         faults.is_read_only("/data/")
         trial.refuses_to_sign("audit_unavailable")
         trial.is_unwell(audit="nothing is signed or done")

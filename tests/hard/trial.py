@@ -2,7 +2,8 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 # First: it says where the others are.
 from daemon import KEYSETS, Daemon, Said
@@ -277,6 +278,15 @@ class Trial:
         if rest[0] == "keys":
             self._half_told.add(rest[1])
             self.history.answered({"keyset": keyset, "revoked": [rest[1]], "already": False})
+
+
+@contextmanager
+def begun(daemon: Daemon, lines: list[str], *before: str) -> Iterator[Trial]:
+    """A trial of a daemon that has had a life so far, and is gone at the end."""
+    with daemon.gone_at_the_end():
+        trial = Trial(daemon, lines)
+        trial.begin(*before)
+        yield trial
 
 
 def _keys_of(answer: dict) -> set[str]:
