@@ -40,7 +40,7 @@ from recording import (
 SECTOR = 512
 WORKERS = 2
 LOG = "store/db"
-# What of the writes that are not durable is on the image.
+# What of the writes that are not durable is on the disk.
 MODES = ["all lost", "all kept", "some lost", "torn", "only sizes", "mixed"]
 # What the daemon says where a bit was flipped and it cannot know that all is there.
 REFUSED = "is damaged"
@@ -166,7 +166,8 @@ def record(rng: random.Random) -> Recorded:
 def live(
     place: Place, history: History, rng: random.Random, seconds: float, log: Path | None = None
 ) -> None:
-    place.start(*([*STRACE, "-o", str(log)] if log else []))
+    under = [*STRACE, "-o", str(log)] if log else []
+    place.start(*under)
     place.wait_until_ready()
     load = Load(place, history, rng)
     load.start()
@@ -182,10 +183,9 @@ def check_whole(recording: Recording) -> None:
     image = Image(recording)
     for event in recording.events:
         image.take(event)
-    recorded, real = image.files(), Recording.of(recording.folder)
-    for name in sorted(recorded.keys() | real.files.keys()):
-        content = real.contents[real.files[name]] if name in real.files else None
-        if recorded.get(name) != content:
+    recorded, real = image.files(), Image(Recording.of(recording.folder)).files()
+    for name in sorted(recorded.keys() | real.keys()):
+        if recorded.get(name) != real.get(name):
             raise AssertionError(f"{name} is not as it was recorded")
 
 
@@ -289,7 +289,7 @@ def is_left_out(task: Task, sync: Synced) -> bool:
 
 
 def surviving(event: Written, mode: str, rng: random.Random) -> list[Written]:
-    """Which parts of a write reached the image."""
+    """Which parts of a write reached the disk."""
     if mode == "mixed":
         mode = rng.choice(["all lost", "all kept", "torn", "only sizes"])
     begin, end = event.offset, event.offset + len(event.data)
