@@ -23,6 +23,7 @@ impl AuditDevice {
 
     /// Nothing more can be written.
     pub(crate) fn fill(&mut self) {
+        assert!(self.path.is_symlink(), "the audit went on in another file");
         fcntl_add_seals(&self.memory, SealFlags::GROW).unwrap();
         self.is_full = true;
     }

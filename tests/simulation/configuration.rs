@@ -85,6 +85,9 @@ pub(crate) fn changes() -> impl Strategy<Value = (usize, usize)> {
     (0..CHOICES.len(), 0_usize..5)
 }
 
+/// More than a century writes: what fills the place of the audit knows no file that continues another.
+const LARGEST_AUDIT_MIB: u32 = 1024;
+
 /// The text of a configuration with these key sets.
 pub(crate) fn text(folder: &Path, first: First, keysets: &[(Role, Choice)]) -> String {
     let folder_text = folder.display();
@@ -96,6 +99,7 @@ path = "{folder_text}/store"
 master_key = "{folder_text}/master.key"
 [audit]
 path = "{folder_text}/audit.jsonl"
+max_file_mib = {LARGEST_AUDIT_MIB}
 [public]
 listen = "unix:{folder_text}/public.sock"
 base_url = "http://127.0.0.1:8080"
