@@ -380,7 +380,7 @@ impl Administration {
         self.standings.wait(&changed, FILE_PATIENCE, |standing| standing.asked.is_none());
         let removed = before.keysets.keys().filter(is_gone).cloned().collect();
         // Not before a key set that came with it can sign.
-        self.rotator.settle();
+        self.rotator.wait_for_signers();
         Ok(api::ReloadResponse {
             changed,
             removed,

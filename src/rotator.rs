@@ -53,7 +53,7 @@ use due::Due;
 use files::{Files, files_of};
 use inbox::Inbox;
 pub use incoming::{Incoming, Used};
-use keygen::{Keygen, Made, Ordered};
+use keygen::{Keygen, Made, Ordered, Until};
 use news::By;
 use publication::LATE;
 use revocation::InEffect;
@@ -162,7 +162,7 @@ enum Message {
     Reload(Box<Config>, Actor, Sender<Result<Vec<KeysetName>, ReloadError>>),
     Made(Made),
     File(Report),
-    Settle(Sender<()>),
+    Settle(Until, Sender<()>),
     Serving(Time),
     NotServing,
     Stop,
@@ -215,8 +215,18 @@ impl Handle {
     /// Waits until nothing is due and no key is being made. What a start took is not due before
     /// [`Self::serving`].
     pub fn settle(&self) {
+        self.wait(Until::AllAreMade);
+    }
+
+    /// The same, but does not wait for standbys that take what others leave, which may be nothing:
+    /// their sets sign meanwhile.
+    pub fn wait_for_signers(&self) {
+        self.wait(Until::SignersAreMade);
+    }
+
+    fn wait(&self, until: Until) {
         let (reply, answer) = mpsc::channel();
-        if self.messages.send(Message::Settle(reply)).is_ok() {
+        if self.messages.send(Message::Settle(until, reply)).is_ok() {
             // An error means that the rotator has stopped, which is settled too.
             let _ = answer.recv();
         }
@@ -297,7 +307,7 @@ struct Rotator {
     parked: HashMap<KeysetName, Vec<Request>>,
     /// Revocations in effect, but not durable yet. No ring has the keys that they take out.
     revoking: HashMap<KeysetName, VecDeque<Request>>,
-    settling: Vec<Sender<()>>,
+    settling: Vec<(Until, Sender<()>)>,
     /// The keys of which the log was told last that they sign.
     signers: HashMap<KeysetName, Option<KeyId>>,
     /// When lifecycle time is recorded next.
@@ -413,9 +423,8 @@ impl Rotator {
                 self.record_seen();
                 continue;
             }
-            if self.ordered.is_empty() {
-                self.settling.clear();
-            }
+            // Who is dropped is answered.
+            self.settling.retain(|(until, _)| !until.is_over(self.ordered.values()));
             let wait = self.until_next();
             match self.messages.wait(wait) {
                 Ok(message) => {
@@ -441,8 +450,7 @@ impl Rotator {
             }
             Message::Made(made) => self.take_delivery(made),
             Message::File(report) => self.take_report(report),
-            // Dropped, and with it answered, when nothing is due.
-            Message::Settle(reply) => self.settling.push(reply),
+            Message::Settle(until, reply) => self.settling.push((until, reply)),
             Message::Serving(since) => self.begin_to_serve(since),
             Message::NotServing => {
                 self.record_seen();

@@ -300,7 +300,7 @@ pub fn open(
         metrics: metrics.clone(),
     };
     let (rotator, thread) = rotator::start(parts, seen)?;
-    rotator.settle();
+    rotator.wait_for_signers();
     check_signers(&custody, &clock, &health)?;
     let master_key = master_key::Watch::new(&started_with.store.master_key, &master_keys);
     let sources = metrics::exposition::Sources {

@@ -25,9 +25,9 @@ pub(super) struct Made {
 /// What waits for a key pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
-    /// The set signs meanwhile, and nobody waits for it.
+    /// It takes its time; the set signs meanwhile, and nobody waits for it.
     Ahead,
-    /// Nothing signs until it is there, or somebody waits for it: an admin, or a start.
+    /// Nothing signs until it is there, an admin waits for it, or it takes less than a millisecond.
     Now,
 }
 
@@ -67,6 +67,25 @@ impl Ordered {
     }
 }
 
+/// Until when somebody waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// No key pair is being made.
+    AllAreMade,
+    /// None that is waited for.
+    SignersAreMade,
+}
+
+impl Until {
+    /// Whether it has come to that.
+    pub(super) fn is_over<'a>(self, mut being_made: impl Iterator<Item = &'a Ordered>) -> bool {
+        match self {
+            Self::AllAreMade => being_made.next().is_none(),
+            Self::SignersAreMade => being_made.all(|ordered| ordered.need == Need::Ahead),
+        }
+    }
+}
+
 /// Orders key pairs.
 pub(super) struct Keygen {
     now: Sender<Order>,
@@ -94,8 +113,8 @@ impl Keygen {
     /// Orders one pair.
     pub(super) fn order(&self, keyset: &KeysetName, algorithm: Algorithm, need: Need) {
         let orders = match need {
-            Need::Ahead if takes_long(algorithm) => &self.ahead,
-            Need::Ahead | Need::Now => &self.now,
+            Need::Ahead => &self.ahead,
+            Need::Now => &self.now,
         };
         // The thread lives as long as this sender does.
         let _ = orders.send((keyset.clone(), algorithm));
@@ -139,21 +158,32 @@ mod tests {
     }
 
     #[test]
-    fn an_rsa_key_that_is_made_ahead_takes_what_is_left_and_no_other_does() {
+    fn who_waits_for_signers_does_not_wait_for_what_is_made_ahead() {
+        let ordered = |need| Ordered { count: 1, need };
+        let (ahead, now) = (ordered(Need::Ahead), ordered(Need::Now));
+        for (until, being_made, is_over) in [
+            (Until::AllAreMade, vec![], true),
+            (Until::AllAreMade, vec![ahead], false),
+            (Until::AllAreMade, vec![now], false),
+            (Until::SignersAreMade, vec![], true),
+            (Until::SignersAreMade, vec![ahead, ahead], true),
+            (Until::SignersAreMade, vec![ahead, now], false),
+        ] {
+            assert_eq!(until.is_over(being_made.iter()), is_over, "{until:?} {being_made:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_made_ahead_takes_what_is_left_and_no_other_does() {
         let (deliver, made) = channel();
         let keygen = Keygen::start(move |pair: Made| {
             let delivered = (pair.pair.is_ok(), threads::is_taking_what_is_left());
             deliver.send(delivered).unwrap();
         });
         let (keygen, keyset) = (keygen.unwrap(), "default".parse().unwrap());
-        let rsa = Algorithm::Rs256(RsaBits::B2048);
-        for (algorithm, need, takes_what_is_left) in [
-            (rsa, Need::Ahead, true),
-            (rsa, Need::Now, false),
-            (Algorithm::Es256, Need::Ahead, false),
-        ] {
-            keygen.order(&keyset, algorithm, need);
-            assert_eq!(made.recv().unwrap(), (true, takes_what_is_left), "{algorithm} {need:?}");
+        for (need, takes_what_is_left) in [(Need::Ahead, true), (Need::Now, false)] {
+            keygen.order(&keyset, Algorithm::Rs256(RsaBits::B2048), need);
+            assert_eq!(made.recv().unwrap(), (true, takes_what_is_left), "{need:?}");
         }
     }
 }

@@ -88,7 +88,8 @@ impl Rotator {
     /// Orders key pairs that are not being made; those that are, once more where somebody waits for
     /// them, and who makes them takes what others leave.
     fn order(&mut self, keyset: &KeysetName, missing: &[Algorithm]) {
-        let need = if self.is_waited_for(keyset) { Need::Now } else { Need::Ahead };
+        let takes_long = missing.iter().any(|algorithm| keygen::takes_long(*algorithm));
+        let need = if takes_long && !self.is_waited_for(keyset) { Need::Ahead } else { Need::Now };
         let before = self.ordered.get(keyset).copied();
         let Some(ordered) = Ordered::with(before, missing.len(), need) else { return };
         self.ordered.insert(keyset.clone(), ordered);
@@ -97,11 +98,9 @@ impl Rotator {
         }
     }
 
-    /// Whether anybody waits for the next key pair of a set. A start does, which must not take what
-    /// others leave: they may leave nothing. It keeps nobody waiting who is served.
+    /// Whether anybody waits for the next key pair of a set.
     fn is_waited_for(&self, keyset: &KeysetName) -> bool {
-        let signs = self.signing_kid(keyset, self.now()).is_some();
-        !signs || !self.is_serving() || self.parked.contains_key(keyset)
+        self.signing_kid(keyset, self.now()).is_none() || self.parked.contains_key(keyset)
     }
 
     /// The record of a key that comes from elsewhere.

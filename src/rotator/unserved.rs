@@ -59,11 +59,6 @@ impl Rotator {
         self.unserved.get(keyset).is_some_and(|unserved| unserved.to.is_none())
     }
 
-    /// Whether what is published now is served now.
-    pub(super) fn is_serving(&self) -> bool {
-        self.down_since.is_none() && self.silent_since.is_none()
-    }
-
     /// While nothing is served, time does nothing to a set whose standby is to sign by then: whether
     /// that is too early is known when something is served again. Returns whether the set waits for
     /// that.

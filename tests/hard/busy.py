@@ -13,13 +13,16 @@ from trial import begun
 OTHERS = 3
 
 
-def start(shims: Path, lines: list[str]) -> None:
-    """A start does not wait for a thread that takes what others leave: they may leave nothing."""
+def reload_and_start(shims: Path, lines: list[str]) -> None:
+    """Neither a start nor a reload waits for a thread that takes what others leave: they may leave nothing."""
     daemon = Daemon.new()
     with begun(daemon, lines) as trial:
         with others_at_work():
             trial.check("a rotation is done", trial.rotate("large"), "")
-            lines.append(f"--  the next standby is {'there' if trial.standby('large') else 'not there yet'}")
+            is_missing = trial.standby("large") is None
+            trial.check("a reload is done", daemon("reload").exit, 0)
+            is_missing = is_missing and trial.standby("large") is None
+            lines.append(f"--  the next standby is {'not there yet' if is_missing else 'there'}")
             daemon.kill()
             trial.history.killed("killed")
             daemon.start()

@@ -39,7 +39,7 @@ PLACES: dict[str, Callable[[Path, list[str]], None]] = {
     "no-threads": memory.no_threads,
     "no-memory": memory.none,
     "clock": clocks.back_and_forth,
-    "busy": busy.start,
+    "busy": busy.reload_and_start,
 }
 
 
