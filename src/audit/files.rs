@@ -26,18 +26,16 @@ pub(super) fn all_full(audit: &Path) -> io::Result<Vec<PathBuf>> {
     };
     let mut found = Vec::new();
     for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        if !entry.file_type()?.is_file() {
-            continue;
-        }
+        let name = entry?.file_name();
         let first = name.to_str().and_then(|name| {
             let digits = name.strip_prefix(&before)?.strip_suffix(&after)?;
             let is_number = digits.len() >= 12 && digits.bytes().all(|byte| byte.is_ascii_digit());
             is_number.then(|| digits.parse::<u64>().ok()).flatten()
         });
-        if let Some(first) = first {
-            found.push((first, audit.with_file_name(name)));
+        // A symbolic link to a file was renamed like a file.
+        let path = audit.with_file_name(name);
+        if let Some(first) = first.filter(|_| path.is_file()) {
+            found.push((first, path));
         }
     }
     found.sort();

@@ -1,6 +1,7 @@
 //! The audit as a whole: what is written, what is found at a start, and what [`verify`] says of it.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use jwksd_keystore::seal::MasterKeys;
@@ -425,6 +426,20 @@ fn a_full_file_is_continued_by_the_next_and_the_chain_goes_on() {
     assert!(matches!(place.notes()[..], [Note::BeginsLate { .. }]));
     let archived = verify::verify_files(&[hidden], Some(&place.keys)).unwrap();
     assert_eq!((archived.damage.len(), archived.first), (0, 1));
+}
+
+#[test]
+fn a_full_file_that_is_a_symbolic_link_is_continued_like_any_other() {
+    let place = Place { full_size: 900, ..Place::new() };
+    let elsewhere = tempfile::tempdir().unwrap();
+    let linked = elsewhere.path().join("lines");
+    fs::write(&linked, "").unwrap();
+    symlink(&linked, place.path()).unwrap();
+    place.write(&["a", "b", "c", "d", "e", "f"]);
+    assert!(!place.path().is_symlink());
+    place.write(&["g"]);
+    let report = place.verify();
+    assert_eq!((report.damage.len(), report.notes.len(), report.first), (0, 0, 1), "{report:?}");
 }
 
 #[test]
