@@ -300,10 +300,7 @@ impl Audit {
     /// Counts a request of a caller that nobody knows.
     pub fn count_unknown_caller(&self, now: Time) {
         let mut state = self.shared.lock();
-        if !state.refusals.has_counted() {
-            self.shared.wake.notify_one();
-        }
-        state.refusals.of_unknown(now);
+        self.shared.change(&mut state, |state| state.refusals.of_unknown(now));
     }
 
     /// Writes what is still owed, syncs, and lets others open the audit. Nothing can be recorded
@@ -368,7 +365,7 @@ impl Shared {
         }
         let written = self.write(&mut state, entry);
         if written.is_ok() {
-            self.sync_soon(&mut state);
+            self.change(&mut state, |state| state.unsynced = true);
         }
         self.settle(state, written, 1)
     }
@@ -389,19 +386,14 @@ impl Shared {
         }
         let (count, written) = self.write_all(&mut state, &kept, now);
         if count > 0 {
-            self.sync_soon(&mut state);
+            self.change(&mut state, |state| state.unsynced = true);
         }
         self.settle(state, written, (kept.len() - count) as u64)
     }
 
     /// Whether a refusal is only counted.
     fn only_counts(&self, state: &mut State, caller: &str, now: Time) -> bool {
-        let had_counted = state.refusals.has_counted();
-        let is_counted = state.refusals.of_known(caller, now) == Fate::Counted;
-        if is_counted && !had_counted {
-            self.wake.notify_one();
-        }
-        is_counted
+        self.change(state, |state| state.refusals.of_known(caller, now) == Fate::Counted)
     }
 
     /// Hands a line to the kernel, after the lines that are owed.
@@ -420,15 +412,16 @@ impl Shared {
         if state.life == Life::Closed {
             return (0, Err(io::Error::other("the audit is closed").into()));
         }
-        let (count, written) = self.figures.write(|| match state.say_unrecorded(now) {
-            Ok(()) => state.file.append_all(objects, now),
-            Err(error) => (0, Err(error)),
+        let (count, written) = self.change(state, |state| {
+            let (count, written) = self.figures.write(|| match state.say_unrecorded(now) {
+                Ok(()) => state.file.append_all(objects, now),
+                Err(error) => (0, Err(error)),
+            });
+            state.unmarked |= count > 0;
+            (count, written)
         });
         if written.is_err() {
             self.fail(state);
-        }
-        if count > 0 && (!std::mem::replace(&mut state.unmarked, true) || self.wants_next(state)) {
-            self.wake.notify_one();
         }
         (count, written.map_err(AuditError))
     }
@@ -484,8 +477,7 @@ impl Shared {
     /// Notes a failure. The thread tries until all is well again.
     fn fail(&self, state: &mut State) {
         state.failures += 1;
-        self.failing.store(true, Ordering::Relaxed);
-        self.wake.notify_one();
+        self.change(state, |_| self.failing.store(true, Ordering::Relaxed));
     }
 
     /// Writes and syncs what is owed. After a failed sync the file is opened anew before, which no
@@ -540,11 +532,15 @@ impl Shared {
         }
     }
 
-    fn sync_soon(&self, state: &mut State) {
-        if !state.unsynced {
-            state.unsynced = true;
+    /// Changes the state, and wakes the thread where it has something else to do then: to wake it costs
+    /// more than to write a line.
+    fn change<T>(&self, state: &mut State, change: impl FnOnce(&mut State) -> T) -> T {
+        let before = self.to_do(state);
+        let outcome = change(state);
+        if self.to_do(state) != before {
             self.wake.notify_one();
         }
+        outcome
     }
 
     fn is_failing(&self) -> bool {
@@ -561,11 +557,6 @@ impl Shared {
 }
 
 impl State {
-    /// Whether anything is to be done at the end of the minute.
-    fn has_for_the_minute(&self) -> bool {
-        self.unmarked || self.refusals.has_counted()
-    }
-
     fn written(&self) -> Written {
         Written {
             to_sync: self.file.to_sync(),

@@ -20,51 +20,62 @@ impl Shared {
         let mut pace = Pace::now();
         let mut state = self.lock();
         loop {
-            if state.unsynced {
-                // Gather the lines of a moment, so that many share one sync.
-                state = self.wait(state, SYNC_WITHIN / 2);
-                state = self.sync_gathered(state);
-            } else if self.wants_next(&state) && pace.may_begin_next() {
-                drop(state);
-                if let Err(error) = self.begin_next() {
-                    pace.begin_next_failed();
-                    tracing::error!(%error, "the audit file is full, and a new one cannot be begun");
-                }
-                state = self.lock();
-            } else if state.life == Life::Stopping {
-                if self.is_failing() {
+            let to_do = self.to_do(&state);
+            match to_do.first(pace.ripe(), state.life) {
+                Job::BeginNext => {
                     drop(state);
-                    let _ = self.try_again();
+                    if let Err(error) = self.begin_next() {
+                        pace.begin_next_failed();
+                        tracing::error!(%error, "the audit file is full, and a new one cannot be begun");
+                    }
                     state = self.lock();
                 }
-                return self.end(state);
-            } else if pace.is_to_try(self.is_failing()) {
-                drop(state);
-                // The error was told when it began.
-                let _ = self.try_again();
-                pace.tried();
-                state = self.lock();
-            } else if pace.is_minute_over(&state) {
-                pace.minute_begins();
-                self.end_the_minute(&mut state);
-            } else {
-                let due = pace.due(&state, self.is_failing());
-                state = self.wait(state, due);
+                Job::Mend => {
+                    drop(state);
+                    // The error was told when it began.
+                    let _ = self.try_again();
+                    pace.tried();
+                    state = self.lock();
+                }
+                Job::EndTheMinute => {
+                    pace.minute_begins();
+                    self.end_the_minute(&mut state);
+                }
+                Job::Sync => {
+                    // Gather the lines of a moment, so that many share one sync.
+                    state = self.wait(state, SYNC_WITHIN / 2);
+                    state = self.sync_gathered(state);
+                }
+                Job::End => {
+                    if to_do.to_mend {
+                        drop(state);
+                        let _ = self.try_again();
+                        state = self.lock();
+                    }
+                    return self.end(state);
+                }
+                Job::Wait => state = self.wait(state, pace.due(to_do)),
             }
         }
     }
 
-    /// Waits for a while, or until a line is to be synced, or the audit fails, or the end.
+    /// Waits for a while, or until there is something else to do, or the end.
     fn wait<'a>(&self, state: MutexGuard<'a, State>, span: Duration) -> MutexGuard<'a, State> {
-        let look = |state: &State| {
-            let has_counted = state.refusals.has_counted();
-            let wants_next = self.wants_next(state);
-            (state.unsynced, state.unmarked, wants_next, has_counted, self.is_failing())
-        };
-        let before = look(&state);
-        let is_quiet = |state: &mut State| state.life == Life::Open && look(state) == before;
+        let before = self.to_do(&state);
+        let is_quiet = |state: &mut State| state.life == Life::Open && self.to_do(state) == before;
         let waited = self.wake.wait_timeout_while(state, span, is_quiet);
         waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// What the thread has to do, now or when its time comes.
+    pub(super) fn to_do(&self, state: &State) -> ToDo {
+        ToDo {
+            to_sync: state.unsynced,
+            to_mark: state.unmarked,
+            to_sum_up: state.refusals.has_counted(),
+            to_begin_next: self.wants_next(state),
+            to_mend: self.is_failing(),
+        }
     }
 
     pub(super) fn sync_gathered<'a>(
@@ -168,6 +179,59 @@ impl Shared {
     }
 }
 
+/// What there is to do for the thread. Where it changes, the thread is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is there or not by itself")]
+pub(super) struct ToDo {
+    to_begin_next: bool,
+    to_mend: bool,
+    to_mark: bool,
+    to_sum_up: bool,
+    to_sync: bool,
+}
+
+/// What of that is not too early.
+#[derive(Clone, Copy)]
+struct Ripe {
+    to_begin_next: bool,
+    to_mend: bool,
+    to_end_the_minute: bool,
+}
+
+/// What the thread does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Job {
+    BeginNext,
+    Mend,
+    EndTheMinute,
+    Sync,
+    End,
+    Wait,
+}
+
+impl ToDo {
+    pub(super) const fn has_for_the_minute(self) -> bool {
+        self.to_mark || self.to_sum_up
+    }
+
+    /// What comes first. Lines to sync do not: where many are written, there are always some.
+    fn first(self, ripe: Ripe, life: Life) -> Job {
+        if self.to_begin_next && ripe.to_begin_next {
+            Job::BeginNext
+        } else if self.to_mend && ripe.to_mend {
+            Job::Mend
+        } else if self.has_for_the_minute() && ripe.to_end_the_minute {
+            Job::EndTheMinute
+        } else if self.to_sync {
+            Job::Sync
+        } else if life == Life::Stopping {
+            Job::End
+        } else {
+            Job::Wait
+        }
+    }
+}
+
 /// When the thread did last what it does now and then. Nothing is decided by it.
 struct Pace {
     minute: Instant,
@@ -182,35 +246,77 @@ impl Pace {
         Self { minute: now, tried: now, begin_next_failed: None }
     }
 
+    fn until_next(&self) -> Duration {
+        let rest = |failed: Instant| EVERY_MINUTE.saturating_sub(failed.elapsed());
+        self.begin_next_failed.map_or(Duration::ZERO, rest)
+    }
+
+    fn until_try(&self) -> Duration {
+        TRY_EVERY.saturating_sub(self.tried.elapsed())
+    }
+
+    fn until_minute(&self) -> Duration {
+        EVERY_MINUTE.saturating_sub(self.minute.elapsed())
+    }
+
+    fn ripe(&self) -> Ripe {
+        Ripe {
+            to_begin_next: self.until_next().is_zero(),
+            to_mend: self.until_try().is_zero(),
+            to_end_the_minute: self.until_minute().is_zero(),
+        }
+    }
+
     /// In which time anything is due.
-    fn due(&self, state: &State, is_failing: bool) -> Duration {
-        let in_minute =
-            state.has_for_the_minute().then(|| EVERY_MINUTE.saturating_sub(self.minute.elapsed()));
-        let to_try = is_failing.then(|| TRY_EVERY.saturating_sub(self.tried.elapsed()));
-        in_minute.into_iter().chain(to_try).min().unwrap_or(Duration::MAX)
-    }
-
-    fn is_to_try(&self, is_failing: bool) -> bool {
-        is_failing && self.tried.elapsed() >= TRY_EVERY
-    }
-
-    fn is_minute_over(&self, state: &State) -> bool {
-        state.has_for_the_minute() && self.minute.elapsed() >= EVERY_MINUTE
-    }
-
-    fn minute_begins(&mut self) {
-        self.minute = Instant::now();
+    fn due(&self, to_do: ToDo) -> Duration {
+        let next = to_do.to_begin_next.then(|| self.until_next());
+        let to_try = to_do.to_mend.then(|| self.until_try());
+        let minute = to_do.has_for_the_minute().then(|| self.until_minute());
+        [next, to_try, minute].into_iter().flatten().min().unwrap_or(Duration::MAX)
     }
 
     fn tried(&mut self) {
         self.tried = Instant::now();
     }
 
-    fn may_begin_next(&self) -> bool {
-        self.begin_next_failed.is_none_or(|failed| failed.elapsed() >= EVERY_MINUTE)
+    fn minute_begins(&mut self) {
+        self.minute = Instant::now();
     }
 
     fn begin_next_failed(&mut self) {
         self.begin_next_failed = Some(Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: ToDo =
+        ToDo { to_begin_next: true, to_mend: true, to_mark: true, to_sum_up: true, to_sync: true };
+    const RIPE: Ripe = Ripe { to_begin_next: true, to_mend: true, to_end_the_minute: true };
+    const TOO_EARLY: Ripe = Ripe { to_begin_next: false, to_mend: false, to_end_the_minute: false };
+
+    #[test]
+    fn what_is_due_now_and_then_is_not_put_off_by_lines_that_never_cease() {
+        let first = |to_do: ToDo| to_do.first(RIPE, Life::Open);
+        assert_eq!(first(ALL), Job::BeginNext);
+        let whole = ToDo { to_begin_next: false, ..ALL };
+        assert_eq!(first(whole), Job::Mend);
+        let well = ToDo { to_mend: false, ..whole };
+        assert_eq!(first(ToDo { to_mark: false, ..well }), Job::EndTheMinute);
+        assert_eq!(first(ToDo { to_sum_up: false, ..well }), Job::EndTheMinute);
+        let lines = ToDo { to_mark: false, to_sum_up: false, ..well };
+        assert_eq!(first(lines), Job::Sync);
+        assert_eq!(first(ToDo { to_sync: false, ..lines }), Job::Wait);
+    }
+
+    #[test]
+    fn lines_are_synced_while_all_else_is_too_early_and_before_the_end() {
+        assert_eq!(ALL.first(TOO_EARLY, Life::Open), Job::Sync);
+        assert_eq!(ALL.first(TOO_EARLY, Life::Stopping), Job::Sync);
+        let synced = ToDo { to_sync: false, ..ALL };
+        assert_eq!(synced.first(TOO_EARLY, Life::Open), Job::Wait);
+        assert_eq!(synced.first(TOO_EARLY, Life::Stopping), Job::End);
     }
 }

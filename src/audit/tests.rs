@@ -429,6 +429,37 @@ fn a_full_file_is_continued_by_the_next_and_the_chain_goes_on() {
 }
 
 #[test]
+fn a_full_file_is_continued_also_where_lines_never_cease() {
+    let place = Place { full_size: 20_000, ..Place::new() };
+    let audit = place.open();
+    let mut lines = 0;
+    while files::all_full(&place.path()).unwrap().is_empty() {
+        assert!(lines < 200_000, "no other file after {lines} lines");
+        for _ in 0..100 {
+            audit.record(&line("shop"), Recorder::Worker).unwrap();
+        }
+        lines += 100;
+    }
+    drop(audit);
+    assert_eq!(place.verify().damage, []);
+}
+
+#[test]
+fn a_line_more_is_nothing_else_to_do_also_where_the_file_is_full() {
+    let place = Place { full_size: 2000, ..Place::new() };
+    let (audit, entry) = (place.open(), Entry::of(&line("shop")).unwrap());
+    // The thread does nothing meanwhile.
+    let mut state = audit.shared.lock();
+    let mut line_more = || {
+        audit.shared.write(&mut state, &entry).unwrap();
+        audit.shared.to_do(&state)
+    };
+    let (first, full) = (line_more(), (0..20).map(|_| line_more()).last().unwrap());
+    assert_ne!(first, full);
+    assert!((0..20).all(|_| line_more() == full));
+}
+
+#[test]
 fn a_full_file_that_is_a_symbolic_link_is_continued_like_any_other() {
     let place = Place { full_size: 900, ..Place::new() };
     let elsewhere = tempfile::tempdir().unwrap();
@@ -629,7 +660,7 @@ fn lines_of_admins_alone_are_marked_at_the_end_of_their_minute_too() {
     let audit = place.open();
     audit.record_durably(&line("admin")).unwrap();
     let mut state = audit.shared.lock();
-    assert!(state.has_for_the_minute());
+    assert!(audit.shared.to_do(&state).has_for_the_minute());
     audit.shared.end_the_minute(&mut state);
     drop(state);
     assert!(place.rows()[2].contains("audit-checkpoint"));
