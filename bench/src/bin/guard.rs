@@ -15,9 +15,12 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
+use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, Signature,
+};
 use jwksd::clock::{Clock, SystemClock};
 use jwksd::config::{Config, Listen};
 use jwksd::http::connection::Timeouts;
@@ -53,18 +56,22 @@ fn main() -> anyhow::Result<()> {
 fn raw_es256(count: usize) -> anyhow::Result<()> {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
     let random = SystemRandom::new();
-    for _ in 0..count {
-        pair.sign(&random, &[b'a'; MESSAGE])?;
-    }
-    Ok(())
+    sign_by_a_thread(count, || pair.sign(&random, &[b'a'; MESSAGE]))
 }
 
 fn raw_eddsa(count: usize) -> anyhow::Result<()> {
     let pair = Ed25519KeyPair::generate()?;
-    for _ in 0..count {
-        pair.try_sign(&[b'a'; MESSAGE])?;
-    }
-    Ok(())
+    sign_by_a_thread(count, || pair.try_sign(&[b'a'; MESSAGE]))
+}
+
+/// The thread that made the key gathered entropy for it, which takes now more and now less.
+fn sign_by_a_thread(
+    count: usize,
+    sign: impl Fn() -> Result<Signature, Unspecified> + Sync,
+) -> anyhow::Result<()> {
+    let all = || (0..count).try_for_each(|_| sign().map(drop));
+    let signed = thread::scope(|threads| threads.spawn(all).join());
+    Ok(signed.map_err(|_| anyhow!("it panicked"))??)
 }
 
 /// Tokens over the Unix socket.
