@@ -32,10 +32,13 @@ pub(super) fn all_full(audit: &Path) -> io::Result<Vec<PathBuf>> {
             let is_number = digits.len() >= 12 && digits.bytes().all(|byte| byte.is_ascii_digit());
             is_number.then(|| digits.parse::<u64>().ok()).flatten()
         });
-        // A symbolic link to a file was renamed like a file.
+        let Some(first) = first else { continue };
         let path = audit.with_file_name(name);
-        if let Some(first) = first.filter(|_| path.is_file()) {
-            found.push((first, path));
+        // A symbolic link to a file was renamed like a file.
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => found.push((first, path)),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
     }
     found.sort();

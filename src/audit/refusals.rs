@@ -19,6 +19,8 @@ pub(super) struct Refusals {
     known: BTreeMap<String, OfCaller>,
     /// How many requests nobody stood behind.
     unknown: u64,
+    /// Whether any was only counted: asked with every line.
+    has_counted: bool,
     last: Time,
 }
 
@@ -62,6 +64,7 @@ impl Refusals {
             Fate::Written
         } else {
             of_caller.counted += 1;
+            self.has_counted = true;
             Fate::Counted
         }
     }
@@ -70,11 +73,12 @@ impl Refusals {
     pub(super) fn of_unknown(&mut self, now: Time) {
         self.last = now;
         self.unknown += 1;
+        self.has_counted = true;
     }
 
     /// Whether there is anything to sum up.
-    pub(super) fn has_counted(&self) -> bool {
-        self.unknown > 0 || self.known.values().any(|of_caller| of_caller.counted > 0)
+    pub(super) const fn has_counted(&self) -> bool {
+        self.has_counted
     }
 
     /// When the last refusal was.
@@ -85,6 +89,7 @@ impl Refusals {
     /// What was counted since, to be written. Callers of earlier minutes are forgotten.
     pub(super) fn take_counts(&mut self) -> Vec<Count> {
         let minute = self.last.as_millis() / MINUTE;
+        self.has_counted = false;
         let mut counts = Vec::new();
         if self.unknown > 0 {
             counts.push(Count { caller: None, refusals: std::mem::take(&mut self.unknown) });
@@ -101,6 +106,7 @@ impl Refusals {
 
     /// Takes a count back that could not be written.
     pub(super) fn put_back(&mut self, count: Count) {
+        self.has_counted = true;
         match count.caller {
             None => self.unknown += count.refusals,
             Some(caller) => self.known.entry(caller).or_default().counted += count.refusals,
@@ -121,6 +127,7 @@ mod tests {
         let written = fates.iter().filter(|fate| **fate == Fate::Written).count();
         assert_eq!(written, LINES_A_MINUTE as usize);
         assert_eq!(fates.last(), Some(&Fate::Counted));
+        assert!(refusals.has_counted());
         let counts = refusals.take_counts();
         assert_eq!(counts, [Count { caller: Some("shop".into()), refusals: 40 }]);
         assert!(!refusals.has_counted());
@@ -142,10 +149,14 @@ mod tests {
     #[test]
     fn a_count_that_could_not_be_written_is_kept() {
         let mut refusals = Refusals::default();
+        assert!(!refusals.has_counted());
         (0..3).for_each(|_| refusals.of_unknown(NOON));
+        assert!(refusals.has_counted());
         for count in refusals.take_counts() {
+            assert!(!refusals.has_counted());
             refusals.put_back(count);
         }
+        assert!(refusals.has_counted());
         refusals.of_unknown(NOON);
         assert_eq!(refusals.take_counts(), [Count { caller: None, refusals: 4 }]);
     }

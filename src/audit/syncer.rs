@@ -214,12 +214,17 @@ impl ToDo {
         self.to_mark || self.to_sum_up
     }
 
+    /// A file that fails is not continued before it is mended.
+    const fn has_to_begin_next(self) -> bool {
+        self.to_begin_next && !self.to_mend
+    }
+
     /// What comes first. Lines to sync do not: where many are written, there are always some.
     fn first(self, ripe: Ripe, life: Life) -> Job {
-        if self.to_begin_next && ripe.to_begin_next {
-            Job::BeginNext
-        } else if self.to_mend && ripe.to_mend {
+        if self.to_mend && ripe.to_mend {
             Job::Mend
+        } else if self.has_to_begin_next() && ripe.to_begin_next {
+            Job::BeginNext
         } else if self.has_for_the_minute() && ripe.to_end_the_minute {
             Job::EndTheMinute
         } else if self.to_sync {
@@ -269,7 +274,7 @@ impl Pace {
 
     /// In which time anything is due.
     fn due(&self, to_do: ToDo) -> Duration {
-        let next = to_do.to_begin_next.then(|| self.until_next());
+        let next = to_do.has_to_begin_next().then(|| self.until_next());
         let to_try = to_do.to_mend.then(|| self.until_try());
         let minute = to_do.has_for_the_minute().then(|| self.until_minute());
         [next, to_try, minute].into_iter().flatten().min().unwrap_or(Duration::MAX)
@@ -300,13 +305,15 @@ mod tests {
     #[test]
     fn what_is_due_now_and_then_is_not_put_off_by_lines_that_never_cease() {
         let first = |to_do: ToDo| to_do.first(RIPE, Life::Open);
-        assert_eq!(first(ALL), Job::BeginNext);
-        let whole = ToDo { to_begin_next: false, ..ALL };
-        assert_eq!(first(whole), Job::Mend);
-        let well = ToDo { to_mend: false, ..whole };
-        assert_eq!(first(ToDo { to_mark: false, ..well }), Job::EndTheMinute);
-        assert_eq!(first(ToDo { to_sum_up: false, ..well }), Job::EndTheMinute);
-        let lines = ToDo { to_mark: false, to_sum_up: false, ..well };
+        assert_eq!(first(ALL), Job::Mend);
+        let failing = Ripe { to_mend: false, ..RIPE };
+        assert_eq!(ALL.first(failing, Life::Open), Job::EndTheMinute);
+        let well = ToDo { to_mend: false, ..ALL };
+        assert_eq!(first(well), Job::BeginNext);
+        let room = ToDo { to_begin_next: false, ..well };
+        assert_eq!(first(ToDo { to_mark: false, ..room }), Job::EndTheMinute);
+        assert_eq!(first(ToDo { to_sum_up: false, ..room }), Job::EndTheMinute);
+        let lines = ToDo { to_mark: false, to_sum_up: false, ..room };
         assert_eq!(first(lines), Job::Sync);
         assert_eq!(first(ToDo { to_sync: false, ..lines }), Job::Wait);
     }
