@@ -138,7 +138,7 @@ impl Shared {
     }
 
     /// Whether the file is full, or the next one has no name yet.
-    pub(super) fn wants_next(&self, state: &State) -> bool {
+    fn wants_next(&self, state: &State) -> bool {
         state.file.is_full(self.settings.full_size) || state.file.unnamed().is_some()
     }
 

@@ -121,9 +121,9 @@ impl Keygen {
     }
 }
 
-/// Whether a pair takes seconds of a core: primes have to be found.
-pub(super) fn takes_long(algorithm: Algorithm) -> bool {
-    matches!(algorithm.family(), Family::Rsa(..))
+/// Whether a pair of any of these takes seconds of a core: primes have to be found.
+pub(super) fn any_takes_long(algorithms: &[Algorithm]) -> bool {
+    algorithms.iter().any(|algorithm| matches!(algorithm.family(), Family::Rsa(..)))
 }
 
 fn make(orders: Receiver<Order>, deliver: impl Fn(Made)) {

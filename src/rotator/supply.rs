@@ -76,9 +76,7 @@ impl Rotator {
     /// ended is not kept for as long as the cores are busy.
     pub(super) fn without_long_waits(&mut self, keyset: &KeysetName, mut plan: Plan) -> Plan {
         let missing = self.missing_pairs(keyset, &generated(&plan.steps));
-        if missing.iter().any(|algorithm| keygen::takes_long(*algorithm))
-            && plan.steps.iter().any(is_departure)
-        {
+        if keygen::any_takes_long(&missing) && plan.steps.iter().any(is_departure) {
             self.order(keyset, &missing);
             plan.steps.retain(is_departure);
         }
@@ -88,8 +86,8 @@ impl Rotator {
     /// Orders key pairs that are not being made; those that are, once more where somebody waits for
     /// them, and who makes them takes what others leave.
     fn order(&mut self, keyset: &KeysetName, missing: &[Algorithm]) {
-        let takes_long = missing.iter().any(|algorithm| keygen::takes_long(*algorithm));
-        let need = if takes_long && !self.is_waited_for(keyset) { Need::Ahead } else { Need::Now };
+        let is_ahead = keygen::any_takes_long(missing) && !self.is_waited_for(keyset);
+        let need = if is_ahead { Need::Ahead } else { Need::Now };
         let before = self.ordered.get(keyset).copied();
         let Some(ordered) = Ordered::with(before, missing.len(), need) else { return };
         self.ordered.insert(keyset.clone(), ordered);
